@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * encode.h - writes the packed form of a raw file: frames made on all cores, in bounded memory.
+ */
+#ifndef DV_ENCODE_H
+#define DV_ENCODE_H
+
+#include "core/internal.h"
+
+struct dv_encoded {
+	uint64_t plain_size, stored_size;
+	uint32_t frames;
+	bool single; /* one frame, no seek table */
+};
+
+/* Frames in memory at once, for each thread. */
+#define DV_ENCODE_FRAMES_PER_THREAD 4u
+
+/*
+ * Reads plain_size bytes of `from`, writes the packed form to `to` (empty). max_stored: gives up with -E2BIG as soon as
+ * more would be stored (UINT64_MAX: never). stop: asked between batches; true gives -ECANCELED. May be NULL.
+ */
+DV_CHECK dv_err dv_encode(struct dv_store *s, int from, uint64_t plain_size, int to, uint64_t max_stored,
+			  bool (*stop)(void *ctx), void *ctx, struct dv_encoded *out);
+
+#endif

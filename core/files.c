@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * files.c - bytes and attributes of nodes: read, write, setattr, fsync, fallocate, seek.
+ *
+ * A change of a raw value goes into its file; of any other, into its stage. Both are found by writable().
+ */
+#include "core/cleanup.h"
+#include "core/keeper.h"
+#include "core/meta.h"
+#include "core/ops.h"
+#include "core/pack.h"
+#include "core/value.h"
+
+#include <limits.h>
+#include <linux/falloc.h>
+#include <string.h>
+#include <unistd.h>
+
+#define UNPACK_INLINE_MAX (64u << 10) /* stored bytes of a packed value that a caller who may not wait unpacks */
+
+/* ---- reading ---- */
+
+ssize_t dv_store_read(struct dv_store *s, const struct dv_call *call, struct dv_node *n, void *buf, struct dv_range range)
+{
+	unsigned tries = 0;
+	ssize_t got;
+	dv_err err;
+	if (!S_ISREG(n->type))
+		return S_ISDIR(n->type) ? -EISDIR : -EINVAL;
+	if (range.off > INT64_MAX || range.len > SSIZE_MAX)
+		return -EINVAL;
+	do {
+		err = dv_gate_shared(n, call->nowait);
+		if (err)
+			return err;
+		got = dv_value_read(s, n, buf, range, call->nowait);
+		dv_gate_open(n);
+		err = got < 0 ? (dv_err)got : 0;
+	} while (dv_try_again(s, call, n, &err, &tries));
+	if (err && err != -EAGAIN)
+		return dv_count_error(s, err);
+	if (!err)
+		dv_count(s, bytes_read, (uint64_t)got);
+	return err ? err : got;
+}
+
+ssize_t dv_store_readlink(struct dv_store *s, const struct dv_call *call, struct dv_node *n, char *buf, size_t size)
+{
+	if (!S_ISLNK(n->type))
+		return -EINVAL;
+	unsigned tries = 0;
+	ssize_t len;
+	dv_err err;
+	do {
+		struct dv_place p;
+		const char *stored;
+		err = dv_gate_shared(n, call->nowait);
+		if (err)
+			return err;
+		err = dv_place_of(s, n, 0, &p, &stored);
+		len = err ? err : DV_B(s, readlink, p.dirfd, stored, buf, size);
+		if (!err)
+			dv_place_of_close(s, &p);
+		dv_gate_open(n);
+		err = len == -ENOENT ? -ESTALE : len < 0 ? (dv_err)len : 0;
+	} while (dv_try_again(s, call, n, &err, &tries));
+	return err ? err : len;
+}
+
+dv_err dv_store_seek(struct dv_store *s, const struct dv_call *call, struct dv_node *n, uint64_t off, int whence, uint64_t *out)
+{
+	struct dv_stat st;
+	struct dv_file *f = NULL;
+	if (whence != SEEK_DATA && whence != SEEK_HOLE)
+		return -EINVAL;
+	dv_err err = dv_store_getattr(s, call, n, &st);
+	if (err)
+		return err;
+	if (off >= st.size)
+		return -ENXIO;
+	err = dv_gate_shared(n, call->nowait);
+	if (err)
+		return err;
+	if (n->stage) {
+		err = DV_B(s, seek, dv_stage_fd(n->stage), off, whence, out);
+	} else if (n->form == DV_FORM_PACKED) { /* sparse values are not packed: all of it is data */
+		*out = whence == SEEK_DATA ? off : st.size;
+	} else {
+		err = dv_value_file(s, n, false, call->nowait, &f);
+		if (!err)
+			err = DV_B(s, seek, f->fd, off, whence, out);
+		dv_file_unref(s, f);
+	}
+	dv_gate_open(n);
+	return err;
+}
+
+/* ---- writing ---- */
+
+/* May n be unpacked by a caller who may not wait? */
+static bool quick_to_unpack(struct dv_store *s, struct dv_node *n)
+{
+	struct dv_stat st;
+	struct dv_file *f = NULL;
+	if (dv_value_file(s, n, false, true, &f))
+		return false;
+	bool quick = DV_B(s, stat, f->fd, "", &st) == 0 && st.size <= UNPACK_INLINE_MAX;
+	dv_file_unref(s, f);
+	return quick;
+}
+
+/* The descriptor that changes of n's bytes go to. Gate exclusive. *file may be NULL (a stage). */
+static dv_err writable(struct dv_store *s, struct dv_node *n, bool nowait, int *fd, struct dv_file **file)
+{
+	*file = NULL;
+	if (s->options.read_only)
+		return -EROFS;
+	dv_pack_cancel(s, n);
+	if (!n->stage && n->form == DV_FORM_PACKED) {
+		if (nowait && !quick_to_unpack(s, n))
+			return -EAGAIN;
+		dv_err err = dv_stage_begin(s, n, false);
+		if (err)
+			return err;
+		dv_keeper_touch(s, n);
+	}
+	if (n->stage) {
+		*fd = dv_stage_fd(n->stage);
+		return 0;
+	}
+	dv_err err = dv_value_file(s, n, true, nowait, file);
+	if (!err)
+		*fd = (*file)->fd;
+	return err;
+}
+
+static ssize_t write_gated(struct dv_store *s, const struct dv_call *call, struct dv_node *n, const void *buf, struct dv_range range,
+			   unsigned flags)
+{
+	int fd;
+	struct dv_file *file;
+	struct dv_stat st;
+	dv_err err = writable(s, n, call->nowait, &fd, &file);
+	if (err)
+		return err;
+	if (flags & (DV_WRITE_APPEND | DV_WRITE_KILL_SUIDGID))
+		err = DV_B(s, stat, fd, "", &st);
+	if (!err && (flags & DV_WRITE_KILL_SUIDGID))
+		err = dv_meta_kill_suid(s, fd, st.mode);
+	if (flags & DV_WRITE_APPEND)
+		range.off = st.size;
+	size_t done = 0;
+	while (!err && done < range.len) {
+		ssize_t w = DV_B(s, pwrite, fd, (const char *)buf + done, range.len - done, range.off + done);
+		if (w <= 0)
+			err = w ? (dv_err)w : -EIO;
+		else
+			done += (size_t)w;
+	}
+	dv_file_unref(s, file);
+	if (done)
+		dv_changed(s, n);
+	return done ? (ssize_t)done : err;
+}
+
+ssize_t dv_store_write(struct dv_store *s, const struct dv_call *call, struct dv_node *n, const void *buf, struct dv_range range,
+		       unsigned flags)
+{
+	unsigned tries = 0;
+	ssize_t done;
+	dv_err err;
+	if (!S_ISREG(n->type))
+		return S_ISDIR(n->type) ? -EISDIR : -EINVAL;
+	if (range.len > SSIZE_MAX || range.off > (uint64_t)INT64_MAX - range.len)
+		return -EFBIG;
+	do {
+		err = dv_gate_exclusive(n, call->nowait);
+		if (err)
+			return err;
+		done = write_gated(s, call, n, buf, range, flags);
+		dv_gate_open(n);
+		err = done < 0 ? (dv_err)done : 0;
+	} while (dv_try_again(s, call, n, &err, &tries));
+	if (err && err != -EAGAIN)
+		return dv_count_error(s, err);
+	if (!err)
+		dv_count(s, bytes_written, (uint64_t)done);
+	return err ? err : done;
+}
+
+/* ---- size ---- */
+
+/* A good value is truncated to nothing: it stays in the store until the new one is whole. */
+static dv_err truncate_to_nothing(struct dv_store *s, struct dv_node *n, bool *done)
+{
+	struct dv_stat st;
+	*done = false;
+	dv_err err = dv_value_stat(s, n, &st);
+	if (err || st.size == 0)
+		return err;
+	if (n->stage) {
+		err = DV_B(s, truncate, dv_stage_fd(n->stage), 0);
+		dv_stage_set_replacement(n->stage);
+		*done = !err;
+		return err;
+	}
+	/* Several links, or none: every name shows the truncation at once, as in any filesystem. */
+	if (n->form == DV_FORM_RAW && (st.nlink != 1 || !dv_node_has_name(s, n)))
+		return 0;
+	dv_pack_cancel(s, n);
+	err = dv_stage_begin(s, n, true);
+	if ((err == -EPERM || err == -EACCES) && n->form == DV_FORM_RAW)
+		return 0; /* its owner can not be kept: in place */
+	*done = !err;
+	return err;
+}
+
+static dv_err set_size(struct dv_store *s, const struct dv_call *call, struct dv_node *n, const struct dv_setattr *set)
+{
+	int fd;
+	struct dv_file *file;
+	bool done = false;
+	struct dv_stat st;
+	if (set->size > INT64_MAX)
+		return -EFBIG;
+	if (s->options.read_only)
+		return -EROFS;
+	dv_err err = set->size == 0 ? truncate_to_nothing(s, n, &done) : 0;
+	if (!err && done)
+		fd = dv_stage_fd(n->stage), file = NULL;
+	else if (!err)
+		err = writable(s, n, call->nowait, &fd, &file);
+	if (err)
+		return err;
+	if (!done)
+		err = DV_B(s, truncate, fd, set->size);
+	if (!err && (set->valid & DV_SET_KILL_SUIDGID)) {
+		err = DV_B(s, stat, fd, "", &st);
+		if (!err)
+			err = dv_meta_kill_suid(s, fd, st.mode);
+	}
+	dv_file_unref(s, file);
+	if (!err)
+		dv_changed(s, n);
+	return err;
+}
+
+/* ---- attributes ---- */
+
+static dv_err set_on(struct dv_store *s, int fd, const struct dv_setattr *set)
+{
+	dv_err err = 0;
+	if (set->valid & (DV_SET_UID | DV_SET_GID))
+		err = DV_B(s, chown, fd, set->valid & DV_SET_UID ? set->uid : (uid_t)-1,
+			   set->valid & DV_SET_GID ? set->gid : (gid_t)-1);
+	if (!err && (set->valid & DV_SET_MODE))
+		err = DV_B(s, chmod, fd, set->mode & 07777);
+	if (!err && (set->valid & (DV_SET_ATIME | DV_SET_MTIME))) {
+		struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_OMIT}};
+		if (set->valid & DV_SET_ATIME)
+			times[0] = set->atime;
+		if (set->valid & DV_SET_MTIME)
+			times[1] = set->mtime;
+		err = DV_B(s, utimens, fd, times);
+	}
+	return err;
+}
+
+/* The ctime kept over a swap ends with a change of ours, however soon that comes. */
+static void forget_kept_ctime(struct dv_store *s, struct dv_node *n, int fd)
+{
+	struct dv_stat st;
+	struct dv_tag tag;
+	if (n->kept_ctime.tv_sec == 0 && n->kept_ctime.tv_nsec == 0)
+		return;
+	n->real_ctime = n->kept_ctime = (struct timespec){0};
+	if (DV_B(s, stat, fd, "", &st) || !dv_tag_load_fd(s, fd, &st, &tag) || !tag.has_ctime)
+		return;
+	struct dv_ident id = dv_ident_of(&st);
+	tag.has_ctime = false;
+	dv_tag_store(s, fd, &id, &tag);
+}
+
+static dv_err set_others(struct dv_store *s, struct dv_node *n, const struct dv_setattr *set)
+{
+	struct dv_file *f = NULL;
+	dv_err err = dv_value_handle(s, n, &f);
+	if (err)
+		return err;
+	dv_pack_cancel(s, n);
+	err = set_on(s, f->fd, set);
+	if (!err)
+		forget_kept_ctime(s, n, f->fd);
+	dv_file_unref(s, f);
+	/* The stage gets the same, so that the value has it after the commit. */
+	if (!err && n->stage)
+		err = set_on(s, dv_stage_fd(n->stage), set);
+	n->writes++;
+	return err;
+}
+
+dv_err dv_store_setattr(struct dv_store *s, const struct dv_call *call, struct dv_node *n, const struct dv_setattr *set,
+			struct dv_stat *out)
+{
+	unsigned tries = 0;
+	dv_err err;
+	if (s->options.read_only)
+		return -EROFS;
+	if ((set->valid & DV_SET_SIZE) && !S_ISREG(n->type))
+		return S_ISDIR(n->type) ? -EISDIR : -EINVAL;
+	do {
+		err = dv_gate_exclusive(n, call->nowait);
+		if (err)
+			return err;
+		err = set->valid & DV_SET_SIZE ? set_size(s, call, n, set) : 0;
+		if (!err && (set->valid & ~(unsigned)(DV_SET_SIZE | DV_SET_KILL_SUIDGID)))
+			err = set_others(s, n, set);
+		if (!err)
+			err = dv_value_stat(s, n, out);
+		dv_gate_open(n);
+	} while (dv_try_again(s, call, n, &err, &tries));
+	return err && err != -EAGAIN ? dv_count_error(s, err) : err;
+}
+
+/* ---- durability ---- */
+
+static dv_err commit_for_fsync(struct dv_store *s, struct dv_node *n)
+{
+	struct dv_node *dir = NULL;
+	dv_err err = dv_stage_sync(s, n);
+	if (err)
+		return err;
+	err = dv_swap_gates(s, n, false, &dir);
+	if (err)
+		return err;
+	if (n->stage && !dir)
+		err = DV_B(s, fsync, dv_stage_fd(n->stage));
+	else
+		err = dv_stage_commit(s, n, false);
+	dv_swap_gates_open(s, n, dir);
+	return err;
+}
+
+static dv_err sync_file(struct dv_store *s, struct dv_node *n, bool data_only)
+{
+	struct dv_file *f = NULL;
+	dv_err err = dv_gate_shared(n, false);
+	if (err)
+		return err;
+	err = S_ISDIR(n->type) ? dv_dir_file(s, n, &f) : dv_value_file(s, n, false, false, &f);
+	dv_gate_open(n);
+	if (err)
+		return err;
+	bool dirty = atomic_exchange(&n->dirty, false);
+	err = data_only ? DV_B(s, fdatasync, f->fd) : DV_B(s, fsync, f->fd);
+	if (err && dirty)
+		atomic_store(&n->dirty, true);
+	dv_file_unref(s, f);
+	return err;
+}
+
+dv_err dv_store_fsync(struct dv_store *s, const struct dv_call *call, struct dv_node *n, bool data_only)
+{
+	unsigned tries = 0;
+	if (call->nowait)
+		return -EAGAIN;
+	dv_err err = atomic_exchange(&n->error, 0);
+	if (err || s->options.read_only)
+		return err;
+	if (!S_ISREG(n->type) && !S_ISDIR(n->type))
+		return 0; /* the kernel keeps those */
+	do {
+		err = commit_for_fsync(s, n);
+		if (!err)
+			err = sync_file(s, n, data_only);
+		if (!err)
+			err = dv_sync_names(s, n);
+	} while (dv_try_again(s, call, n, &err, &tries));
+	return err ? dv_count_error(s, err) : 0;
+}
+
+/* ---- allocation ---- */
+
+dv_err dv_store_fallocate(struct dv_store *s, const struct dv_call *call, struct dv_node *n, int mode, struct dv_range range)
+{
+	const int known = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
+	unsigned tries = 0;
+	dv_err err;
+	if (!S_ISREG(n->type))
+		return S_ISDIR(n->type) ? -EISDIR : -ENODEV;
+	if (mode & ~known)
+		return -EOPNOTSUPP;
+	if (range.len == 0)
+		return -EINVAL;
+	if (range.off > (uint64_t)INT64_MAX - range.len)
+		return -EFBIG;
+	do {
+		int fd;
+		struct dv_file *file;
+		err = dv_gate_exclusive(n, call->nowait);
+		if (err)
+			return err;
+		err = writable(s, n, call->nowait, &fd, &file);
+		if (!err) {
+			err = DV_B(s, fallocate, fd, mode, range.off, range.len);
+			dv_file_unref(s, file);
+			dv_changed(s, n);
+		}
+		dv_gate_open(n);
+	} while (dv_try_again(s, call, n, &err, &tries));
+	return err && err != -EAGAIN ? dv_count_error(s, err) : err;
+}
+
+dv_err dv_store_statfs(struct dv_store *s, struct dv_fsinfo *out)
+{
+	dv_err err = DV_B(s, fsinfo, s->rootfd, out);
+	if (!err)
+		out->namelen = DV_NAME_MAX;
+	return err;
+}

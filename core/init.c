@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * init.c - makes a folder a store, and finds out who has one mounted.
+ *
+ * The config file is written last, through a temporary name: a folder is a store from the moment its config is whole.
+ */
+#include "core/cleanup.h"
+#include "core/internal.h"
+#include "core/journal.h"
+#include "core/log.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+
+#define CONFIG_PATH DV_CONTROL_DIR "/config"
+#define CONFIG_TEMP DV_CONTROL_DIR "/config.new"
+
+static dv_err say(char *why, size_t size, dv_err err, const char *path, const char *text)
+{
+	snprintf(why, size, "%s %s", path, text);
+	return err;
+}
+
+/* Does the root hold anything but an unfinished control folder? */
+static dv_err look_inside(struct dv_store *s, bool *empty, bool *zst)
+{
+	enum { BUF = 32768, MAX = 512 };
+	DV_AUTO_FREE char *buf = malloc(BUF);
+	DV_AUTO_FREE struct dv_dirent *ents = malloc(MAX * sizeof(*ents));
+	int64_t cookie = 0;
+	*empty = true;
+	*zst = false;
+	if (!buf || !ents)
+		return -ENOMEM;
+	for (;;) {
+		ssize_t n = DV_B(s, readdir, s->rootfd, cookie, buf, BUF, ents, MAX);
+		if (n <= 0)
+			return (dv_err)n;
+		for (ssize_t i = 0; i < n; i++) {
+			size_t len = strlen(ents[i].name);
+			if (strcmp(ents[i].name, DV_CONTROL_DIR) != 0 && strcmp(ents[i].name, "lost+found") != 0)
+				*empty = false;
+			*zst |= len > 4 && strcmp(ents[i].name + len - 4, ".zst") == 0;
+			cookie = ents[i].cookie;
+		}
+	}
+}
+
+static dv_err write_config(struct dv_store *s)
+{
+	char *text = NULL;
+	dv_err err = dv_config_write(&s->config, &text);
+	if (err)
+		return err;
+	err = DV_B(s, mkdir, s->rootfd, DV_CONTROL_DIR, 0700);
+	if (err == -EEXIST)
+		err = 0;
+	int fd = err ? err : DV_B(s, open, s->rootfd, CONFIG_TEMP, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
+	if (!err && fd < 0)
+		err = fd;
+	size_t len = strlen(text);
+	for (size_t done = 0; !err && done < len;) {
+		ssize_t n = DV_B(s, pwrite, fd, text + done, len - done, done);
+		if (n <= 0)
+			err = n ? (dv_err)n : -EIO;
+		else
+			done += (size_t)n;
+	}
+	free(text);
+	if (!err)
+		err = DV_B(s, fsync, fd);
+	if (fd >= 0)
+		DV_B(s, close, fd);
+	if (!err)
+		err = DV_B(s, rename, s->rootfd, CONFIG_TEMP, s->rootfd, CONFIG_PATH, 0);
+	if (err)
+		return err;
+	fd = DV_B(s, open, s->rootfd, DV_CONTROL_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (fd < 0)
+		return fd;
+	err = DV_B(s, fsync, fd);
+	DV_B(s, close, fd);
+	return err ? err : DV_B(s, fsync, s->rootfd);
+}
+
+/* Makes the folder where it is missing; its parent must be there. */
+static dv_err open_or_make(struct dv_store *s, const char *path)
+{
+	s->rootfd = DV_B(s, open_root, path);
+	if (s->rootfd != -ENOENT)
+		return s->rootfd < 0 ? s->rootfd : 0;
+	DV_AUTO_FREE char *parent = strdup(path);
+	if (!parent)
+		return -ENOMEM;
+	size_t len = strlen(parent);
+	while (len > 1 && parent[len - 1] == '/')
+		parent[--len] = '\0';
+	char *slash = strrchr(parent, '/');
+	const char *name = slash ? slash + 1 : parent;
+	DV_AUTO_FREE char *last = strdup(name);
+	if (!last)
+		return -ENOMEM;
+	if (slash)
+		slash[slash == parent] = '\0';
+	int dirfd = DV_B(s, open_root, slash ? parent : ".");
+	if (dirfd < 0)
+		return dirfd;
+	dv_err err = DV_B(s, mkdir, dirfd, last, 0755);
+	if (!err)
+		err = DV_B(s, fsync, dirfd);
+	DV_B(s, close, dirfd);
+	if (err)
+		return err;
+	s->rootfd = DV_B(s, open_root, path);
+	return s->rootfd < 0 ? s->rootfd : 0;
+}
+
+static dv_err choose(struct dv_store *s, const struct dv_init_options *o, char *why, size_t why_size)
+{
+	dv_err err = dv_transform_new(o->transform ? o->transform : "path", &s->transform, why, why_size);
+	if (err)
+		return err;
+	snprintf(s->config.transform, sizeof(s->config.transform), "%s", dv_transform_spec(s->transform));
+	if (o->compress && dv_config_set_compress(&s->config, o->compress)) {
+		snprintf(why, why_size, "compress=%s: it is none, zstd or zstd:LEVEL with a level from -7 to 19", o->compress);
+		return -EINVAL;
+	}
+	if (o->frame_size)
+		s->config.frame_size = o->frame_size;
+	if (s->config.frame_size < DV_FRAME_SIZE_MIN || s->config.frame_size > DV_FRAME_SIZE_MAX ||
+	    (s->config.frame_size & (s->config.frame_size - 1))) {
+		snprintf(why, why_size, "frame size %u: it is a power of two from 4K to 4M", s->config.frame_size);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static dv_err check_and_write(struct dv_store *s, const char *path, const struct dv_init_options *o, char *why, size_t why_size)
+{
+	struct dv_stat st;
+	bool empty, zst;
+	dv_err err = DV_B(s, stat, s->rootfd, CONFIG_PATH, &st);
+	if (!err)
+		return say(why, why_size, -EEXIST, path, "is a store already");
+	if (err != -ENOENT)
+		return say(why, why_size, err, path, "can not be looked into");
+	err = look_inside(s, &empty, &zst);
+	if (err)
+		return say(why, why_size, err, path, "can not be listed");
+	if (!empty && !o->adopt)
+		return say(why, why_size, -ENOTEMPTY, path,
+			   "holds files; --adopt makes it a store with these files as its values");
+	if (zst && !o->decode_zst)
+		return say(why, why_size, -ENOTEMPTY, path,
+			   "holds files that end in .zst; with --adopt --decode-zst each is served as its content");
+	err = write_config(s);
+	return err ? say(why, why_size, err, path, strerror(-err)) : 0;
+}
+
+dv_err dv_store_init(struct dv_backing backing, const char *path, const struct dv_init_options *options, char *why, size_t why_size)
+{
+	DV_AUTO_FREE struct dv_store *s = calloc(1, sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	why[0] = '\0';
+	s->b = backing;
+	s->rootfd = -1;
+	dv_config_init(&s->config);
+	dv_err err = choose(s, options, why, why_size);
+	if (!err) {
+		err = open_or_make(s, path);
+		if (err)
+			err = say(why, why_size, err, path, strerror(-err));
+	}
+	if (!err)
+		err = check_and_write(s, path, options, why, why_size);
+	if (s->rootfd >= 0)
+		DV_B(s, close, s->rootfd);
+	dv_transform_free(&s->transform);
+	dv_config_release(&s->config);
+	return err;
+}
+
+/* ---- who has it mounted ---- */
+
+/* The mountpoint of a live owner. -> true: found. */
+static bool owner_mount(struct dv_store *s, int stagefd, const char *owner, char *buf, size_t size)
+{
+	char text[DV_OWNER_MAX + 1], path[DV_NAME_MAX + 16];
+	snprintf(path, sizeof(path), "%s/owner", owner);
+	int fd = DV_B(s, open, stagefd, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+	if (fd < 0)
+		return false;
+	bool alive = DV_B(s, flock, fd, LOCK_SH | LOCK_NB) == -EWOULDBLOCK;
+	ssize_t n = alive ? DV_B(s, pread, fd, text, DV_OWNER_MAX, 0) : -1;
+	DV_B(s, close, fd);
+	if (n < 0)
+		return false;
+	text[n] = '\0';
+	return dv_owner_field(text, "mountpoint", buf, size) == 0 && buf[0];
+}
+
+dv_err dv_store_find_mount(struct dv_backing backing, const char *path, char *buf, size_t buf_size)
+{
+	enum { BUF = 32768, MAX = 256 };
+	DV_AUTO_FREE struct dv_store *s = calloc(1, sizeof(*s));
+	DV_AUTO_FREE char *raw = malloc(BUF);
+	DV_AUTO_FREE struct dv_dirent *ents = malloc(MAX * sizeof(*ents));
+	if (!s || !raw || !ents)
+		return -ENOMEM;
+	buf[0] = '\0';
+	s->b = backing;
+	int root = DV_B(s, open_root, path);
+	if (root < 0)
+		return root;
+	int stagefd = DV_B(s, open, root, DV_STAGE_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	DV_B(s, close, root);
+	if (stagefd < 0)
+		return stagefd == -ENOENT ? 0 : stagefd;
+	bool found = false;
+	int64_t cookie = 0;
+	ssize_t n;
+	while (!found && (n = DV_B(s, readdir, stagefd, cookie, raw, BUF, ents, MAX)) > 0)
+		for (ssize_t i = 0; i < n && !found; i++) {
+			found = owner_mount(s, stagefd, ents[i].name, buf, buf_size);
+			cookie = ents[i].cookie;
+		}
+	DV_B(s, close, stagefd);
+	if (!found)
+		buf[0] = '\0';
+	return 0;
+}

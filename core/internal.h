@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * internal.h - the store's own state, shared by the modules of layers 3 and 4.
+ *
+ * Who writes what: each group names its lock and the module it belongs to.
+ */
+#ifndef DV_INTERNAL_H
+#define DV_INTERNAL_H
+
+#include "core/cache.h"
+#include "core/config.h"
+#include "core/node.h"
+#include "core/pool.h"
+#include "core/store.h"
+
+struct dv_journal;
+
+struct dv_store {
+	struct dv_backing b;
+	struct dv_store_options options; /* strings not kept */
+	struct dv_config config;
+	struct dv_transform *transform;
+	struct dv_fsinfo fsinfo; /* as at open: type, block size, network */
+	struct dv_cache *cache;
+	struct dv_pool *pool;
+	struct dv_journal *journal; /* NULL: read only */
+	struct dv_node *root;
+	int rootfd;
+	bool has_xattrs; /* user.* attributes can be kept */
+	bool has_acls;
+	char boot_id[64]; /* of the kernel's run: tells kill -9 from a power cut */
+	char *mountpoint; /* NULL: none */
+	atomic_ullong swaps; /* counts swaps of forms, so that a search by name can tell that it raced with one */
+
+	pthread_mutex_t names_lock; /* node.c */
+	struct dv_link *names;
+	struct dv_node *objects;
+	atomic_ullong node_count;
+
+	pthread_mutex_t files_lock; /* node.c */
+	struct dv_file *files;	    /* utlist, recently used first */
+	unsigned file_count, file_max;
+
+	pthread_mutex_t facts_lock; /* value.c */
+
+	pthread_mutex_t queue_lock; /* keeper.c */
+	pthread_cond_t queue_cond;
+	struct dv_node *queue;
+	uint64_t queue_len;
+	bool keeper_running, keeper_ending;
+	int64_t keeper_wake_ns; /* when the keeper looks again by itself */
+	pthread_t keeper;
+	pthread_mutex_t batch_lock; /* one batch of packing at a time */
+
+	struct dv_store_hooks hooks;	 /* hooks_lock */
+	pthread_mutex_t hooks_lock;
+
+	pthread_mutex_t list_locks[16]; /* list.c: one reader of a directory descriptor at a time */
+
+	struct { /* relaxed counters */
+		atomic_ullong frames_decoded, frames_encoded, bytes_read, bytes_written;
+		atomic_ullong packed, unpacked, replaced, pack_refused;
+		atomic_ullong errors_corrupt, errors_io, errors_space, errors_other;
+		atomic_ullong recovered, put_aside, pending;
+	} counters;
+};
+
+#define dv_count(s, name, n) atomic_fetch_add_explicit(&(s)->counters.name, (n), memory_order_relaxed)
+
+/* Calls of the backing. */
+#define DV_B(s, op, ...) ((s)->b.ops->op((s)->b.self, ##__VA_ARGS__))
+
+int64_t dv_now_ns(void); /* monotonic */
+
+static inline struct dv_ident dv_ident_of(const struct dv_stat *st)
+{
+	return (struct dv_ident){.dev = st->dev, .ino = st->ino, .btime = st->btime};
+}
+
+static inline struct dv_version dv_version_of(const struct dv_stat *st)
+{
+	return (struct dv_version){.size = st->size, .mtime = st->mtime, .ctime = st->ctime};
+}
+
+#define DV_CONTROL_DIR ".diskvfs"
+
+#endif

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * journal.c - see journal.h.
+ *
+ * Open records are kept in memory too, as they were encoded: compaction writes them to a new log, and repath finds them.
+ */
+#include "core/journal.h"
+
+#include "core/cleanup.h"
+#include "core/log.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+struct open_record {
+	uint64_t id;
+	UT_hash_handle hh;
+	size_t len;
+	uint8_t bytes[];
+};
+
+struct dv_journal {
+	pthread_mutex_t lock; /* all but the constants */
+	int stagefd, dirfd, ownerfd; /* constant */
+	char name[64];		     /* constant: of the folder */
+	int logfd;
+	uint64_t log_len, open_len;
+	uint64_t next_id;
+	struct open_record *open;
+};
+
+static dv_err write_all(struct dv_store *s, int fd, const void *buf, size_t len, uint64_t off)
+{
+	const char *at = buf;
+	while (len) {
+		ssize_t n = DV_B(s, pwrite, fd, at, len, off);
+		if (n < 0)
+			return (dv_err)n;
+		if (n == 0)
+			return -EIO;
+		at += n;
+		off += (uint64_t)n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+/* ---- the owner folder ---- */
+
+static dv_err write_owner(struct dv_store *s, struct dv_journal *j, int dirfd)
+{
+	char text[DV_OWNER_MAX], host[256] = "";
+	gethostname(host, sizeof(host) - 1);
+	int len = snprintf(text, sizeof(text), "boot=%s\nhost=%s\npid=%ld\nmountpoint=%s\n", s->boot_id, host,
+			   (long)getpid(), s->mountpoint ? s->mountpoint : "");
+	if (len < 0 || (size_t)len >= sizeof(text))
+		return -ENAMETOOLONG;
+	j->ownerfd = DV_B(s, open, dirfd, "owner", O_RDWR | O_CREAT | O_EXCL, 0600);
+	if (j->ownerfd < 0)
+		return j->ownerfd;
+	dv_err err = DV_B(s, flock, j->ownerfd, LOCK_EX | LOCK_NB);
+	return err ? err : write_all(s, j->ownerfd, text, (size_t)len, 0);
+}
+
+static dv_err make_folder(struct dv_store *s, struct dv_journal *j)
+{
+	uint64_t random = 0;
+	char fresh[80];
+	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
+		return -EIO;
+	snprintf(j->name, sizeof(j->name), "%.8s-%ld-%08" PRIx32, s->boot_id, (long)getpid(), (uint32_t)random);
+	snprintf(fresh, sizeof(fresh), "new-%s", j->name);
+	dv_err err = DV_B(s, mkdir, j->stagefd, fresh, 0700);
+	if (err)
+		return err;
+	j->dirfd = DV_B(s, open, j->stagefd, fresh, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (j->dirfd < 0)
+		return j->dirfd;
+	err = write_owner(s, j, j->dirfd);
+	if (err)
+		return err;
+	j->logfd = DV_B(s, open, j->dirfd, "log", O_RDWR | O_CREAT | O_EXCL, 0600);
+	if (j->logfd < 0)
+		return j->logfd;
+	err = DV_B(s, fsync, j->ownerfd);
+	if (!err)
+		err = DV_B(s, fsync, j->dirfd);
+	if (!err)
+		err = DV_B(s, rename, j->stagefd, fresh, j->stagefd, j->name, 0);
+	/* Records are of use after a power cut only where the folder is. */
+	return err ? err : DV_B(s, fsync, j->stagefd);
+}
+
+static void close_fd(struct dv_store *s, int fd)
+{
+	if (fd >= 0)
+		DV_B(s, close, fd);
+}
+
+dv_err dv_journal_open(struct dv_store *s, struct dv_journal **out)
+{
+	struct dv_journal *j = calloc(1, sizeof(*j));
+	if (!j)
+		return -ENOMEM;
+	pthread_mutex_init(&j->lock, NULL);
+	j->dirfd = j->ownerfd = j->logfd = -1;
+	j->next_id = 1;
+	dv_err err = DV_B(s, mkdir, s->rootfd, DV_STAGE_DIR, 0700);
+	if (err == -EEXIST)
+		err = 0;
+	j->stagefd = err ? -1 : DV_B(s, open, s->rootfd, DV_STAGE_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (!err && j->stagefd < 0)
+		err = j->stagefd;
+	if (!err)
+		err = make_folder(s, j);
+	*out = j;
+	if (err)
+		dv_journal_close(s, out);
+	return err;
+}
+
+void dv_journal_close(struct dv_store *s, struct dv_journal **slot)
+{
+	struct dv_journal *j = *slot;
+	if (!j)
+		return;
+	if (!j->open && j->dirfd >= 0) {
+		/* Whatever fails here leaves a folder without open records: the next owner sweeps it. */
+		dv_ignore(DV_B(s, unlink, j->dirfd, "log"));
+		dv_ignore(DV_B(s, unlink, j->dirfd, "owner"));
+		dv_ignore(DV_B(s, rmdir, j->stagefd, j->name));
+	}
+	struct open_record *r, *next;
+	HASH_ITER(hh, j->open, r, next) {
+		HASH_DEL(j->open, r);
+		free(r);
+	}
+	close_fd(s, j->logfd);
+	close_fd(s, j->ownerfd);
+	close_fd(s, j->dirfd);
+	close_fd(s, j->stagefd);
+	pthread_mutex_destroy(&j->lock);
+	free(j);
+	*slot = NULL;
+}
+
+uint64_t dv_journal_new_id(struct dv_journal *j)
+{
+	pthread_mutex_lock(&j->lock);
+	uint64_t id = j->next_id++;
+	pthread_mutex_unlock(&j->lock);
+	return id;
+}
+
+int dv_journal_dirfd(const struct dv_journal *j)
+{
+	return j->dirfd;
+}
+
+void dv_journal_stage_name(uint64_t id, char out[DV_STAGE_NAME])
+{
+	snprintf(out, DV_STAGE_NAME, "%" PRIx64, id);
+}
+
+/* ---- the log ---- */
+
+static dv_err append_locked(struct dv_store *s, struct dv_journal *j, const uint8_t *bytes, size_t len)
+{
+	dv_err err = write_all(s, j->logfd, bytes, len, j->log_len);
+	if (err) /* a half-written record must not stand before the next one */
+		dv_ignore(DV_B(s, truncate, j->logfd, j->log_len));
+	else
+		j->log_len += len;
+	return err;
+}
+
+/* Writes the open records to a new log in place of the old one, which stays where that fails. */
+static void compact_locked(struct dv_store *s, struct dv_journal *j)
+{
+	if (j->log_len < DV_LOG_COMPACT || j->log_len / 4 < j->open_len)
+		return;
+	int fd = DV_B(s, open, j->dirfd, "log.new", O_RDWR | O_CREAT | O_TRUNC, 0600);
+	if (fd < 0)
+		return;
+	dv_err err = 0;
+	uint64_t at = 0;
+	for (struct open_record *r = j->open; r && !err; r = r->hh.next) {
+		err = write_all(s, fd, r->bytes, r->len, at);
+		at += r->len;
+	}
+	if (!err)
+		err = DV_B(s, fsync, fd);
+	if (!err)
+		err = DV_B(s, rename, j->dirfd, "log.new", j->dirfd, "log", 0);
+	if (err) {
+		DV_B(s, close, fd);
+		return;
+	}
+	DV_B(s, close, j->logfd);
+	j->logfd = fd;
+	j->log_len = at;
+	/* Where the new name is lost with the power, the old log holds every record that counts. */
+	dv_ignore(DV_B(s, fsync, j->dirfd));
+}
+
+static void remember_locked(struct dv_journal *j, struct open_record *r)
+{
+	struct open_record *old = NULL;
+	HASH_FIND(hh, j->open, &r->id, sizeof(r->id), old);
+	if (old) {
+		HASH_DEL(j->open, old);
+		j->open_len -= old->len;
+		free(old);
+	}
+	HASH_ADD(hh, j->open, id, sizeof(r->id), r);
+	j->open_len += r->len;
+}
+
+static dv_err append_open_locked(struct dv_store *s, struct dv_journal *j, const struct dv_record *r)
+{
+	size_t len = dv_record_bytes(r);
+	if (r->path_len > DV_RECORD_PATH_MAX)
+		return -ENAMETOOLONG;
+	struct open_record *o = malloc(sizeof(*o) + len);
+	if (!o)
+		return -ENOMEM;
+	o->id = r->id;
+	o->len = len;
+	dv_record_encode(r, o->bytes);
+	dv_err err = append_locked(s, j, o->bytes, len);
+	if (err)
+		free(o);
+	else
+		remember_locked(j, o);
+	return err;
+}
+
+dv_err dv_journal_append(struct dv_store *s, const struct dv_record *r)
+{
+	struct dv_journal *j = s->journal;
+	if (!j)
+		return -EROFS;
+	pthread_mutex_lock(&j->lock);
+	compact_locked(s, j);
+	dv_err err = append_open_locked(s, j, r);
+	pthread_mutex_unlock(&j->lock);
+	return err;
+}
+
+void dv_journal_end(struct dv_store *s, uint64_t id)
+{
+	struct dv_journal *j = s->journal;
+	struct dv_record end = {.id = id, .type = DV_RECORD_END, .path = ""};
+	uint8_t bytes[DV_RECORD_FIXED];
+	struct open_record *r = NULL;
+	dv_record_encode(&end, bytes);
+	pthread_mutex_lock(&j->lock);
+	HASH_FIND(hh, j->open, &id, sizeof(id), r);
+	if (r) {
+		HASH_DEL(j->open, r);
+		j->open_len -= r->len;
+		free(r);
+		/* A record whose end is lost finds its objects gone, and does nothing. */
+		dv_ignore(append_locked(s, j, bytes, sizeof(bytes)));
+	}
+	pthread_mutex_unlock(&j->lock);
+}
+
+dv_err dv_journal_sync(struct dv_store *s)
+{
+	struct dv_journal *j = s->journal;
+	pthread_mutex_lock(&j->lock);
+	dv_err err = DV_B(s, fdatasync, j->logfd);
+	/* Names of stage files count too: a record's stage must outlive the power with it. */
+	if (!err)
+		err = DV_B(s, fsync, j->dirfd);
+	pthread_mutex_unlock(&j->lock);
+	return err;
+}
+
+dv_err dv_journal_repath(struct dv_store *s, const char *from, const char *to)
+{
+	struct dv_journal *j = s->journal;
+	size_t from_len = strlen(from), to_len = strlen(to);
+	dv_err err = 0;
+	pthread_mutex_lock(&j->lock);
+	struct open_record *o, *next;
+	HASH_ITER(hh, j->open, o, next) {
+		struct dv_record r;
+		if (!dv_record_decode(o->bytes, o->len, &r) || r.path_len <= from_len ||
+		    memcmp(r.path, from, from_len) != 0 || r.path[from_len] != '/')
+			continue;
+		size_t len = to_len + r.path_len - from_len;
+		DV_AUTO_FREE char *path = malloc(len + 1);
+		if (!path) {
+			err = -ENOMEM;
+			break;
+		}
+		memcpy(path, to, to_len);
+		memcpy(path + to_len, r.path + from_len, r.path_len - from_len);
+		r.path = path;
+		r.path_len = len;
+		err = append_open_locked(s, j, &r); /* the whole record again: the last one counts */
+		if (err)
+			break;
+	}
+	pthread_mutex_unlock(&j->lock);
+	return err;
+}
+
+uint64_t dv_journal_open_records(struct dv_store *s)
+{
+	struct dv_journal *j = s->journal;
+	if (!j)
+		return 0;
+	pthread_mutex_lock(&j->lock);
+	uint64_t n = HASH_COUNT(j->open);
+	pthread_mutex_unlock(&j->lock);
+	return n;
+}
+
+dv_err dv_owner_field(const char *text, const char *name, char *value, size_t size)
+{
+	size_t name_len = strlen(name);
+	for (const char *line = text; *line; line = strchrnul(line, '\n'), line += *line == '\n') {
+		if (strncmp(line, name, name_len) != 0 || line[name_len] != '=')
+			continue;
+		const char *from = line + name_len + 1;
+		size_t len = (size_t)(strchrnul(from, '\n') - from);
+		if (len >= size)
+			len = size - 1;
+		memcpy(value, from, len);
+		value[len] = '\0';
+		return 0;
+	}
+	return -ENOENT;
+}

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * list.c - the names of a directory of the mount, in the order of the backing.
+ *
+ * path, flat  one directory; positions are the backing's own cookies, so that no state is kept between calls
+ * split, hash a walk over the shard tree, depth first; a handle holds the open directories, positions count entries
+ *
+ * A key in two forms is listed once. While a directory is listed the keeper does not move values between forms in it (listed_until_ns), so that
+ * no name is missed; a superseded form that is still there is the one listed, since it was there first.
+ */
+#include "core/cleanup.h"
+#include "core/internal.h"
+#include "core/list.h"
+#include "core/log.h"
+#include "core/place.h"
+
+#include <dirent.h>
+#include <string.h>
+
+#define BUF_BYTES 32768u
+#define ENTS_MAX 1024u
+#define LISTED_NS 2000000000ll /* a listing that goes on is asked again within this time */
+#define DEPTH_MAX 65u
+
+struct dv_list {
+	pthread_mutex_t lock;
+	unsigned depth; /* open levels */
+	struct level {
+		int fd;
+		int64_t cookie; /* of the next read */
+		size_t path_len; /* of the shard path up to here */
+		ssize_t count, next;
+		struct dv_dirent ents[64];
+		char buf[4096];
+	} *levels;
+	char shard[DV_SHARD_MAX];
+	int64_t position; /* entries given so far */
+};
+
+static mode_t type_of(uint8_t d_type)
+{
+	return d_type == DT_UNKNOWN ? 0 : DTTOIF(d_type);
+}
+
+struct lister {
+	struct dv_store *s;
+	struct dv_node *dir;
+	int dirfd;
+	const char *shard;
+	bool quiet; /* the store's own walk: the keeper goes on */
+	dv_list_fn *fn;
+	void *ctx;
+};
+
+/* Is it this entry that stands for the key, where the key may have two? */
+static bool stands_for_key(const struct lister *l, const char *stored, const char *name, enum dv_form form, uint64_t *ino)
+{
+	struct dv_store *s = l->s;
+	struct dv_names names;
+	struct dv_stat st;
+	struct dv_node *n = dv_node_find_name(s, l->dir, name);
+	bool loser = n && n->loser; /* without the gate: the keeper settles nothing while we list */
+	*ino = n ? n->ino : 0;
+	dv_node_unref(s, n);
+	if (form == DV_FORM_OTHER)
+		return true;
+	if (form == DV_FORM_RAW)
+		return !loser;
+	if (loser)
+		return true;
+	if (dv_names_of(s->transform, name, &names))
+		return false;
+	(void)stored;
+	/* Raw beside it: that one is the value, and is listed by itself. */
+	return !names.raw[0] || DV_B(s, stat, l->dirfd, names.raw, &st) != 0 || !S_ISREG(st.mode);
+}
+
+/* false: the consumer is full. */
+static bool give(const struct lister *l, const struct dv_dirent *d, int64_t cookie)
+{
+	struct dv_store *s = l->s;
+	char name[DV_NAME_MAX + 1];
+	enum dv_form form;
+	struct dv_dirent e = *d;
+	if (e.type == DT_UNKNOWN) {
+		struct dv_stat st;
+		if (DV_B(s, stat, l->dirfd, e.name, &st))
+			return true;
+		e.type = IFTODT(st.mode);
+	}
+	if (l->dir == s->root && strncmp(e.name, DV_CONTROL_DIR, sizeof(DV_CONTROL_DIR) - 1) == 0)
+		return true;
+	if (dv_names_parse(s->transform, e.name, e.type == DT_REG, l->shard, name, &form))
+		return true; /* not ours */
+	if (!strcmp(name, ".") || !strcmp(name, ".."))
+		return true;
+	struct dv_list_entry entry = {.name = name, .type = type_of(e.type), .cookie = cookie};
+	if (!stands_for_key(l, e.name, name, form, &entry.ino))
+		return true;
+	return l->fn(l->ctx, &entry);
+}
+
+static dv_err list_flat(struct lister *l, int64_t cookie)
+{
+	struct dv_store *s = l->s;
+	struct dv_file *f = NULL;
+	DV_AUTO_FREE char *buf = malloc(BUF_BYTES);
+	DV_AUTO_FREE struct dv_dirent *ents = malloc(ENTS_MAX * sizeof(*ents));
+	dv_err err = buf && ents ? dv_dir_file(s, l->dir, &f) : -ENOMEM;
+	if (err)
+		return err;
+	l->dirfd = f->fd;
+	pthread_mutex_t *lock = &s->list_locks[(unsigned)f->fd % DV_ARRAY_LEN(s->list_locks)];
+	if (!l->quiet)
+		atomic_store(&l->dir->listed_until_ns, dv_now_ns() + LISTED_NS);
+	for (bool more = true; more && !err;) {
+		pthread_mutex_lock(lock);
+		ssize_t n = DV_B(s, readdir, f->fd, cookie, buf, BUF_BYTES, ents, ENTS_MAX);
+		pthread_mutex_unlock(lock);
+		if (n < 0)
+			err = (dv_err)n;
+		if (n == 0 && !l->quiet)
+			atomic_store(&l->dir->listed_until_ns, 0);
+		more = n > 0;
+		for (ssize_t i = 0; i < n && more; i++) {
+			more = give(l, &ents[i], ents[i].cookie);
+			cookie = ents[i].cookie;
+		}
+	}
+	dv_file_unref(s, f);
+	return err;
+}
+
+/* ---- shards ---- */
+
+dv_err dv_list_open(struct dv_store *s, struct dv_node *dir, struct dv_list **out)
+{
+	struct dv_list *l = calloc(1, sizeof(*l));
+	(void)s;
+	(void)dir;
+	if (!l)
+		return -ENOMEM;
+	pthread_mutex_init(&l->lock, NULL);
+	*out = l;
+	return 0;
+}
+
+static void pop_level(struct dv_store *s, struct dv_list *l)
+{
+	DV_B(s, close, l->levels[--l->depth].fd);
+	l->shard[l->depth ? l->levels[l->depth - 1].path_len : 0] = '\0';
+}
+
+void dv_list_close(struct dv_store *s, struct dv_list **list)
+{
+	struct dv_list *l = *list;
+	if (!l)
+		return;
+	while (l->depth)
+		pop_level(s, l);
+	pthread_mutex_destroy(&l->lock);
+	free(l->levels);
+	free(l);
+	*list = NULL;
+}
+
+static dv_err push_level(struct dv_store *s, struct dv_list *l, const char *name)
+{
+	size_t len = strlen(l->shard);
+	if (!l->levels && !(l->levels = calloc(DEPTH_MAX, sizeof(*l->levels))))
+		return -ENOMEM;
+	if (l->depth == DEPTH_MAX || len + strlen(name) + 2 > sizeof(l->shard))
+		return -ENAMETOOLONG;
+	int fd = DV_B(s, open, l->depth ? l->levels[l->depth - 1].fd : s->rootfd, name,
+		      O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (fd < 0)
+		return fd;
+	struct level *v = &l->levels[l->depth];
+	v->fd = fd;
+	v->cookie = 0;
+	v->count = v->next = 0;
+	if (l->depth) {
+		if (len)
+			l->shard[len++] = '/';
+		strcpy(l->shard + len, name);
+	}
+	v->path_len = strlen(l->shard);
+	l->depth++;
+	return 0;
+}
+
+/* The next entry of the walk; *out_dir: it is a shard directory and is entered next. 0 entries: the end. */
+static dv_err next_entry(struct dv_store *s, struct dv_list *l, struct dv_dirent **out)
+{
+	*out = NULL;
+	while (l->depth) {
+		struct level *v = &l->levels[l->depth - 1];
+		if (v->next == v->count) {
+			v->next = 0;
+			v->count = DV_B(s, readdir, v->fd, v->cookie, v->buf, sizeof(v->buf), v->ents, DV_ARRAY_LEN(v->ents));
+			if (v->count < 0) {
+				dv_err err = (dv_err)v->count;
+				v->count = 0;
+				return err;
+			}
+			if (v->count == 0) {
+				pop_level(s, l);
+				continue;
+			}
+			v->cookie = v->ents[v->count - 1].cookie;
+		}
+		struct dv_dirent *e = &v->ents[v->next];
+		if (e->type == DT_DIR && dv_transform_is_shard(s->transform, l->depth - 1, e->name)) {
+			v->next++;
+			dv_err err = push_level(s, l, e->name);
+			if (err && err != -ENOENT && err != -ENOTDIR && err != -ELOOP)
+				return err;
+			continue;
+		}
+		*out = e;
+		return 0;
+	}
+	return 0;
+}
+
+static dv_err list_shards(struct lister *l, struct dv_list *list, int64_t cookie)
+{
+	struct dv_store *s = l->s;
+	dv_err err = 0;
+	pthread_mutex_lock(&list->lock);
+	if (cookie == 0 || cookie < list->position) { /* from the start, and forward to where it was */
+		while (list->depth)
+			pop_level(s, list);
+		list->position = 0;
+		err = push_level(s, list, ".");
+	}
+	l->shard = list->shard;
+	for (bool more = true; more && !err;) {
+		struct dv_dirent *e;
+		err = next_entry(s, list, &e);
+		if (err || !e)
+			break;
+		struct level *v = &list->levels[list->depth - 1];
+		l->dirfd = v->fd;
+		if (list->position >= cookie)
+			more = give(l, e, list->position + 1);
+		if (more) {
+			v->next++;
+			list->position++;
+		}
+	}
+	pthread_mutex_unlock(&list->lock);
+	return err;
+}
+
+static dv_err list_any(struct lister *l, struct dv_list *list, int64_t cookie)
+{
+	if (!S_ISDIR(l->dir->type))
+		return -ENOTDIR;
+	if (!dv_transform_has_shards(l->s->transform))
+		return list_flat(l, cookie);
+	return list ? list_shards(l, list, cookie) : -EINVAL;
+}
+
+dv_err dv_store_list(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, struct dv_list *list, int64_t cookie,
+		     dv_list_fn *fn, void *ctx)
+{
+	struct lister l = {.s = s, .dir = dir, .shard = "", .fn = fn, .ctx = ctx};
+	(void)call; /* reading a directory block is what it is for: the driver measures how long it takes */
+	return list_any(&l, list, cookie);
+}
+
+dv_err dv_list_quietly(struct dv_store *s, struct dv_node *dir, struct dv_list *list, int64_t cookie, dv_list_fn *fn, void *ctx)
+{
+	struct lister l = {.s = s, .dir = dir, .shard = "", .quiet = true, .fn = fn, .ctx = ctx};
+	return list_any(&l, list, cookie);
+}

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lookup.c - from names to nodes, and the attributes of nodes.
+ *
+ * A name that is known is compared with what lies in the store each time; the kernel asks once in each coherence interval.
+ */
+#include "core/keeper.h"
+#include "core/meta.h"
+#include "core/ops.h"
+#include "core/pack.h"
+#include "core/value.h"
+
+#include <string.h>
+
+bool dv_is_busy(const struct dv_node *n)
+{
+	return n->stage || n->job || n->loser;
+}
+
+void dv_changed(struct dv_store *s, struct dv_node *n)
+{
+	dv_pack_cancel(s, n);
+	n->writes++;
+	atomic_store(&n->dirty, true);
+	dv_keeper_touch(s, n);
+}
+
+void dv_touch_dir(struct dv_store *s, struct dv_node *dir)
+{
+	struct timespec now;
+	if (!dv_transform_has_shards(s->transform))
+		return;
+	clock_gettime(CLOCK_REALTIME, &now);
+	pthread_mutex_lock(&s->names_lock);
+	dir->touched = now;
+	pthread_mutex_unlock(&s->names_lock);
+}
+
+bool dv_try_again(struct dv_store *s, const struct dv_call *call, struct dv_node *n, dv_err *err, unsigned *tries)
+{
+	if (*err != -ESTALE || ++*tries == DV_TRIES)
+		return false;
+	if (call->nowait) {
+		*err = -EAGAIN;
+		return false;
+	}
+	*err = dv_value_refresh(s, n);
+	return *err == 0;
+}
+
+/* ---- coming to rest ---- */
+
+dv_err dv_bring_to_rest(struct dv_store *s, struct dv_node *n, bool nowait)
+{
+	struct dv_node *dir = NULL;
+	dv_err err = dv_gate_shared(n, nowait);
+	if (err)
+		return err;
+	bool busy = dv_is_busy(n);
+	dv_gate_open(n);
+	if (!busy)
+		return 0;
+	if (nowait)
+		return -EAGAIN;
+	err = dv_swap_gates(s, n, false, &dir);
+	if (err)
+		return err;
+	if (n->job)
+		err = dv_pack_retract(s, n);
+	if (!err && n->stage && dir)
+		err = dv_stage_commit(s, n, true);
+	if (!err && n->loser)
+		err = dv_stage_settle(s, n, false);
+	dv_swap_gates_open(s, n, dir);
+	return err;
+}
+
+dv_err dv_make_raw(struct dv_store *s, struct dv_node *n, bool nowait)
+{
+	struct dv_node *dir = NULL;
+	if (nowait)
+		return -EAGAIN;
+	dv_err err = dv_swap_gates(s, n, false, &dir);
+	if (err)
+		return err;
+	if (n->job)
+		err = dv_pack_retract(s, n);
+	if (!err && !n->stage && n->form == DV_FORM_PACKED)
+		err = dv_stage_begin(s, n, false);
+	if (!err && n->stage)
+		err = dv_stage_commit(s, n, true);
+	if (!err && n->loser)
+		err = dv_stage_settle(s, n, false);
+	dv_swap_gates_open(s, n, dir);
+	return err;
+}
+
+void dv_keep_open(struct dv_store *s, struct dv_node *n)
+{
+	struct dv_file *f = NULL;
+	if (n->stage)
+		return; /* the stage is its file */
+	dv_err err = -EINVAL;
+	if (S_ISREG(n->type) && n->form == DV_FORM_RAW)
+		err = dv_value_file(s, n, true, true, &f);
+	if (err && S_ISREG(n->type))
+		err = dv_value_file(s, n, false, true, &f);
+	if (err)
+		err = dv_value_handle(s, n, &f);
+	if (err)
+		return; /* those who have it open get ESTALE from now on */
+	dv_node_set_file(s, n, f, true);
+	dv_file_unref(s, f);
+}
+
+/* ---- lookup ---- */
+
+/* The node of what was found, new or known. */
+static dv_err enter_found(struct dv_store *s, struct dv_node *dir, const struct dv_place *p, const struct dv_found *f,
+			  struct dv_node **out, bool *again)
+{
+	struct dv_ident id = dv_ident_of(&f->st);
+	struct dv_tag tag;
+	bool tagged = S_ISREG(f->st.mode) && dv_tag_load(s, p->dirfd, f->stored, &f->st, &tag);
+	struct dv_node *n = dv_node_new(f->st.mode, tagged ? tag.st_ino : dv_meta_ino(&id));
+	if (!n)
+		return -ENOMEM;
+	atomic_fetch_add(&s->node_count, 1);
+	n->id = id;
+	n->form = f->form;
+	atomic_init(&n->dirty, f->form == DV_FORM_RAW);
+	if (tagged) {
+		n->real_ctime = f->st.ctime;
+		n->kept_ctime = dv_tag_ctime(&tag, &f->st);
+	}
+	return dv_node_enter(s, n, dir, p->name, f->slot, f->st.nlink == 1 || S_ISDIR(f->st.mode), out, again);
+}
+
+/* n has the name: is it still n's? *again: look once more. */
+static dv_err check_known(struct dv_store *s, const struct dv_call *call, const struct dv_place *p, struct dv_node *n,
+			  struct dv_stat *out, bool *again)
+{
+	struct dv_found f;
+	dv_err err = dv_gate_shared(n, call->nowait);
+	if (err)
+		return err;
+	if (n->stage) {
+		err = out ? dv_value_stat(s, n, out) : 0;
+		dv_gate_open(n);
+		return err;
+	}
+	err = dv_place_find(s, p, &f);
+	struct dv_ident id = dv_ident_of(&f.st);
+	if (!err && f.form == n->form && dv_ident_equal(&id, &n->id)) {
+		if (out) {
+			*out = f.st;
+			err = dv_value_show(s, n, p, f.stored, out);
+		}
+		dv_gate_open(n);
+		return err;
+	}
+	dv_gate_open(n);
+	if (err && err != -ENOENT)
+		return err;
+	if (call->nowait)
+		return -EAGAIN;
+	*again = true;
+	err = dv_value_refresh(s, n);
+	return err == -ESTALE ? 0 : err;
+}
+
+static dv_err lookup_new(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const struct dv_place *p,
+			 struct dv_node **out, struct dv_stat *st, bool *again)
+{
+	struct dv_found f;
+	struct dv_node *n = NULL;
+	dv_err err = dv_place_find(s, p, &f);
+	if (!err)
+		err = enter_found(s, dir, p, &f, &n, again);
+	if (err || *again || !st) {
+		if (err || *again)
+			dv_node_unref(s, n);
+		else
+			*out = n;
+		return err;
+	}
+	err = dv_gate_shared(n, call->nowait);
+	if (!err) {
+		struct dv_ident id = dv_ident_of(&f.st);
+		if (n->stage || f.form != n->form || !dv_ident_equal(&id, &n->id)) {
+			*again = true; /* known under another name, and swapped just now */
+		} else {
+			*st = f.st;
+			err = dv_value_show(s, n, p, f.stored, st);
+		}
+		dv_gate_open(n);
+	}
+	if (err || *again)
+		dv_node_unref(s, n);
+	else
+		*out = n;
+	return err;
+}
+
+static dv_err look_up(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name, struct dv_node **out,
+		      struct dv_stat *st)
+{
+	struct dv_place p;
+	dv_err err = dv_place_open(s, dir, name, false, &p);
+	if (err)
+		return err;
+	bool again = true;
+	for (unsigned tries = 0; again && !err; tries++) {
+		again = false;
+		struct dv_node *n = dv_node_find_name(s, dir, name);
+		if (n) {
+			err = check_known(s, call, &p, n, st, &again);
+			if (err || again)
+				dv_node_unref(s, n);
+			else
+				*out = n;
+		} else {
+			err = lookup_new(s, call, dir, &p, out, st, &again);
+		}
+		if (again && tries == DV_TRIES)
+			err = -EBUSY; /* others replace it faster than it can be looked at */
+	}
+	dv_place_close(s, &p);
+	return err;
+}
+
+dv_err dv_find(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name, struct dv_node **out)
+{
+	return look_up(s, call, dir, name, out, NULL);
+}
+
+dv_err dv_store_lookup(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name, struct dv_node **out,
+		       struct dv_stat *out_stat)
+{
+	return look_up(s, call, dir, name, out, out_stat);
+}
+
+dv_err dv_store_getattr(struct dv_store *s, const struct dv_call *call, struct dv_node *n, struct dv_stat *out)
+{
+	unsigned tries = 0;
+	dv_err err;
+	do {
+		err = dv_gate_shared(n, call->nowait);
+		if (err)
+			return err;
+		err = dv_value_stat(s, n, out);
+		dv_gate_open(n);
+	} while (dv_try_again(s, call, n, &err, &tries));
+	return err;
+}

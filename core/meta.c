@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+/* meta.c - see meta.h. */
+#include "core/meta.h"
+
+#include "core/cleanup.h"
+
+#include <string.h>
+
+#define TAG_BYTES 88
+#define TAG_VERSION 1
+#define HAS_SIZE 1
+#define HAS_CTIME 2
+#define SINGLE 4
+#define XATTR_LIST_MAX 65536 /* XATTR_LIST_MAX and XATTR_SIZE_MAX of the kernel */
+
+/* splitmix64's finaliser (Steele, Lea, Flood 2014): a bijection on 64 bits that mixes well. */
+static uint64_t mix(uint64_t v)
+{
+	v = (v ^ (v >> 30)) * 0xbf58476d1ce4e5b9u;
+	v = (v ^ (v >> 27)) * 0x94d049bb133111ebu;
+	return v ^ (v >> 31);
+}
+
+uint64_t dv_meta_ino(const struct dv_ident *id)
+{
+	uint64_t ino = mix(id->ino ^ mix((uint64_t)id->btime.tv_sec * 1000000000u +
+					 (uint64_t)id->btime.tv_nsec));
+	ino &= INT64_MAX; /* programs keep inode numbers in signed types */
+	return ino < 2 ? ino + 2 : ino;
+}
+
+static uint8_t *put64(uint8_t *at, uint64_t v)
+{
+	for (int i = 0; i < 8; i++)
+		at[i] = (uint8_t)(v >> (8 * i));
+	return at + 8;
+}
+
+static uint64_t get64(const uint8_t *at)
+{
+	uint64_t v = 0;
+	for (int i = 0; i < 8; i++)
+		v |= (uint64_t)at[i] << (8 * i);
+	return v;
+}
+
+static struct timespec get_time(const uint8_t *at)
+{
+	return (struct timespec){.tv_sec = (time_t)get64(at), .tv_nsec = (long)(uint32_t)get64(at + 8)};
+}
+
+static bool parse_tag(const uint8_t *tag, ssize_t len, const struct dv_stat *st, struct dv_tag *out)
+{
+	if (len != TAG_BYTES || tag[0] != TAG_VERSION)
+		return false;
+	struct timespec btime = get_time(tag + 40);
+	if (get64(tag + 16) != st->ino || btime.tv_sec != st->btime.tv_sec ||
+	    btime.tv_nsec != st->btime.tv_nsec)
+		return false;
+	out->st_ino = get64(tag + 8);
+	out->plain_size = get64(tag + 24);
+	out->stored_size = get64(tag + 32);
+	out->has_size = (tag[1] & HAS_SIZE) && out->stored_size == st->size &&
+			out->plain_size <= INT64_MAX;
+	out->has_ctime = tag[1] & HAS_CTIME;
+	out->single = tag[1] & SINGLE;
+	out->ctime = get_time(tag + 56);
+	out->swapped = get_time(tag + 72);
+	return out->st_ino > 1 && out->st_ino <= INT64_MAX;
+}
+
+bool dv_tag_load(struct dv_store *s, int dirfd, const char *name, const struct dv_stat *st, struct dv_tag *out)
+{
+	uint8_t tag[TAG_BYTES + 1];
+	if (!s->has_xattrs)
+		return false;
+	ssize_t len = DV_B(s, getxattr_at, dirfd, name, DV_TAG_NAME, tag, sizeof(tag));
+	return len > 0 && parse_tag(tag, len, st, out);
+}
+
+bool dv_tag_load_fd(struct dv_store *s, int fd, const struct dv_stat *st, struct dv_tag *out)
+{
+	uint8_t tag[TAG_BYTES + 1];
+	if (!s->has_xattrs)
+		return false;
+	ssize_t len = DV_B(s, getxattr, fd, DV_TAG_NAME, tag, sizeof(tag));
+	return len > 0 && parse_tag(tag, len, st, out);
+}
+
+void dv_tag_store(struct dv_store *s, int fd, const struct dv_ident *id, const struct dv_tag *t)
+{
+	uint8_t tag[TAG_BYTES] = {TAG_VERSION};
+	if (!s->has_xattrs)
+		return;
+	tag[1] = (uint8_t)((t->has_size ? HAS_SIZE : 0) | (t->has_ctime ? HAS_CTIME : 0) |
+			   (t->single ? SINGLE : 0));
+	uint8_t *at = put64(tag + 8, t->st_ino);
+	at = put64(at, id->ino);
+	at = put64(at, t->plain_size);
+	at = put64(at, t->stored_size);
+	at = put64(at, (uint64_t)id->btime.tv_sec);
+	at = put64(at, (uint64_t)id->btime.tv_nsec);
+	at = put64(at, (uint64_t)t->ctime.tv_sec);
+	at = put64(at, (uint64_t)t->ctime.tv_nsec);
+	at = put64(at, (uint64_t)t->swapped.tv_sec);
+	put64(at, (uint64_t)t->swapped.tv_nsec);
+	/* Without the tag the value is whole; only its inode number moves with the swap. */
+	dv_ignore(DV_B(s, setxattr, fd, DV_TAG_NAME, tag, sizeof(tag), 0));
+}
+
+struct timespec dv_tag_ctime(const struct dv_tag *tag, const struct dv_stat *st)
+{
+	if (!tag->has_ctime || st->ctime.tv_sec > tag->swapped.tv_sec + DV_TAG_SLACK_S)
+		return st->ctime;
+	return tag->ctime;
+}
+
+bool dv_meta_is_hidden(const char *attr)
+{
+	size_t n = strlen(DV_TAG_NAME);
+	return strncmp(attr, DV_TAG_NAME, n) == 0 && (attr[n] == '\0' || attr[n] == '.');
+}
+
+static dv_err copy_xattr(struct dv_store *s, int from, int to, const char *attr, char **value)
+{
+	if (!*value && !(*value = malloc(XATTR_LIST_MAX)))
+		return -ENOMEM;
+	ssize_t len = DV_B(s, getxattr, from, attr, *value, XATTR_LIST_MAX);
+	if (len == -ENODATA)
+		return 0;
+	if (len < 0)
+		return (dv_err)len;
+	dv_err err = DV_B(s, setxattr, to, attr, *value, (size_t)len, 0);
+	/* Labels that the system sets by itself need not be, and may not be, set again. */
+	if (err && strncmp(attr, "security.", 9) == 0 && strcmp(attr, "security.capability") != 0)
+		return 0;
+	return err;
+}
+
+static dv_err copy_xattrs(struct dv_store *s, int from, int to)
+{
+	char small[1024];
+	DV_AUTO_FREE char *large = NULL;
+	DV_AUTO_FREE char *value = NULL;
+	char *list = small;
+	ssize_t len = DV_B(s, listxattr, from, small, sizeof(small));
+	if (len == -ERANGE) {
+		list = large = malloc(XATTR_LIST_MAX);
+		if (!large)
+			return -ENOMEM;
+		len = DV_B(s, listxattr, from, large, XATTR_LIST_MAX);
+	}
+	if (len == -EOPNOTSUPP)
+		return 0;
+	if (len < 0)
+		return (dv_err)len;
+	for (char *attr = list; attr < list + len; attr += strlen(attr) + 1) {
+		if (dv_meta_is_hidden(attr))
+			continue;
+		dv_err err = copy_xattr(s, from, to, attr, &value);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+dv_err dv_meta_copy(struct dv_store *s, int from, const struct dv_stat *st, int to)
+{
+	struct dv_stat now;
+	dv_err err = DV_B(s, stat, to, "", &now);
+	if (err)
+		return err;
+	if (now.uid != st->uid || now.gid != st->gid) {
+		err = DV_B(s, chown, to, st->uid, st->gid);
+		if (err)
+			return err;
+	}
+	err = copy_xattrs(s, from, to);
+	if (err)
+		return err;
+	return DV_B(s, chmod, to, st->mode & 07777);
+}
+
+dv_err dv_meta_kill_suid(struct dv_store *s, int fd, mode_t mode)
+{
+	mode_t clean = mode & 07777 & ~(mode_t)S_ISUID;
+	if ((mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))
+		clean &= ~(mode_t)S_ISGID;
+	return clean == (mode & 07777) ? 0 : DV_B(s, chmod, fd, clean);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * meta.h - attributes of stored files: the inode number shown, the tag that keeps it, copies at a swap.
+ *
+ * The inode number shown (st_ino) is a hash of the backing's inode number and birth time. A swap puts another object in a value's place: the tag,
+ * the extended attribute user.diskvfs of the new object, keeps what was shown before.
+ *
+ *   tag   u8 version 1 | u8 flags | u16 0 | u32 0 | u64 st_ino | u64 own inode number | u64 plain size | u64 stored size |
+ *         i64 own birth time s | u32 ns | u32 0 | i64 ctime shown s | u32 ns | u32 0 | i64 time of the swap s | u32 ns | u32 0    (little endian)
+ *
+ * A tag is void on a copy of the file (own number or birth time differ). Its ctime is shown as long as the object's own ctime is not later than the
+ * swap by more than DV_TAG_SLACK_S; its plain size holds as long as the stored size is the same. Nothing in a tag is needed to read a value.
+ */
+#ifndef DV_META_H
+#define DV_META_H
+
+#include "core/internal.h"
+
+#define DV_TAG_NAME "user.diskvfs"
+#define DV_TAG_SLACK_S 10
+
+struct dv_tag {
+	uint64_t st_ino, plain_size, stored_size;
+	bool has_size, has_ctime, single; /* single: one frame, no seek table */
+	struct timespec ctime, swapped;
+};
+
+/* What st_ino an object without a tag shows. Never 0 or 1. */
+uint64_t dv_meta_ino(const struct dv_ident *id);
+
+/* Reads the tag of (dirfd, name), which is the object st. false: none, void or unreadable. */
+bool dv_tag_load(struct dv_store *s, int dirfd, const char *name, const struct dv_stat *st, struct dv_tag *out);
+/* The same of a descriptor. */
+bool dv_tag_load_fd(struct dv_store *s, int fd, const struct dv_stat *st, struct dv_tag *out);
+/* Writes the tag of fd, which is the object id. Not to be had where the backing keeps no user attributes: then nothing happens. */
+void dv_tag_store(struct dv_store *s, int fd, const struct dv_ident *id, const struct dv_tag *tag);
+/* The ctime to show for st. */
+struct timespec dv_tag_ctime(const struct dv_tag *tag, const struct dv_stat *st);
+
+/*
+ * Gives `to` the owner, mode, ACLs and extended attributes (but the tag) of `from`, whose state is st. -EPERM and the like where that can not be: the
+ * caller leaves the value in its form.
+ */
+DV_CHECK dv_err dv_meta_copy(struct dv_store *s, int from, const struct dv_stat *st, int to);
+
+/* Clears suid, and sgid where group-executable. */
+DV_CHECK dv_err dv_meta_kill_suid(struct dv_store *s, int fd, mode_t mode);
+
+bool dv_meta_is_hidden(const char *attr); /* user.diskvfs and user.diskvfs.* */
+
+#endif

@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * names.c - making and removing names: mknod, mkdir, symlink, link, unlink, rmdir. (Renaming: rename.c)
+ *
+ * Directory gates are held shared, so that a swap, which puts the directory's times back, does not run beside the change.
+ */
+#include "core/cleanup.h"
+#include "core/journal.h"
+#include "core/keeper.h"
+#include "core/log.h"
+#include "core/meta.h"
+#include "core/ops.h"
+#include "core/pack.h"
+#include "core/value.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#define ACL_DEFAULT "system.posix_acl_default"
+
+/* ---- making ---- */
+
+/*
+ * A value has the name that a shard directory needs (abc beside abcabc under split:3): it moves aside.
+ */
+static dv_err move_aside(struct dv_store *s, const struct dv_call *call, const char *parent, const char *component)
+{
+	char name[DV_NAME_MAX + 1];
+	enum dv_form form;
+	struct dv_node *n = NULL;
+	struct dv_place p;
+	dv_err err = dv_names_parse(s->transform, component, true, parent, name, &form);
+	if (err)
+		return -ENOTDIR; /* foreign: not ours to move */
+	err = dv_find(s, call, s->root, name, &n);
+	if (!err)
+		err = dv_make_raw(s, n, call->nowait);
+	if (err) {
+		dv_node_unref(s, n);
+		return err;
+	}
+	err = dv_gate_exclusive(n, call->nowait);
+	if (!err) {
+		err = dv_place_open(s, s->root, name, false, &p);
+		if (!err && p.names.aside[0]) {
+			err = DV_B(s, rename, p.dirfd, p.names.raw, p.dirfd, p.names.aside, RENAME_NOREPLACE);
+			atomic_fetch_add(&s->swaps, 1);
+			if (!err)
+				err = dv_node_add_name(s, n, s->root, name, DV_SLOT_ASIDE);
+		} else if (!err) {
+			err = -ENOTDIR;
+		}
+		if (!err || err == -ENOTDIR)
+			dv_place_close(s, &p);
+		atomic_store(&n->names_durable, false);
+		dv_gate_open(n);
+	}
+	dv_node_unref(s, n);
+	return err;
+}
+
+dv_err dv_clear_way(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name)
+{
+	char shard[DV_SHARD_MAX], parent[DV_SHARD_MAX];
+	struct dv_stat st;
+	if (!S_ISDIR(dir->type) || !dv_transform_has_shards(s->transform))
+		return -ENOTDIR;
+	dv_err err = dv_transform_shard(s->transform, name, shard);
+	for (char *end = shard; !err && *end; end += *end == '/') {
+		end = strchrnul(end, '/');
+		char saved = *end;
+		*end = '\0';
+		err = DV_B(s, stat, s->rootfd, shard, &st);
+		if (!err && S_ISREG(st.mode)) {
+			char *slash = strrchr(shard, '/');
+			size_t parent_len = slash ? (size_t)(slash - shard) : 0;
+			memcpy(parent, shard, parent_len);
+			parent[parent_len] = '\0';
+			return move_aside(s, call, parent, slash ? slash + 1 : shard);
+		}
+		*end = saved;
+	}
+	return err ? err : -ENOTDIR;
+}
+
+/* -EEXIST where any form of the name exists. The raw name itself is left to the call that makes it. */
+static dv_err refuse_existing(struct dv_store *s, const struct dv_place *p, bool regular)
+{
+	struct dv_stat st;
+	struct dv_found f;
+	if (regular && strcmp(p->names.raw, p->names.other) == 0 && p->names.packed[0] && !p->names.aside[0]) {
+		dv_err err = DV_B(s, stat, p->dirfd, p->names.packed, &st);
+		if (err == -ENOENT)
+			return 0;
+		return err ? err : S_ISREG(st.mode) ? -EEXIST : 0;
+	}
+	dv_err err = dv_place_find(s, p, &f);
+	return err == -ENOENT ? 0 : err ? err : -EEXIST;
+}
+
+/* The mode for a new object: the umask counts only where the directory has no default ACL. */
+static mode_t masked(struct dv_store *s, const struct dv_call *call, int dirfd, mode_t mode)
+{
+	if (call->umask && s->has_acls && DV_B(s, getxattr, dirfd, ACL_DEFAULT, NULL, 0) > 0)
+		return mode;
+	return mode & ~(call->umask & 0777);
+}
+
+/* The node for the object that was just made as `stored`; fd: open on it, or -1 (taken). */
+static dv_err enter_new(struct dv_store *s, struct dv_node *dir, const struct dv_place *p, const char *stored, uint8_t slot,
+			enum dv_form form, int fd, struct dv_node **out, struct dv_stat *st)
+{
+	bool again = false;
+	dv_err err = fd >= 0 ? DV_B(s, stat, fd, "", st) : DV_B(s, stat, p->dirfd, stored, st);
+	struct dv_ident id = dv_ident_of(st);
+	struct dv_node *n = err ? NULL : dv_node_new(st->mode, dv_meta_ino(&id));
+	if (!err && !n)
+		err = -ENOMEM;
+	if (!err) {
+		atomic_fetch_add(&s->node_count, 1);
+		n->id = id;
+		n->form = form;
+		dv_node_drop_name(s, dir, p->name); /* whoever had it before lost it outside */
+		err = dv_node_enter(s, n, dir, p->name, slot, true, out, &again);
+	}
+	if (!err && again)
+		err = -EEXIST; /* made and looked up by another meanwhile */
+	if (err) {
+		if (fd >= 0)
+			DV_B(s, close, fd);
+		return err;
+	}
+	if (fd >= 0) {
+		dv_ignore(DV_B(s, flock, fd, LOCK_SH | LOCK_NB)); /* nobody else knows it yet */
+		struct dv_file *f = dv_file_new(s, fd, true);
+		if (f)
+			dv_node_set_file(s, *out, f, false);
+		dv_file_unref(s, f);
+	}
+	st->ino = (*out)->ino;
+	dv_touch_dir(s, dir);
+	return 0;
+}
+
+static dv_err make_regular(struct dv_store *s, struct dv_place *p, mode_t mode, const char **stored, uint8_t *slot, int *fd)
+{
+	*stored = p->names.raw;
+	*slot = DV_SLOT_PLAIN;
+	if (!p->names.raw[0])
+		return -ENAMETOOLONG;
+	*fd = DV_B(s, open, p->dirfd, *stored, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode & 07777);
+	struct dv_stat st;
+	if (*fd == -EEXIST && p->names.aside[0] && DV_B(s, stat, p->dirfd, *stored, &st) == 0 && S_ISDIR(st.mode)) {
+		*stored = p->names.aside;
+		*slot = DV_SLOT_ASIDE;
+		*fd = DV_B(s, open, p->dirfd, *stored, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode & 07777);
+	}
+	return *fd < 0 ? *fd : 0;
+}
+
+struct making {
+	mode_t mode; /* with type */
+	dev_t rdev;
+	const char *target; /* of a symbolic link */
+};
+
+/* A flat namespace has values only, and they are never directories: where a shard directory has the raw name, refuse_existing has no say. */
+static dv_err make(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name, const struct making *m,
+		   struct dv_node **out, struct dv_stat *st)
+{
+	struct dv_place p;
+	int fd = -1;
+	uint8_t slot = DV_SLOT_PLAIN;
+	bool regular = S_ISREG(m->mode);
+	if (!regular && !dv_transform_has_dirs(s->transform))
+		return -EPERM;
+	if (s->options.read_only)
+		return -EROFS;
+	dv_err err = dv_place_open(s, dir, name, true, &p);
+	if (err)
+		return err;
+	const char *stored = p.names.other;
+	err = refuse_existing(s, &p, regular);
+	if (!err) {
+		mode_t mode = masked(s, call, p.dirfd, m->mode);
+		DV_B(s, act_as, call->uid, call->gid);
+		if (regular)
+			err = make_regular(s, &p, mode, &stored, &slot, &fd);
+		else if (S_ISDIR(m->mode))
+			err = DV_B(s, mkdir, p.dirfd, stored, mode & 07777);
+		else if (S_ISLNK(m->mode))
+			err = DV_B(s, symlink, m->target, p.dirfd, stored);
+		else
+			err = DV_B(s, mknod, p.dirfd, stored, mode, m->rdev);
+		DV_B(s, act_as, geteuid(), getegid());
+	}
+	if (!err)
+		err = enter_new(s, dir, &p, stored, slot, regular ? DV_FORM_RAW : DV_FORM_OTHER, fd, out, st);
+	dv_place_close(s, &p);
+	return err;
+}
+
+static dv_err make_gated(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name, const struct making *m,
+			 struct dv_node **out, struct dv_stat *st)
+{
+	for (unsigned tries = 0;; tries++) {
+		dv_err err = dv_gate_shared(dir, call->nowait);
+		if (err)
+			return err;
+		err = make(s, call, dir, name, m, out, st);
+		dv_gate_open(dir);
+		if (err != -ENOTDIR || tries == DV_TRIES)
+			return err;
+		err = dv_clear_way(s, call, dir, name);
+		if (err)
+			return err;
+	}
+}
+
+dv_err dv_store_mknod(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name, mode_t mode,
+		      dev_t rdev, struct dv_node **out, struct dv_stat *out_stat)
+{
+	struct making m = {.mode = mode & S_IFMT ? mode : mode | S_IFREG, .rdev = rdev};
+	if (S_ISDIR(m.mode) || S_ISLNK(m.mode))
+		return -EINVAL;
+	return make_gated(s, call, dir, name, &m, out, out_stat);
+}
+
+dv_err dv_store_mkdir(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name, mode_t mode,
+		      struct dv_node **out, struct dv_stat *out_stat)
+{
+	struct making m = {.mode = (mode & 07777) | S_IFDIR};
+	return make_gated(s, call, dir, name, &m, out, out_stat);
+}
+
+dv_err dv_store_symlink(struct dv_store *s, const struct dv_call *call, const char *target, struct dv_node *dir, const char *name,
+			struct dv_node **out, struct dv_stat *out_stat)
+{
+	struct making m = {.mode = S_IFLNK | 0777, .target = target};
+	return make_gated(s, call, dir, name, &m, out, out_stat);
+}
+
+/* ---- link ---- */
+
+/* Gates held: directory shared, n exclusive and at rest. */
+static dv_err link_at_rest(struct dv_store *s, struct dv_node *n, struct dv_node *dir, const char *name, struct dv_stat *st)
+{
+	struct dv_place from, to;
+	const char *stored;
+	dv_err err = dv_place_of(s, n, 0, &from, &stored);
+	if (err)
+		return err == -ESTALE && !dv_node_has_name(s, n) ? -ENOENT : err;
+	err = dv_place_open(s, dir, name, false, &to);
+	if (!err) {
+		err = refuse_existing(s, &to, false);
+		const char *as = dv_place_stored(&to, n->form, DV_SLOT_PLAIN);
+		if (!err && !as[0])
+			err = -ENAMETOOLONG;
+		if (!err)
+			err = DV_B(s, link, from.dirfd, stored, to.dirfd, as);
+		dv_place_close(s, &to);
+	}
+	dv_place_of_close(s, &from);
+	if (!err)
+		err = dv_node_add_name(s, n, dir, name, DV_SLOT_PLAIN);
+	if (!err) {
+		atomic_store(&n->names_durable, false);
+		n->writes++; /* a packer that counted one link looks again */
+		err = dv_value_stat(s, n, st);
+	}
+	return err;
+}
+
+dv_err dv_store_link(struct dv_store *s, const struct dv_call *call, struct dv_node *n, struct dv_node *dir, const char *name,
+		     struct dv_stat *out_stat)
+{
+	struct dv_names names;
+	unsigned tries = 0;
+	if (!dv_transform_has_dirs(s->transform) || S_ISDIR(n->type))
+		return -EPERM;
+	if (s->options.read_only)
+		return -EROFS;
+	dv_err err = dv_names_of(s->transform, name, &names);
+	/* A name too long to be packed: the value goes raw, under both. */
+	if (!err && n->form == DV_FORM_PACKED && !names.packed[0])
+		err = dv_make_raw(s, n, call->nowait);
+	while (!err || dv_try_again(s, call, n, &err, &tries)) {
+		err = dv_bring_to_rest(s, n, call->nowait);
+		if (err)
+			continue;
+		err = dv_gate_shared(dir, call->nowait);
+		if (err)
+			return err;
+		err = dv_gate_exclusive(n, call->nowait);
+		if (err) {
+			dv_gate_open(dir);
+			return err;
+		}
+		bool busy = dv_is_busy(n);
+		err = busy ? 0 : link_at_rest(s, n, dir, name, out_stat);
+		dv_gate_open(n);
+		dv_gate_open(dir);
+		if (!busy && err != -ESTALE)
+			break;
+	}
+	return err;
+}
+
+/* ---- unlink ---- */
+
+/* Unlinks every form of n's name; raw last, so that dying in between leaves the value whole. Gates held. */
+static dv_err unlink_forms(struct dv_store *s, struct dv_node *n, const struct dv_place *p)
+{
+	struct dv_found f;
+	struct dv_stat st;
+	dv_err err = n->job ? dv_pack_retract(s, n) : 0;
+	if (!err && n->loser && DV_B(s, stat, p->dirfd, p->names.packed, &st) == 0) {
+		struct dv_ident id = dv_ident_of(&st);
+		if (dv_ident_equal(&id, &n->loser_id)) /* I5 */
+			err = DV_B(s, unlink, p->dirfd, p->names.packed);
+	}
+	if (!err && n->loser) {
+		n->loser = false;
+		dv_journal_end(s, n->loser_record);
+	}
+	if (!err)
+		err = dv_place_find(s, p, &f);
+	struct dv_ident id = dv_ident_of(&f.st);
+	if (!err && (f.form != n->form || !dv_ident_equal(&id, &n->id)))
+		return -ESTALE;
+	if (err)
+		return err;
+	if (f.st.nlink == 1 || S_ISDIR(n->type))
+		dv_keep_open(s, n);
+	return DV_B(s, unlink, p->dirfd, f.stored);
+}
+
+static dv_err unlink_known(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name, struct dv_node *n)
+{
+	struct dv_place p;
+	if (S_ISDIR(n->type))
+		return -EISDIR;
+	dv_err err = dv_gate_exclusive(n, call->nowait);
+	if (err)
+		return err;
+	err = dv_place_open(s, dir, name, false, &p);
+	if (!err) {
+		err = unlink_forms(s, n, &p);
+		dv_place_close(s, &p);
+	}
+	if (!err) {
+		dv_node_drop_name(s, dir, name);
+		if (n->stage && !dv_node_has_name(s, n))
+			dv_stage_drop(s, n);
+		n->writes++;
+		dv_touch_dir(s, dir);
+		dv_place_prune(s, dir, name);
+	}
+	dv_gate_open(n);
+	return err;
+}
+
+dv_err dv_store_unlink(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name)
+{
+	if (s->options.read_only)
+		return -EROFS;
+	dv_err err = -ESTALE;
+	for (unsigned tries = 0; err == -ESTALE && tries < DV_TRIES; tries++) {
+		struct dv_node *n = NULL;
+		err = dv_gate_shared(dir, call->nowait);
+		if (err)
+			return err;
+		err = dv_find(s, call, dir, name, &n);
+		if (!err)
+			err = unlink_known(s, call, dir, name, n);
+		dv_gate_open(dir);
+		dv_node_unref(s, n);
+		if (err == -ESTALE && call->nowait)
+			err = -EAGAIN;
+	}
+	return err;
+}
+
+dv_err dv_store_rmdir(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name)
+{
+	struct dv_node *n = NULL;
+	struct dv_place p;
+	struct dv_found f;
+	if (s->options.read_only)
+		return -EROFS;
+	dv_err err = dv_gate_shared(dir, call->nowait);
+	if (err)
+		return err;
+	err = dv_find(s, call, dir, name, &n);
+	if (!err && !S_ISDIR(n->type))
+		err = -ENOTDIR;
+	if (!err)
+		err = dv_place_open(s, dir, name, false, &p);
+	if (!err) {
+		err = dv_place_find(s, &p, &f);
+		if (!err) {
+			dv_keep_open(s, n);
+			err = DV_B(s, rmdir, p.dirfd, f.stored);
+		}
+		dv_place_close(s, &p);
+	}
+	if (!err)
+		dv_node_drop_name(s, dir, name);
+	dv_gate_open(dir);
+	dv_node_unref(s, n);
+	return err;
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * node.h - the objects of a store that somebody uses, their names, and their descriptors.
+ *
+ * A node stands for one object (value, directory, symbolic link, special file). A link is one name of it: a directory node and
+ * a component. Two tables find them: names (directory, component) and objects (dev, ino, form). Both are weak: they hold no
+ * reference; a node leaves them when its last reference goes.
+ *
+ *   references   the driver's (as long as the kernel knows it), the keeper's queue, links of children (on the directory), callers
+ *   a link       holds a reference on its directory, none on its own node
+ *
+ * Locks        names_lock (short): links, both tables, the last reference. gate: everything about the object's state; held
+ *              across I/O, shared to read, exclusive to change. files_lock (short): node->file and the list of open files.
+ */
+#ifndef DV_NODE_H
+#define DV_NODE_H
+
+#include "core/backing.h"
+#include "core/key.h"
+#include "core/record.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <uthash.h>
+
+struct dv_store;
+struct dv_node;
+struct dv_stage;
+struct dv_pack_job;
+
+/* An open descriptor, shared. Closed with its last reference. */
+struct dv_file {
+	atomic_uint refs;
+	int fd;
+	bool writable;		   /* opened O_RDWR; a shared flock is held on it */
+	bool pinned;		   /* of an object without a name: never closed to make room */
+	struct dv_node *node;	   /* files_lock: whose node->file this is, NULL once taken out */
+	struct dv_file *prev, *next; /* files_lock: recently used first */
+};
+
+enum { /* dv_link.slot: which of the stored names is taken; PACKED or not follows from the node's form */
+	DV_SLOT_PLAIN = 0,
+	DV_SLOT_ASIDE = 1,   /* raw lies aside of a shard directory */
+	DV_SLOT_LITERAL = 2, /* a foreign non-regular "x.zst" that is served as it is */
+};
+
+struct dv_link {
+	struct dv_node *node; /* lends none */
+	struct dv_node *dir;  /* holds a reference */
+	struct dv_link *next; /* of the node */
+	UT_hash_handle hh;    /* in s->names, by key */
+	uint8_t slot;
+	uint16_t key_len;
+	char key[]; /* the directory's pointer, then the component, then NUL */
+};
+#define DV_LINK_NAME(l) ((l)->key + sizeof(void *))
+
+struct dv_object_key {
+	uint64_t dev, ino, form;
+};
+
+/* What a packed value's size is, and for which state of the file that holds. */
+struct dv_facts {
+	struct dv_version version; /* of the stored file; size is the stored size */
+	uint64_t plain_size;
+	uint32_t frames;
+	bool single; /* one frame fills the file: no seek table */
+	bool known;
+};
+
+struct dv_node {
+	atomic_uint refs;
+	mode_t type;	/* constant */
+	uint64_t ino;	/* constant: st_ino */
+	void *cookie;	/* the driver's */
+
+	pthread_rwlock_t gate;
+	/* under the gate */
+	enum dv_form form;
+	struct dv_ident id;	    /* of the object in the store; of the old one while staged */
+	struct dv_stage *stage;	    /* newer bytes; NULL where the store's object is the value */
+	struct dv_pack_job *job;    /* a packer works on it */
+	bool loser;		    /* raw is the value, a superseded packed form is still beside it */
+	struct dv_ident loser_id;
+	uint64_t loser_record;
+	struct timespec real_ctime, kept_ctime; /* where ctime is still real_ctime, kept_ctime is reported */
+	uint64_t writes;	    /* counts changes of bytes or attributes */
+	atomic_bool names_durable;  /* the directory was synced since the last name was made */
+	atomic_bool dirty;	    /* bytes may be unsynced */
+	atomic_int error;	    /* of later work; told once by fsync */
+	unsigned unpacks;	    /* times it had to be unpacked: its quiet time doubles */
+
+	/* facts_lock (short) */
+	struct dv_facts facts;
+
+	/* names_lock */
+	struct dv_link *links;
+	struct dv_object_key object_key;
+	UT_hash_handle hh; /* in s->objects */
+	bool in_objects;
+
+	/* files_lock */
+	struct dv_file *file;
+
+	/* queue_lock */
+	struct dv_node *queue_prev, *queue_next;
+	bool queued;
+	int64_t due_ns, changed_ns;
+	unsigned probes;
+
+	/* directories */
+	atomic_llong listed_until_ns; /* a listing is under way: names are not swapped */
+	struct timespec touched;      /* names_lock; shard transforms: the root's mtime as seen by names */
+};
+
+#define DV_FILES_MAX_FRACTION 2 /* of RLIMIT_NOFILE: the rest is for stages, packers and listings */
+
+dv_err dv_nodes_init(struct dv_store *s);
+void dv_nodes_release(struct dv_store *s);
+
+/* A new node with one reference, in no table. NULL: no memory. */
+struct dv_node *dv_node_new(mode_t type, uint64_t ino);
+
+/* -> a new reference or NULL */
+struct dv_node *dv_node_find_name(struct dv_store *s, struct dv_node *dir, const char *name);
+
+/*
+ * Finds the node of object (id, form) or enters `fresh` for it, and gives it the name (dir, name). Takes the reference `fresh`; lends one.
+ * alone: the object has one link, so other names of a found node are gone. Where (dir, name) has another node already, that one is lent and
+ * *out_again is set: the caller looks again.
+ */
+DV_CHECK dv_err dv_node_enter(struct dv_store *s, struct dv_node *fresh, struct dv_node *dir, const char *name, uint8_t slot,
+			      bool alone, struct dv_node **out, bool *out_again);
+
+/* Gives n one more name; a name of another node is taken from it. */
+DV_CHECK dv_err dv_node_add_name(struct dv_store *s, struct dv_node *n, struct dv_node *dir, const char *name, uint8_t slot);
+/* The name is gone, whoever had it. -> does its node have other names? */
+bool dv_node_drop_name(struct dv_store *s, struct dv_node *dir, const char *name);
+/* Moves the name; a node at the new name loses it. */
+DV_CHECK dv_err dv_node_move_name(struct dv_store *s, struct dv_node *olddir, const char *oldname, struct dv_node *newdir,
+				  const char *newname, uint8_t slot);
+DV_CHECK dv_err dv_node_swap_names(struct dv_store *s, struct dv_node *dir1, const char *name1, struct dv_node *dir2, const char *name2);
+bool dv_node_has_name(struct dv_store *s, struct dv_node *n);
+
+/* A name of n: *out_dir lends a reference, name is copied. -ESTALE: it has none. skip: which one (0 the first). */
+DV_CHECK dv_err dv_node_name(struct dv_store *s, struct dv_node *n, unsigned skip, struct dv_node **out_dir, char name[DV_NAME_MAX + 1],
+			     uint8_t *out_slot);
+
+/* n's object is another now (a swap): enters the table under it. Gate exclusive. */
+void dv_node_set_object(struct dv_store *s, struct dv_node *n, const struct dv_ident *id, enum dv_form form);
+
+/* ---- gates: nowait gives -EAGAIN ---- */
+DV_CHECK dv_err dv_gate_shared(struct dv_node *n, bool nowait);
+DV_CHECK dv_err dv_gate_exclusive(struct dv_node *n, bool nowait);
+void dv_gate_open(struct dv_node *n);
+/* Both directories, once where they are the same, in a fixed order. */
+DV_CHECK dv_err dv_gates_shared(struct dv_node *a, struct dv_node *b, bool nowait);
+void dv_gates_open(struct dv_node *a, struct dv_node *b);
+
+/* ---- files ---- */
+/* Takes fd. NULL: no memory (fd is closed). */
+struct dv_file *dv_file_new(struct dv_store *s, int fd, bool writable);
+void dv_file_unref(struct dv_store *s, struct dv_file *f); /* NULL is allowed */
+/* n's file with a new reference, or NULL. writable: only a writable one. */
+struct dv_file *dv_node_file(struct dv_store *s, struct dv_node *n, bool writable);
+/* Makes f n's file (shares the reference), in place of another one; closes what was used longest ago where there are too many. */
+void dv_node_set_file(struct dv_store *s, struct dv_node *n, struct dv_file *f, bool pinned);
+void dv_node_drop_file(struct dv_store *s, struct dv_node *n);
+
+#endif

@@ -1,0 +1,503 @@
+/* SPDX-License-Identifier: MIT */
+/* pack.c - see pack.h. */
+#include "core/pack.h"
+
+#include "core/cleanup.h"
+#include "core/encode.h"
+#include "core/journal.h"
+#include "core/log.h"
+#include "core/meta.h"
+#include "core/stage.h"
+#include "core/value.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#define SYNCFS_FROM 17 /* so many files are synced at once by syncfs on a local filesystem */
+
+struct dv_pack_job {
+	struct dv_pack_item *item;
+	atomic_bool cancelled;
+	bool published;		/* gate: the packed name exists */
+	bool leased, recorded, failed;
+	uint64_t id, writes;
+	int rawfd, fd;
+	struct dv_stat raw, packed;
+	struct dv_encoded enc;
+	struct timespec ctime; /* as shown before */
+};
+
+/* ---- 1 prepare ---- */
+
+static bool too_small(const struct dv_store *s, uint64_t size)
+{
+	uint64_t block = s->fsinfo.bsize ? s->fsinfo.bsize : 4096;
+	return size <= block; /* not a block to be saved */
+}
+
+/* The largest stored size that is worth it: 5 % and a block less. */
+static uint64_t gain_limit(const struct dv_store *s, uint64_t size)
+{
+	uint64_t block = s->fsinfo.bsize ? s->fsinfo.bsize : 4096;
+	uint64_t blocks = (size + block - 1) / block;
+	uint64_t by_block = (blocks - 1) * block, by_share = size - size / 20;
+	return by_block < by_share ? by_block : by_share;
+}
+
+static bool is_sparse(struct dv_store *s, int fd, uint64_t size)
+{
+	uint64_t hole = size;
+	return DV_B(s, seek, fd, 0, SEEK_HOLE, &hole) == 0 && hole < size;
+}
+
+static bool young(const struct dv_stat *st)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	int64_t age = (int64_t)(now.tv_sec - st->mtime.tv_sec) * 1000000000 + now.tv_nsec - st->mtime.tv_nsec;
+	return age >= 0 && age < DV_PACK_QUIET_NS;
+}
+
+/* Opens and locks the raw file. -> DV_PACK_DONE to go on. */
+static enum dv_pack_outcome claim(struct dv_store *s, struct dv_node *n, struct dv_pack_job *j)
+{
+	struct dv_place p;
+	const char *stored;
+	struct dv_stat twin;
+	if (n->form != DV_FORM_RAW || !S_ISREG(n->type))
+		return DV_PACK_NO_GAIN;
+	if (n->stage || n->job || n->loser)
+		return DV_PACK_BUSY;
+	if (dv_place_of(s, n, 0, &p, &stored))
+		return DV_PACK_BUSY;
+	enum dv_pack_outcome outcome = DV_PACK_BUSY;
+	j->rawfd = DV_B(s, open, p.dirfd, stored, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOATIME, 0);
+	if (j->rawfd == -EPERM)
+		j->rawfd = DV_B(s, open, p.dirfd, stored, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+	if (j->rawfd >= 0 && DV_B(s, stat, j->rawfd, "", &j->raw) == 0) {
+		struct dv_ident id = dv_ident_of(&j->raw);
+		if (!dv_ident_equal(&id, &n->id))
+			outcome = DV_PACK_BUSY;
+		else if (j->raw.nlink != 1 || too_small(s, j->raw.size) || !p.names.packed[0] ||
+			 DV_B(s, stat, p.dirfd, p.names.packed, &twin) != -ENOENT ||
+			 is_sparse(s, j->rawfd, j->raw.size))
+			outcome = DV_PACK_NO_GAIN;
+		else
+			outcome = DV_PACK_DONE;
+	}
+	dv_place_of_close(s, &p);
+	if (outcome != DV_PACK_DONE)
+		return outcome;
+	dv_node_drop_file(s, n); /* its shared lock would be in the way */
+	if (young(&j->raw) || DV_B(s, flock, j->rawfd, LOCK_EX | LOCK_NB) == -EWOULDBLOCK)
+		return DV_PACK_BUSY;
+	int lease = DV_B(s, set_lease, j->rawfd, F_RDLCK);
+	if (lease == -EAGAIN) /* a program has it open for writing */
+		return DV_PACK_BUSY;
+	j->leased = lease >= 0;
+	j->ctime = (j->raw.ctime.tv_sec == n->real_ctime.tv_sec && j->raw.ctime.tv_nsec == n->real_ctime.tv_nsec)
+			   ? n->kept_ctime
+			   : j->raw.ctime;
+	j->writes = n->writes;
+	n->job = j;
+	return DV_PACK_DONE;
+}
+
+/* Someone wants to write to it, through this mount or besides it. */
+static bool wanted_elsewhere(struct dv_store *s, struct dv_pack_job *j)
+{
+	return atomic_load(&j->cancelled) || (j->leased && DV_B(s, get_lease, j->rawfd) != F_RDLCK);
+}
+
+struct stop_ctx {
+	struct dv_store *s;
+	struct dv_pack_job *j;
+};
+
+static bool stop(void *ctx)
+{
+	struct stop_ctx *c = ctx;
+	return wanted_elsewhere(c->s, c->j);
+}
+
+/* Makes the packed file in the owner folder. */
+static dv_err encode(struct dv_store *s, struct dv_node *n, struct dv_pack_job *j)
+{
+	char name[DV_STAGE_NAME];
+	j->id = dv_journal_new_id(s->journal);
+	dv_journal_stage_name(j->id, name);
+	DV_B(s, act_as, geteuid(), getegid());
+	j->fd = DV_B(s, open, dv_journal_dirfd(s->journal), name, O_RDWR | O_CREAT | O_EXCL, 0600);
+	if (j->fd < 0)
+		return j->fd;
+	struct stop_ctx ctx = {s, j};
+	dv_err err = dv_encode(s, j->rawfd, j->raw.size, j->fd, gain_limit(s, j->raw.size), stop, &ctx, &j->enc);
+	if (!err)
+		err = dv_meta_copy(s, j->rawfd, &j->raw, j->fd);
+	if (!err) {
+		struct timespec times[2] = {j->raw.atime, j->raw.mtime};
+		err = DV_B(s, utimens, j->fd, times);
+	}
+	if (!err)
+		err = DV_B(s, stat, j->fd, "", &j->packed);
+	if (err)
+		return err;
+	struct dv_ident id = dv_ident_of(&j->packed);
+	struct dv_tag tag = {.st_ino = n->ino, .has_size = true, .plain_size = j->enc.plain_size,
+			     .stored_size = j->enc.stored_size, .single = j->enc.single,
+			     .has_ctime = true, .ctime = j->ctime, .swapped = j->packed.ctime};
+	dv_tag_store(s, j->fd, &id, &tag);
+	return 0;
+}
+
+static void close_job(struct dv_store *s, struct dv_pack_job *j)
+{
+	char name[DV_STAGE_NAME];
+	if (j->fd >= 0) {
+		dv_journal_stage_name(j->id, name);
+		dv_ignore(DV_B(s, unlink, dv_journal_dirfd(s->journal), name)); /* gone if it was published */
+		DV_B(s, close, j->fd);
+	}
+	if (j->recorded)
+		dv_journal_end(s, j->id);
+	if (j->rawfd >= 0)
+		DV_B(s, close, j->rawfd); /* and with it the lock and the lease */
+	free(j);
+}
+
+static void tell_failure(struct dv_store *s, struct dv_node *n, dv_err err)
+{
+	char path[4096], text[1024];
+	dv_node_path(s, n, path, sizeof(path));
+	dv_warn("%s could not be packed and stays raw: %s", dv_log_key(text, sizeof(text), path), strerror(-err));
+	dv_count_error(s, err);
+}
+
+/* Ends the job of item, which has not published anything. */
+static void give_up(struct dv_store *s, struct dv_pack_item *item, enum dv_pack_outcome outcome)
+{
+	struct dv_pack_job *j = item->job;
+	item->outcome = outcome;
+	item->job = NULL;
+	if (item->node->job == j) {
+		dv_ignore(dv_gate_exclusive(item->node, false)); /* waits: it can not fail */
+		item->node->job = NULL;
+		dv_gate_open(item->node);
+	}
+	if (outcome == DV_PACK_NO_GAIN)
+		dv_count(s, pack_refused, 1);
+	close_job(s, j);
+}
+
+static dv_err prepare(struct dv_store *s, struct dv_pack_item *item)
+{
+	struct dv_pack_job *j = calloc(1, sizeof(*j));
+	if (!j)
+		return -ENOMEM;
+	j->item = item;
+	j->fd = j->rawfd = -1;
+	item->job = j;
+	dv_err err = dv_gate_exclusive(item->node, false);
+	item->outcome = err ? DV_PACK_BUSY : claim(s, item->node, j);
+	if (!err)
+		dv_gate_open(item->node);
+	if (item->outcome != DV_PACK_DONE) {
+		give_up(s, item, item->outcome);
+		return 0;
+	}
+	item->plain_size = j->raw.size;
+	err = encode(s, item->node, j);
+	if (!err)
+		return 0;
+	if (err == -E2BIG) {
+		give_up(s, item, DV_PACK_NO_GAIN);
+		return 0;
+	}
+	if (err == -ECANCELED) {
+		give_up(s, item, DV_PACK_BUSY);
+		return 0;
+	}
+	if (err == -EPERM || err == -EACCES) { /* its owner can not be kept: it keeps its form */
+		give_up(s, item, DV_PACK_NO_GAIN);
+		return 0;
+	}
+	tell_failure(s, item->node, err);
+	give_up(s, item, DV_PACK_FAILED);
+	return err;
+}
+
+/* ---- 2 sync ---- */
+
+static dv_err sync_files(struct dv_store *s, struct dv_pack_item *items, size_t count, size_t live)
+{
+	if (live >= SYNCFS_FROM && !s->fsinfo.network)
+		return DV_B(s, syncfs, s->rootfd);
+	for (size_t i = 0; i < count; i++) {
+		dv_err err = items[i].job ? DV_B(s, fsync, items[i].job->fd) : 0;
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static dv_err record(struct dv_store *s, struct dv_pack_item *item)
+{
+	struct dv_pack_job *j = item->job;
+	char *path = NULL;
+	dv_err err = dv_node_path_alloc(s, item->node, &path);
+	if (err)
+		return err;
+	struct dv_record r = {.id = j->id, .type = DV_RECORD_SWAP, .flags = DV_RECORD_PACKED_WINS | DV_RECORD_CHECK_RAW,
+			      .raw = dv_ident_of(&j->raw), .raw_version = dv_version_of(&j->raw),
+			      .packed = dv_ident_of(&j->packed), .st_ino = item->node->ino,
+			      .path = path, .path_len = strlen(path)};
+	err = dv_journal_append(s, &r);
+	j->recorded = !err;
+	free(path);
+	return err;
+}
+
+/* ---- 3 publish, 5 finish ---- */
+
+/* Is the raw file still what was encoded? Gates held. */
+static bool unchanged(struct dv_store *s, struct dv_node *n, const struct dv_place *p, const char *stored, struct dv_pack_job *j)
+{
+	struct dv_stat st;
+	if (wanted_elsewhere(s, j) || n->writes != j->writes || n->stage || n->form != DV_FORM_RAW)
+		return false;
+	if (DV_B(s, stat, p->dirfd, stored, &st))
+		return false;
+	struct dv_ident a = dv_ident_of(&st), b = dv_ident_of(&j->raw);
+	struct dv_version va = dv_version_of(&st), vb = dv_version_of(&j->raw);
+	return dv_ident_equal(&a, &b) && dv_version_equal(&va, &vb) && st.nlink == 1;
+}
+
+static bool being_listed(struct dv_node *dir)
+{
+	return dir && atomic_load(&dir->listed_until_ns) > dv_now_ns();
+}
+
+static dv_err publish(struct dv_store *s, struct dv_pack_item *item, struct dv_node *dir, bool *published)
+{
+	struct dv_pack_job *j = item->job;
+	struct dv_node *n = item->node;
+	struct dv_place p;
+	const char *stored;
+	struct dv_dir_times times;
+	char name[DV_STAGE_NAME];
+	*published = false;
+	if (!dir || being_listed(dir) || dv_place_of(s, n, 0, &p, &stored))
+		return 0;
+	dv_err err = 0;
+	if (unchanged(s, n, &p, stored, j)) {
+		dv_journal_stage_name(j->id, name);
+		dv_dir_times_keep(s, p.dirfd, &times);
+		err = DV_B(s, rename, dv_journal_dirfd(s->journal), name, p.dirfd, p.names.packed, RENAME_NOREPLACE);
+		dv_dir_times_restore(s, &times);
+		j->published = *published = !err;
+		if (err == -EEXIST)
+			err = 0;
+	}
+	dv_place_of_close(s, &p);
+	return err;
+}
+
+/* Unlinks the packed form if it is the one this job made. */
+static dv_err unlink_packed(struct dv_store *s, const struct dv_place *p, struct dv_pack_job *j)
+{
+	struct dv_stat st;
+	dv_err err = DV_B(s, stat, p->dirfd, p->names.packed, &st);
+	struct dv_ident a = dv_ident_of(&st), b = dv_ident_of(&j->packed);
+	if (err || !dv_ident_equal(&a, &b)) /* I5 */
+		return err == -ENOENT ? 0 : err;
+	return DV_B(s, unlink, p->dirfd, p->names.packed);
+}
+
+/* n's value is the packed file now. */
+static void become_packed(struct dv_store *s, struct dv_node *n, struct dv_pack_job *j)
+{
+	struct dv_ident id = dv_ident_of(&j->packed);
+	struct dv_stat st;
+	dv_node_set_object(s, n, &id, DV_FORM_PACKED);
+	dv_node_drop_file(s, n);
+	if (DV_B(s, stat, j->fd, "", &st) == 0) {
+		n->real_ctime = st.ctime;
+		n->kept_ctime = j->ctime;
+		pthread_mutex_lock(&s->facts_lock);
+		n->facts = (struct dv_facts){.version = dv_version_of(&st), .plain_size = j->enc.plain_size,
+					     .frames = j->enc.frames, .single = j->enc.single, .known = true};
+		pthread_mutex_unlock(&s->facts_lock);
+	}
+	atomic_store(&n->names_durable, true);
+	atomic_store(&n->dirty, false);
+	atomic_fetch_add(&s->swaps, 1);
+	dv_count(s, packed, 1);
+}
+
+static enum dv_pack_outcome finish(struct dv_store *s, struct dv_pack_item *item, bool durable)
+{
+	struct dv_pack_job *j = item->job;
+	struct dv_node *n = item->node;
+	struct dv_place p;
+	const char *stored;
+	struct dv_dir_times times;
+	enum dv_pack_outcome outcome = DV_PACK_BUSY;
+	if (!j->published || dv_place_of(s, n, 0, &p, &stored))
+		return outcome; /* retracted: the name went elsewhere */
+	dv_dir_times_keep(s, p.dirfd, &times);
+	dv_err err;
+	if (durable && unchanged(s, n, &p, stored, j)) {
+		err = DV_B(s, unlink, p.dirfd, stored);
+		if (!err) {
+			become_packed(s, n, j);
+			outcome = DV_PACK_DONE;
+		} else {
+			dv_ignore(unlink_packed(s, &p, j)); /* else the record tells recovery */
+		}
+	} else {
+		err = unlink_packed(s, &p, j);
+	}
+	dv_dir_times_restore(s, &times);
+	dv_place_of_close(s, &p);
+	if (err) {
+		tell_failure(s, n, err);
+		j->recorded = false; /* leave the record open: recovery removes what is superfluous */
+		return DV_PACK_FAILED;
+	}
+	return outcome;
+}
+
+void dv_pack_cancel(struct dv_store *s, struct dv_node *n)
+{
+	struct dv_pack_job *j = n->job;
+	if (!j || atomic_exchange(&j->cancelled, true))
+		return;
+	/* The writer opens the file and locks it: both must be free for it. */
+	if (j->leased)
+		dv_ignore(DV_B(s, set_lease, j->rawfd, F_UNLCK));
+	dv_ignore(DV_B(s, flock, j->rawfd, LOCK_UN));
+}
+
+dv_err dv_pack_retract(struct dv_store *s, struct dv_node *n)
+{
+	struct dv_pack_job *j = n->job;
+	struct dv_place p;
+	const char *stored;
+	dv_pack_cancel(s, n);
+	if (!j || !j->published)
+		return 0;
+	dv_err err = dv_place_of(s, n, 0, &p, &stored);
+	if (err)
+		return err;
+	err = unlink_packed(s, &p, j);
+	dv_place_of_close(s, &p);
+	if (!err)
+		j->published = false;
+	return err;
+}
+
+/* Runs step 3 or 5 on one item under its gates. */
+static dv_err with_gates(struct dv_store *s, struct dv_pack_item *item, bool last, bool durable)
+{
+	struct dv_node *dir = NULL;
+	bool published = false;
+	dv_err err = dv_swap_gates(s, item->node, false, &dir);
+	if (err)
+		return err;
+	if (!last) {
+		err = publish(s, item, dir, &published);
+	} else {
+		item->outcome = finish(s, item, durable);
+		item->stored_size = item->job->packed.size;
+		item->node->job = NULL;
+	}
+	dv_swap_gates_open(s, item->node, dir);
+	if (!last && !published) {
+		if (err)
+			tell_failure(s, item->node, err);
+		give_up(s, item, err ? DV_PACK_FAILED : DV_PACK_BUSY);
+	}
+	return err;
+}
+
+static dv_err sync_dirs(struct dv_store *s, struct dv_pack_item *items, size_t count, size_t live)
+{
+	if (live >= SYNCFS_FROM && !s->fsinfo.network)
+		return DV_B(s, syncfs, s->rootfd);
+	dv_err err = 0;
+	for (size_t i = 0; i < count && !err; i++) {
+		struct dv_node *dir = NULL, *before = NULL;
+		char name[DV_NAME_MAX + 1];
+		struct dv_place p;
+		if (!items[i].job || dv_node_name(s, items[i].node, 0, &dir, name, NULL))
+			continue;
+		/* Neighbours mostly come from one directory. */
+		bool again = i > 0 && items[i - 1].job && !dv_transform_has_shards(s->transform) &&
+			     dv_node_name(s, items[i - 1].node, 0, &before, name, NULL) == 0 && before == dir;
+		dv_node_unref(s, before);
+		if (!again && dv_place_of(s, items[i].node, 0, &p, &(const char *){NULL}) == 0) {
+			err = DV_B(s, fsync, p.dirfd);
+			dv_place_of_close(s, &p);
+		}
+		dv_node_unref(s, dir);
+	}
+	return err;
+}
+
+static size_t count_live(const struct dv_pack_item *items, size_t count)
+{
+	size_t live = 0;
+	for (size_t i = 0; i < count; i++)
+		live += items[i].job != NULL;
+	return live;
+}
+
+dv_err dv_pack_batch(struct dv_store *s, struct dv_pack_item *items, size_t count)
+{
+	dv_err first = 0, err;
+	size_t live;
+	pthread_mutex_lock(&s->batch_lock);
+	for (size_t i = 0; i < count; i++) {
+		err = s->journal && s->config.compress ? prepare(s, &items[i]) : 0;
+		if (!items[i].job && !s->config.compress)
+			items[i].outcome = DV_PACK_NO_GAIN;
+		first = first ? first : err;
+	}
+	live = count_live(items, count);
+	err = live ? sync_files(s, items, count, live) : 0;
+	for (size_t i = 0; i < count; i++) {
+		if (!items[i].job)
+			continue;
+		dv_err one = err ? err : record(s, &items[i]);
+		if (one) {
+			give_up(s, &items[i], one == -ESTALE ? DV_PACK_BUSY : DV_PACK_FAILED);
+			first = first || one == -ESTALE ? first : one;
+		}
+	}
+	live = count_live(items, count);
+	err = live ? dv_journal_sync(s) : 0;
+	for (size_t i = 0; i < count; i++) {
+		if (!items[i].job)
+			continue;
+		if (err)
+			give_up(s, &items[i], DV_PACK_FAILED);
+		else
+			dv_ignore(with_gates(s, &items[i], false, false)); /* told by its outcome */
+	}
+	first = first ? first : err;
+	live = count_live(items, count);
+	err = live ? sync_dirs(s, items, count, live) : 0;
+	first = first ? first : err;
+	for (size_t i = 0; i < count; i++) {
+		struct dv_pack_job *j = items[i].job;
+		if (!j)
+			continue;
+		dv_ignore(with_gates(s, &items[i], true, err == 0));
+		items[i].job = NULL;
+		close_job(s, j);
+	}
+	pthread_mutex_unlock(&s->batch_lock);
+	return first;
+}

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * place.c - see place.h.
+ *
+ * Directories of the mount are opened one component at a time from the nearest ancestor whose descriptor is open; what was
+ * opened must be the object that the node stands for. Shard directories are opened beneath the root, by path.
+ */
+#include "core/place.h"
+
+#include "core/cleanup.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#define ROOT_MODE_BITS 07777
+#define CREATE_TRIES 16 /* a pruner may remove a shard directory between its making and its use */
+
+static dv_err open_dir_at(struct dv_store *s, int dirfd, const char *name, int *out_fd)
+{
+	int fd = DV_B(s, open, dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (fd == -EACCES) /* good enough to reach what lies in it */
+		fd = DV_B(s, open, dirfd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (fd < 0)
+		return fd;
+	*out_fd = fd;
+	return 0;
+}
+
+/* Opens dir beneath its parent's descriptor and checks that it is the object it should be. */
+static dv_err open_child_dir(struct dv_store *s, struct dv_file *parent, struct dv_node *dir, const char *name,
+			     uint8_t slot, struct dv_file **out)
+{
+	struct dv_names names;
+	struct dv_stat st;
+	int fd = -1;
+	dv_err err = dv_names_of(s->transform, name, &names);
+	if (!err)
+		err = open_dir_at(s, parent->fd, slot == DV_SLOT_LITERAL ? name : names.other, &fd);
+	if (err == -ENOENT || err == -ENOTDIR || err == -ELOOP)
+		return -ESTALE;
+	if (err)
+		return err;
+	err = DV_B(s, stat, fd, "", &st);
+	struct dv_ident id = dv_ident_of(&st);
+	if (!err && !dv_ident_equal(&id, &dir->id)) /* constant for a directory */
+		err = -ESTALE;
+	if (err) {
+		DV_B(s, close, fd);
+		return err;
+	}
+	*out = dv_file_new(s, fd, false);
+	if (!*out)
+		return -ENOMEM;
+	dv_node_set_file(s, dir, *out, false);
+	return 0;
+}
+
+dv_err dv_dir_file(struct dv_store *s, struct dv_node *dir, struct dv_file **out)
+{
+	*out = dv_node_file(s, dir, false);
+	if (*out)
+		return 0;
+	struct dv_node *parent = NULL;
+	char name[DV_NAME_MAX + 1];
+	uint8_t slot;
+	dv_err err = dv_node_name(s, dir, 0, &parent, name, &slot);
+	if (err)
+		return err;
+	struct dv_file *above = NULL;
+	err = dv_dir_file(s, parent, &above); /* depth: at most that of the path, a small frame each */
+	if (!err)
+		err = open_child_dir(s, above, dir, name, slot, out);
+	dv_file_unref(s, above);
+	dv_node_unref(s, parent);
+	return err;
+}
+
+/* Makes the shard directories of `shard` that are missing, as the root's owner would. */
+static dv_err make_shards(struct dv_store *s, const char *shard)
+{
+	char path[DV_SHARD_MAX];
+	struct dv_stat root;
+	dv_err err = DV_B(s, stat, s->rootfd, "", &root);
+	if (err)
+		return err;
+	DV_B(s, act_as, geteuid(), getegid());
+	for (const char *end = shard; !err && *end; end += *end == '/') {
+		end = strchrnul(end, '/');
+		memcpy(path, shard, (size_t)(end - shard));
+		path[end - shard] = '\0';
+		err = DV_B(s, mkdir, s->rootfd, path, root.mode & ROOT_MODE_BITS);
+		if (err == -EEXIST) {
+			err = 0;
+			continue; /* what it is shows when it is opened */
+		}
+		if (err)
+			break;
+		int fd = DV_B(s, open, s->rootfd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+		if (fd < 0)
+			continue;
+		/* An unprivileged daemon owns what it makes, and may. */
+		dv_ignore(DV_B(s, chown, fd, root.uid, root.gid));
+		dv_ignore(DV_B(s, chmod, fd, root.mode & ROOT_MODE_BITS));
+		DV_B(s, close, fd);
+	}
+	return err;
+}
+
+static dv_err open_shard(struct dv_store *s, struct dv_place *p, bool create)
+{
+	int fd = -1;
+	dv_err err = -ENOENT;
+	for (int tries = 0; tries < CREATE_TRIES; tries++) {
+		err = open_dir_at(s, s->rootfd, p->shard, &fd);
+		if (err != -ENOENT || !create)
+			break;
+		err = make_shards(s, p->shard);
+		if (err && err != -ENOENT)
+			break;
+	}
+	if (err == -ELOOP || (err == -ENOTDIR && !create))
+		err = create ? -ENOTDIR : -ENOENT;
+	if (err)
+		return err;
+	p->file = dv_file_new(s, fd, false);
+	return p->file ? 0 : -ENOMEM;
+}
+
+dv_err dv_place_open(struct dv_store *s, struct dv_node *dir, const char *name, bool create, struct dv_place *out)
+{
+	*out = (struct dv_place){.dir = dir};
+	if (!S_ISDIR(dir->type))
+		return -ENOTDIR;
+	dv_err err = dv_names_of(s->transform, name, &out->names);
+	if (err)
+		return err;
+	strcpy(out->name, name);
+	if (!dv_transform_has_shards(s->transform)) {
+		err = dv_dir_file(s, dir, &out->file);
+	} else {
+		char shard[DV_SHARD_MAX];
+		err = dv_transform_shard(s->transform, name, shard);
+		if (!err && shard[0] == '\0')
+			err = dv_dir_file(s, dir, &out->file);
+		else if (!err && !(out->shard = strdup(shard)))
+			err = -ENOMEM;
+		else if (!err)
+			err = open_shard(s, out, create);
+	}
+	if (err) {
+		dv_place_close(s, out);
+		return err;
+	}
+	out->dirfd = out->file->fd;
+	return 0;
+}
+
+void dv_place_close(struct dv_store *s, struct dv_place *p)
+{
+	dv_file_unref(s, p->file);
+	free(p->shard);
+	p->file = NULL;
+	p->shard = NULL;
+}
+
+const char *dv_place_stored(const struct dv_place *p, enum dv_form form, uint8_t slot)
+{
+	if (slot == DV_SLOT_LITERAL)
+		return p->name;
+	if (form == DV_FORM_PACKED)
+		return p->names.packed;
+	if (form == DV_FORM_OTHER)
+		return p->names.other;
+	return slot == DV_SLOT_ASIDE ? p->names.aside : p->names.raw;
+}
+
+dv_err dv_place_of(struct dv_store *s, struct dv_node *n, unsigned skip, struct dv_place *out, const char **out_stored)
+{
+	struct dv_node *dir = NULL;
+	char name[DV_NAME_MAX + 1];
+	uint8_t slot;
+	dv_err err = dv_node_name(s, n, skip, &dir, name, &slot);
+	if (err)
+		return err;
+	err = dv_place_open(s, dir, name, false, out);
+	if (err) {
+		dv_node_unref(s, dir);
+		return err == -ENOENT ? -ESTALE : err;
+	}
+	*out_stored = dv_place_stored(out, n->form, slot);
+	return 0;
+}
+
+void dv_place_of_close(struct dv_store *s, struct dv_place *p)
+{
+	dv_place_close(s, p);
+	dv_node_unref(s, p->dir);
+}
+
+static bool found(struct dv_found *out, enum dv_form form, uint8_t slot, const char *stored)
+{
+	out->form = form;
+	out->slot = slot;
+	out->stored = stored;
+	return true;
+}
+
+/*
+ * Looks at one stored name. Regular files are values under raw, packed and aside names; everything else
+ * is an object under its `other` name, which is the raw one without a suffix.
+ */
+static dv_err look(struct dv_store *s, const struct dv_place *p, const char *stored, enum dv_form form, uint8_t slot,
+		   struct dv_found *out, bool *hit)
+{
+	if (stored[0] == '\0' || *hit)
+		return 0;
+	dv_err err = DV_B(s, stat, p->dirfd, stored, &out->st);
+	if (err == -ENOENT)
+		return 0;
+	if (err)
+		return err;
+	bool regular = S_ISREG(out->st.mode);
+	if (regular && form != DV_FORM_OTHER && slot != DV_SLOT_LITERAL)
+		*hit = found(out, form, slot, stored);
+	else if (!regular && dv_transform_has_dirs(s->transform) &&
+		 (form == DV_FORM_OTHER ||
+		  (form == DV_FORM_RAW && strcmp(p->names.raw, p->names.other) == 0)))
+		*hit = found(out, DV_FORM_OTHER, slot, stored);
+	return 0;
+}
+
+/* May a foreign non-regular "x.zst" or "d" SUFFIX be served as it is? Never a name that was escaped. */
+static bool foreign_literal(const struct dv_store *s, const struct dv_place *p)
+{
+	size_t len = strlen(p->name);
+	return dv_transform_has_dirs(s->transform) && strncmp(p->names.other, p->name, len) == 0 &&
+	       strcmp(p->names.other + len, ".raw") == 0;
+}
+
+dv_err dv_place_find(struct dv_store *s, const struct dv_place *p, struct dv_found *out)
+{
+	const struct dv_names *n = &p->names;
+	bool hit = false;
+	dv_err err = look(s, p, n->raw, DV_FORM_RAW, DV_SLOT_PLAIN, out, &hit);
+	if (!err)
+		err = look(s, p, n->packed, DV_FORM_PACKED, DV_SLOT_PLAIN, out, &hit);
+	if (!err && strcmp(n->raw, n->other) != 0)
+		err = look(s, p, n->other, DV_FORM_OTHER, DV_SLOT_PLAIN, out, &hit);
+	if (!err && dv_transform_has_shards(s->transform))
+		err = look(s, p, n->aside, DV_FORM_RAW, DV_SLOT_ASIDE, out, &hit);
+	if (!err && foreign_literal(s, p))
+		err = look(s, p, p->name, DV_FORM_OTHER, DV_SLOT_LITERAL, out, &hit);
+	/* Between the first two looks an unpacking may have taken the value from one name to the other. */
+	if (!err && !hit)
+		err = look(s, p, n->raw, DV_FORM_RAW, DV_SLOT_PLAIN, out, &hit);
+	if (err)
+		return err == -ENOTDIR ? -ENOENT : err;
+	return hit ? 0 : -ENOENT;
+}
+
+void dv_place_prune(struct dv_store *s, struct dv_node *dir, const char *name)
+{
+	char shard[DV_SHARD_MAX];
+	(void)dir;
+	if (!dv_transform_has_shards(s->transform) || dv_transform_shard(s->transform, name, shard))
+		return;
+	while (shard[0]) {
+		if (DV_B(s, rmdir, s->rootfd, shard)) /* in use, or gone already */
+			return;
+		char *slash = strrchr(shard, '/');
+		if (!slash)
+			return;
+		*slash = '\0';
+	}
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pool.h - a few threads that share out the steps of one job.
+ *
+ * dv_pool_map() runs fn(ctx, i) for i = 0 .. count-1, each once, on the pool's threads and the calling
+ * one, and returns when all are done. Several callers may map at once; their jobs share the threads.
+ * fn must not call dv_pool_map() on the same pool.
+ */
+#ifndef DV_POOL_H
+#define DV_POOL_H
+
+#include "core/error.h"
+
+#include <stddef.h>
+
+struct dv_pool;
+
+#define DV_POOL_THREADS_MAX 64
+
+/* threads: beside the caller's own; 0 makes dv_pool_map() a loop. */
+DV_CHECK dv_err dv_pool_new(unsigned threads, struct dv_pool **out);
+void dv_pool_free(struct dv_pool **pool);
+unsigned dv_pool_width(const struct dv_pool *pool); /* threads that can work at once, caller's included */
+void dv_pool_map(struct dv_pool *pool, void (*fn)(void *ctx, size_t i), void *ctx, size_t count);
+
+#endif

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * record.h - what an owner's log holds: pure encoding, no I/O.
+ *
+ *   record   u32 magic "DVR1" | u32 bytes of the body | u64 FNV-1a of the body | body
+ *   body     u64 id | u8 type | u8 flags | u16 0 | u32 bytes of path | raw: ident, version | packed: ident | u64 st_ino | path
+ *   ident    u64 dev | u64 ino | i64 btime seconds | u32 btime nanoseconds | u32 0
+ *   version  u64 size | i64 mtime s | u32 mtime ns | u32 0 | i64 ctime s | u32 ctime ns | u32 0
+ *   all little endian
+ *
+ * A log is read from its start until the first record that is torn, cut off or damaged; what follows was never relied on.
+ */
+#ifndef DV_RECORD_H
+#define DV_RECORD_H
+
+#include "core/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+/* Which object of the backing filesystem: numbers are reused, birth times are not. */
+struct dv_ident {
+	uint64_t dev, ino;
+	struct timespec btime;
+};
+
+/* Which state of its content. */
+struct dv_version {
+	uint64_t size;
+	struct timespec mtime, ctime;
+};
+
+enum dv_record_type {
+	DV_RECORD_STAGE = 1, /* stage file "ID" holds newer bytes of path, whose object is `raw` or `packed` */
+	DV_RECORD_SWAP,	     /* path has, or is getting, both forms: which one stays is in flags */
+	DV_RECORD_COPY,	     /* stage file "ID" is to be copied into the object `packed` of path, in place */
+	DV_RECORD_END,	     /* record ID is done */
+};
+
+/* A record that is written again, with the same id, takes the place of the earlier one (its directory was renamed). */
+
+enum {
+	DV_RECORD_OLD_PACKED = 1,   /* STAGE: the object it replaces is packed */
+	DV_RECORD_PACKED_WINS = 2,  /* SWAP: the packed form stays, if raw's version is still as recorded where.. */
+	DV_RECORD_CHECK_RAW = 4,    /* ..this is set too; else the raw form stays */
+};
+
+struct dv_record {
+	uint64_t id;
+	uint8_t type, flags;
+	struct dv_ident raw, packed;
+	struct dv_version raw_version;
+	uint64_t st_ino;
+	const char *path; /* borrowed; key path in the mount; not NUL terminated when decoded */
+	size_t path_len;
+};
+
+#define DV_RECORD_PATH_MAX 65535u
+#define DV_RECORD_FIXED 152u /* bytes without the path */
+
+size_t dv_record_bytes(const struct dv_record *r);
+/* out: dv_record_bytes(r). */
+void dv_record_encode(const struct dv_record *r, uint8_t *out);
+/* -> bytes consumed; 0: no whole, undamaged record begins here. out->path points into bytes. */
+size_t dv_record_decode(const uint8_t *bytes, size_t len, struct dv_record *out);
+
+bool dv_ident_equal(const struct dv_ident *a, const struct dv_ident *b);
+bool dv_version_equal(const struct dv_version *a, const struct dv_version *b);
+
+#endif

@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: MIT */
+/* recover.c - see recover.h. */
+#include "core/recover.h"
+
+#include "core/cleanup.h"
+#include "core/journal.h"
+#include "core/log.h"
+#include "core/meta.h"
+#include "core/place.h"
+#include "core/stage.h"
+#include "core/value.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+
+#define OWNERS_MAX 4096
+#define SWEEP_ROUNDS 64 /* of 512 names: more stage files than that are left for the next time */
+
+struct adoption {
+	struct dv_store *s;
+	int dirfd;	/* of the dead owner's folder */
+	bool same_boot; /* what was written is in the files, synced or not */
+	dv_err err;	/* first */
+};
+
+/* The place and what is found there of a record's path. Every component is looked up as the mount does. */
+struct target {
+	struct dv_node *dir;
+	struct dv_place p;
+	char name[DV_NAME_MAX + 1];
+};
+
+static void target_close(struct dv_store *s, struct target *t)
+{
+	dv_place_close(s, &t->p);
+	dv_node_unref(s, t->dir);
+}
+
+static dv_err target_open(struct dv_store *s, const struct dv_record *r, struct target *t)
+{
+	static const struct dv_call call = {0};
+	DV_AUTO_FREE char *path = strndup(r->path, r->path_len);
+	if (!path)
+		return -ENOMEM;
+	char *at = path;
+	t->dir = dv_store_root(s);
+	t->p = (struct dv_place){0};
+	dv_err err = 0;
+	for (char *slash; !err && (slash = strchr(at, '/')); at = slash + 1) {
+		struct dv_node *child = NULL;
+		struct dv_stat st;
+		*slash = '\0';
+		err = dv_store_lookup(s, &call, t->dir, at, &child, &st);
+		if (!err) {
+			dv_node_unref(s, t->dir);
+			t->dir = child;
+		}
+	}
+	if (!err && (strlen(at) > DV_NAME_MAX || !*at))
+		err = -EINVAL;
+	if (!err) {
+		strcpy(t->name, at);
+		err = dv_place_open(s, t->dir, t->name, true, &t->p);
+	}
+	if (err) {
+		dv_node_unref(s, t->dir);
+		t->dir = NULL;
+	}
+	return err == -ENOTDIR ? -ENOENT : err;
+}
+
+/* Is the object at stored the one of the record? Device numbers change over a reboot and are not compared. */
+static bool is_object(struct dv_store *s, const struct dv_place *p, const char *stored, const struct dv_ident *id, struct dv_stat *st)
+{
+	if (!stored[0] || DV_B(s, stat, p->dirfd, stored, st))
+		return false;
+	struct dv_ident now = dv_ident_of(st);
+	now.dev = id->dev;
+	return dv_ident_equal(&now, id);
+}
+
+/* Raw or aside: where the record's raw object lies, or NULL. */
+static const char *find_raw(struct dv_store *s, const struct dv_place *p, const struct dv_ident *id, struct dv_stat *st)
+{
+	if (is_object(s, p, p->names.raw, id, st))
+		return p->names.raw;
+	return is_object(s, p, p->names.aside, id, st) ? p->names.aside : NULL;
+}
+
+static dv_err sync_object(struct dv_store *s, const struct dv_place *p, const char *stored)
+{
+	int fd = DV_B(s, open, p->dirfd, stored, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+	if (fd < 0)
+		return fd;
+	dv_err err = DV_B(s, fsync, fd);
+	DV_B(s, close, fd);
+	return err ? err : DV_B(s, fsync, p->dirfd);
+}
+
+static dv_err unlink_keeping_times(struct dv_store *s, const struct dv_place *p, const char *stored)
+{
+	struct dv_dir_times times;
+	dv_dir_times_keep(s, p->dirfd, &times);
+	dv_err err = DV_B(s, unlink, p->dirfd, stored);
+	dv_dir_times_restore(s, &times);
+	return err;
+}
+
+static dv_err recover_swap(struct adoption *a, const struct dv_record *r, const struct target *t)
+{
+	struct dv_store *s = a->s;
+	struct dv_stat raw, packed;
+	const char *raw_name = find_raw(s, &t->p, &r->raw, &raw);
+	if (!is_object(s, &t->p, t->p.names.packed, &r->packed, &packed) || !raw_name)
+		return 0; /* one of them is gone, or another: it was finished, or never begun */
+	bool packed_wins = r->flags & DV_RECORD_PACKED_WINS;
+	if (packed_wins && (r->flags & DV_RECORD_CHECK_RAW)) {
+		struct dv_version v = dv_version_of(&raw);
+		packed_wins = dv_version_equal(&v, &r->raw_version);
+	}
+	const char *winner = packed_wins ? t->p.names.packed : raw_name;
+	const char *loser = packed_wins ? raw_name : t->p.names.packed;
+	dv_err err = sync_object(s, &t->p, winner); /* I3 */
+	return err ? err : unlink_keeping_times(s, &t->p, loser);
+}
+
+/* The stage was renamed to the raw name, and then the daemon died: is the packed form still there? */
+static dv_err finish_published(struct adoption *a, const struct dv_record *r, const struct target *t)
+{
+	struct dv_store *s = a->s;
+	struct dv_stat raw, packed;
+	struct dv_tag tag;
+	if (!(r->flags & DV_RECORD_OLD_PACKED) || !is_object(s, &t->p, t->p.names.packed, &r->packed, &packed) ||
+	    DV_B(s, stat, t->p.dirfd, t->p.names.raw, &raw) || !S_ISREG(raw.mode) ||
+	    !dv_tag_load(s, t->p.dirfd, t->p.names.raw, &raw, &tag) || tag.st_ino != r->st_ino)
+		return 0;
+	dv_err err = sync_object(s, &t->p, t->p.names.raw); /* I3 */
+	return err ? err : unlink_keeping_times(s, &t->p, t->p.names.packed);
+}
+
+/* Puts the stage in the place of the old object, which has one link. */
+static dv_err publish_stage(struct adoption *a, const struct target *t, const char *stage, const char *stored, bool was_packed)
+{
+	struct dv_store *s = a->s;
+	struct dv_dir_times times;
+	dv_dir_times_keep(s, t->p.dirfd, &times);
+	dv_err err = DV_B(s, rename, a->dirfd, stage, t->p.dirfd, was_packed ? t->p.names.raw : stored,
+			  was_packed ? RENAME_NOREPLACE : 0);
+	if (err == -EEXIST && t->p.names.aside[0])
+		err = DV_B(s, rename, a->dirfd, stage, t->p.dirfd, t->p.names.aside, RENAME_NOREPLACE);
+	if (!err)
+		err = DV_B(s, fsync, t->p.dirfd); /* I3 */
+	if (!err && was_packed)
+		err = DV_B(s, unlink, t->p.dirfd, t->p.names.packed);
+	dv_dir_times_restore(s, &times);
+	return err;
+}
+
+static dv_err rewrite(struct adoption *a, const struct dv_record *r, const struct target *t, int from, const char *stored, bool packed)
+{
+	struct dv_store *s = a->s;
+	DV_AUTO_FREE char *path = strndup(r->path, r->path_len);
+	if (!path)
+		return -ENOMEM;
+	int to = DV_B(s, open, t->p.dirfd, stored, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
+	if (to < 0)
+		return to;
+	struct dv_rewrite w = {.from = from, .to = to, .packed = packed, .st_ino = r->st_ino, .path = path,
+			       .object = packed ? r->packed : r->raw};
+	dv_err err = dv_rewrite_in_place(s, &w);
+	DV_B(s, close, to);
+	return err;
+}
+
+static dv_err recover_stage(struct adoption *a, const struct dv_record *r, const struct target *t, const char *stage)
+{
+	struct dv_store *s = a->s;
+	struct dv_stat old;
+	bool was_packed = r->flags & DV_RECORD_OLD_PACKED;
+	const char *stored = NULL;
+	int fd = DV_B(s, open, a->dirfd, stage, O_RDWR | O_NOFOLLOW, 0);
+	if (fd == -ENOENT)
+		return finish_published(a, r, t);
+	if (fd < 0)
+		return fd;
+	dv_err err = 0;
+	if (!a->same_boot) {
+		err = DV_B(s, unlink, a->dirfd, stage); /* I6 */
+	} else {
+		if (was_packed && is_object(s, &t->p, t->p.names.packed, &r->packed, &old))
+			stored = t->p.names.packed;
+		else if (!was_packed)
+			stored = find_raw(s, &t->p, &r->raw, &old);
+		err = stored ? DV_B(s, fsync, fd) : -EEXIST; /* I2 */
+		if (!err && old.nlink > 1) {
+			err = rewrite(a, r, t, fd, stored, was_packed);
+			if (!err)
+				err = DV_B(s, unlink, a->dirfd, stage);
+		} else if (!err) {
+			err = publish_stage(a, t, stage, stored, was_packed);
+		}
+	}
+	DV_B(s, close, fd);
+	if (err == -EEXIST) {
+		DV_AUTO_FREE char *key = strndup(r->path, r->path_len);
+		dv_put_aside(s, a->dirfd, stage, key ? key : "", "the value was replaced while no mount was there");
+		err = 0;
+	}
+	return err;
+}
+
+static dv_err recover_copy(struct adoption *a, const struct dv_record *r, const struct target *t, const char *stage)
+{
+	struct dv_store *s = a->s;
+	struct dv_stat st;
+	const char *stored = is_object(s, &t->p, t->p.names.packed, &r->packed, &st)
+				     ? t->p.names.packed
+				     : find_raw(s, &t->p, &r->packed, &st);
+	int from = DV_B(s, open, a->dirfd, stage, O_RDONLY | O_NOFOLLOW, 0);
+	if (from < 0)
+		return from == -ENOENT ? 0 : from;
+	dv_err err = 0;
+	if (!stored) {
+		dv_put_aside(s, a->dirfd, stage, t->name, "the value it belongs to is gone");
+	} else {
+		int to = DV_B(s, open, t->p.dirfd, stored, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
+		err = to < 0 ? to : dv_copy_over(s, from, to);
+		if (to >= 0)
+			DV_B(s, close, to);
+		if (!err)
+			err = DV_B(s, unlink, a->dirfd, stage);
+	}
+	DV_B(s, close, from);
+	return err;
+}
+
+static void recover_one(struct adoption *a, const struct dv_record *r)
+{
+	struct dv_store *s = a->s;
+	struct target t;
+	char stage[DV_STAGE_NAME], text[1024], key[4096];
+	dv_journal_stage_name(r->id, stage);
+	snprintf(key, sizeof(key), "%.*s", (int)(r->path_len < 4095 ? r->path_len : 4095), r->path);
+	dv_err err = target_open(s, r, &t);
+	if (err == -ENOENT || err == -ESTALE || err == -EINVAL || err == -ENAMETOOLONG) {
+		/* Its directory is gone: nothing of the record can be there. */
+		if (r->type == DV_RECORD_STAGE && a->same_boot)
+			dv_put_aside(s, a->dirfd, stage, key, "its directory is gone");
+		return;
+	}
+	if (!err) {
+		if (r->type == DV_RECORD_SWAP)
+			err = recover_swap(a, r, &t);
+		else if (r->type == DV_RECORD_STAGE)
+			err = recover_stage(a, r, &t, stage);
+		else if (r->type == DV_RECORD_COPY)
+			err = recover_copy(a, r, &t, stage);
+		target_close(s, &t);
+	}
+	if (err) {
+		dv_error("work left by an ended mount on %s could not be finished, it is kept: %s",
+			 dv_log_key(text, sizeof(text), key), strerror(-err));
+		a->err = a->err ? a->err : err;
+	} else {
+		dv_count(s, recovered, 1);
+	}
+}
+
+/* ---- the log ---- */
+
+struct open_record {
+	struct dv_record r;
+	UT_hash_handle hh;
+};
+
+static dv_err collect(const uint8_t *log, size_t len, struct open_record **out)
+{
+	size_t at = 0, used;
+	struct dv_record r;
+	while ((used = dv_record_decode(log + at, len - at, &r))) {
+		struct open_record *o = NULL;
+		at += used;
+		HASH_FIND(hh, *out, &r.id, sizeof(r.id), o);
+		if (r.type == DV_RECORD_END) {
+			if (o) {
+				HASH_DEL(*out, o);
+				free(o);
+			}
+			continue;
+		}
+		if (!o) {
+			o = calloc(1, sizeof(*o));
+			if (!o)
+				return -ENOMEM;
+			o->r.id = r.id;
+			HASH_ADD(hh, *out, r.id, sizeof(r.id), o);
+		}
+		o->r = r; /* written again: the later one counts */
+	}
+	return 0;
+}
+
+static dv_err read_log(struct adoption *a, uint8_t **out, size_t *out_len)
+{
+	struct dv_store *s = a->s;
+	struct dv_stat st;
+	*out_len = 0;
+	int fd = DV_B(s, open, a->dirfd, "log", O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+	if (fd == -ENOENT)
+		return 0;
+	if (fd < 0)
+		return fd;
+	dv_err err = DV_B(s, stat, fd, "", &st);
+	if (!err && (!S_ISREG(st.mode) || st.size > DV_LOG_MAX))
+		err = -EFBIG;
+	if (!err && !(*out = malloc(st.size + 1)))
+		err = -ENOMEM;
+	if (!err)
+		err = dv_read_full(s, fd, *out, (size_t)st.size, 0);
+	if (!err)
+		*out_len = (size_t)st.size;
+	DV_B(s, close, fd);
+	return err;
+}
+
+/* Removes the stage files that no record speaks of, then the folder. */
+static dv_err sweep(struct adoption *a, int stagefd, const char *owner)
+{
+	enum { BUF = 32768, MAX = 512 };
+	struct dv_store *s = a->s;
+	DV_AUTO_FREE char *buf = malloc(BUF);
+	DV_AUTO_FREE struct dv_dirent *ents = malloc(MAX * sizeof(*ents));
+	if (!buf || !ents)
+		return -ENOMEM;
+	for (int round = 0; round < SWEEP_ROUNDS; round++) {
+		ssize_t n = DV_B(s, readdir, a->dirfd, 0, buf, BUF, ents, MAX);
+		if (n < 0)
+			return (dv_err)n;
+		size_t removed = 0;
+		for (ssize_t i = 0; i < n; i++) /* the log goes last but one, the owner file last */
+			if (strcmp(ents[i].name, "log") != 0 && strcmp(ents[i].name, "owner") != 0)
+				removed += DV_B(s, unlink, a->dirfd, ents[i].name) == 0;
+		if (!removed)
+			break;
+	}
+	dv_ignore(DV_B(s, unlink, a->dirfd, "log"));
+	dv_ignore(DV_B(s, unlink, a->dirfd, "owner"));
+	return DV_B(s, rmdir, stagefd, owner);
+}
+
+/* In the order in which they were begun. */
+static int by_id(struct open_record *a, struct open_record *b)
+{
+	return a->r.id < b->r.id ? -1 : a->r.id > b->r.id;
+}
+
+static void adopt(struct adoption *a, int stagefd, const char *owner)
+{
+	uint8_t *log = NULL;
+	size_t len = 0;
+	struct open_record *open = NULL, *o, *next;
+	dv_err err = read_log(a, &log, &len);
+	if (!err)
+		err = collect(log, len, &open);
+	if (!err) {
+		HASH_SORT(open, by_id);
+		HASH_ITER(hh, open, o, next)
+			recover_one(a, &o->r);
+	}
+	HASH_ITER(hh, open, o, next) {
+		HASH_DEL(open, o);
+		free(o);
+	}
+	free(log);
+	a->err = a->err ? a->err : err;
+	if (!a->err)
+		a->err = sweep(a, stagefd, owner);
+}
+
+/* 0: ours now, its lock held on *out_fd; -EWOULDBLOCK: alive; others. */
+static dv_err take_owner(struct dv_store *s, int dirfd, int *out_fd, bool *same_boot)
+{
+	char text[DV_OWNER_MAX + 1], boot[64] = "";
+	int fd = DV_B(s, open, dirfd, "owner", O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
+	if (fd < 0)
+		return fd;
+	dv_err err = DV_B(s, flock, fd, LOCK_EX | LOCK_NB);
+	ssize_t n = err ? err : DV_B(s, pread, fd, text, DV_OWNER_MAX, 0);
+	if (n < 0) {
+		DV_B(s, close, fd);
+		return (dv_err)n;
+	}
+	text[n] = '\0';
+	*same_boot = dv_owner_field(text, "boot", boot, sizeof(boot)) == 0 && strcmp(boot, s->boot_id) == 0;
+	*out_fd = fd;
+	return 0;
+}
+
+static dv_err adopt_if_dead(struct dv_store *s, int stagefd, const char *owner)
+{
+	struct adoption a = {.s = s};
+	int lock = -1;
+	a.dirfd = DV_B(s, open, stagefd, owner, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (a.dirfd < 0)
+		return a.dirfd == -ENOTDIR || a.dirfd == -ENOENT || a.dirfd == -ELOOP ? 0 : a.dirfd;
+	dv_err err = take_owner(s, a.dirfd, &lock, &a.same_boot);
+	if (err == -ENOENT) {
+		/* Its making, or its sweeping, was cut short: nothing is in it, or it is not ours. */
+		dv_ignore(DV_B(s, unlink, a.dirfd, "log"));
+		dv_ignore(DV_B(s, rmdir, stagefd, owner));
+		err = 0;
+	} else if (err == -EWOULDBLOCK) {
+		err = 0;
+	} else if (!err) {
+		adopt(&a, stagefd, owner);
+		err = a.err;
+		DV_B(s, close, lock);
+	}
+	DV_B(s, close, a.dirfd);
+	return err;
+}
+
+dv_err dv_recover(struct dv_store *s)
+{
+	enum { BUF = 32768, MAX = 512 };
+	DV_AUTO_FREE char *buf = malloc(BUF);
+	DV_AUTO_FREE struct dv_dirent *ents = malloc(MAX * sizeof(*ents));
+	if (!buf || !ents)
+		return -ENOMEM;
+	int fd = DV_B(s, open, s->rootfd, DV_STAGE_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	dv_err first = 0;
+	int64_t cookie = 0;
+	for (unsigned seen = 0; seen < OWNERS_MAX;) {
+		ssize_t n = DV_B(s, readdir, fd, cookie, buf, BUF, ents, MAX);
+		if (n <= 0) {
+			first = first ? first : (dv_err)n;
+			break;
+		}
+		seen += (unsigned)n;
+		for (ssize_t i = 0; i < n; i++) {
+			dv_err err = adopt_if_dead(s, fd, ents[i].name);
+			first = first ? first : err;
+		}
+		cookie = ents[n - 1].cookie;
+	}
+	DV_B(s, close, fd);
+	return first;
+}

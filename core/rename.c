@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * rename.c - renaming across directories and forms.
+ *
+ *   source   target            how
+ *   raw      none, raw, other  one rename; over a good value the source's bytes are durable first (I2)
+ *   raw      packed            SWAP record (raw wins), rename, the packed form is dropped by the keeper once the new name is durable
+ *   packed   none, packed      one rename
+ *   packed   raw               the source is made raw first: where both forms exist raw is the value (I1)
+ *   other    packed            rename, then the packed form is dropped, with a record as above
+ */
+#include "core/cleanup.h"
+#include "core/journal.h"
+#include "core/keeper.h"
+#include "core/meta.h"
+#include "core/ops.h"
+#include "core/value.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct renaming {
+	struct dv_node *olddir, *newdir, *n, *over; /* over: NULL where the new name is free */
+	const char *oldname, *newname;
+	unsigned flags;
+	struct dv_place from, to;
+	struct dv_found src, dst;
+	bool dst_there;
+};
+
+static dv_err gate_two(struct dv_node *a, struct dv_node *b, bool nowait)
+{
+	struct dv_node *first = !b || a < b ? a : b, *second = first == a ? b : a;
+	dv_err err = dv_gate_exclusive(first, nowait);
+	if (!err && second && second != first) {
+		err = dv_gate_exclusive(second, nowait);
+		if (err)
+			dv_gate_open(first);
+	}
+	return err;
+}
+
+static void open_two(struct dv_node *a, struct dv_node *b)
+{
+	dv_gate_open(a);
+	if (b && b != a)
+		dv_gate_open(b);
+}
+
+/* What lies under both names must be what the nodes say. */
+static dv_err find_both(struct dv_store *s, struct renaming *r)
+{
+	dv_err err = dv_place_find(s, &r->from, &r->src);
+	if (err)
+		return err == -ENOENT ? -ESTALE : err;
+	struct dv_ident id = dv_ident_of(&r->src.st);
+	if (r->src.form != r->n->form || !dv_ident_equal(&id, &r->n->id))
+		return -ESTALE;
+	err = dv_place_find(s, &r->to, &r->dst);
+	r->dst_there = !err;
+	if (err == -ENOENT)
+		return r->over ? -ESTALE : 0;
+	if (err)
+		return err;
+	id = dv_ident_of(&r->dst.st);
+	if (!r->over || r->dst.form != r->over->form || !dv_ident_equal(&id, &r->over->id))
+		return -ESTALE;
+	return 0;
+}
+
+/* Directories and others may not take each other's places; the kernel checks too. */
+static dv_err check_types(const struct renaming *r)
+{
+	if (!r->dst_there || (r->flags & RENAME_EXCHANGE))
+		return 0;
+	if (r->flags & RENAME_NOREPLACE)
+		return -EEXIST;
+	if (S_ISDIR(r->n->type) != S_ISDIR(r->over->type))
+		return S_ISDIR(r->n->type) ? -ENOTDIR : -EISDIR;
+	return 0;
+}
+
+/* I4: the packed value that loses its name is recorded before the winner appears. */
+static dv_err record_loser(struct dv_store *s, const struct renaming *r, uint64_t *out_id)
+{
+	char *dir_path = NULL, *path = NULL;
+	dv_err err = r->newdir == s->root ? 0 : dv_node_path_alloc(s, r->newdir, &dir_path);
+	if (err)
+		return err;
+	int len = dir_path ? asprintf(&path, "%s/%s", dir_path, r->newname) : asprintf(&path, "%s", r->newname);
+	free(dir_path);
+	if (len < 0)
+		return -ENOMEM;
+	*out_id = dv_journal_new_id(s->journal);
+	struct dv_record rec = {.id = *out_id, .type = DV_RECORD_SWAP, .raw = r->n->id, .packed = r->over->id,
+				.st_ino = r->n->ino, .path = path, .path_len = (size_t)len};
+	err = dv_journal_append(s, &rec);
+	free(path);
+	return err ? err : dv_journal_sync(s);
+}
+
+/* Moves the object; *crossed: a packed form stays beside it for now. */
+static dv_err move(struct dv_store *s, struct renaming *r, uint8_t *slot, uint64_t *record, bool *crossed)
+{
+	const char *as = dv_place_stored(&r->to, r->n->form, DV_SLOT_PLAIN);
+	struct dv_stat st;
+	*slot = DV_SLOT_PLAIN;
+	if (r->n->form == DV_FORM_RAW && r->to.names.aside[0] && DV_B(s, stat, r->to.dirfd, as, &st) == 0 &&
+	    S_ISDIR(st.mode)) {
+		*slot = DV_SLOT_ASIDE;
+		as = r->to.names.aside;
+	}
+	if (!as[0])
+		return -ENAMETOOLONG;
+	*crossed = r->dst_there && r->dst.form == DV_FORM_PACKED && r->n->form != DV_FORM_PACKED;
+	if (*crossed) {
+		dv_err err = record_loser(s, r, record);
+		if (err)
+			return err;
+	}
+	unsigned flags = *crossed ? RENAME_NOREPLACE : r->flags & RENAME_NOREPLACE;
+	dv_err err = DV_B(s, rename, r->from.dirfd, r->src.stored, r->to.dirfd, as, flags);
+	if (err && *crossed)
+		dv_journal_end(s, *record);
+	/* A target under another stored name (a link where files carry a suffix) is gone only now. */
+	if (!err && r->dst_there && !*crossed && strcmp(r->dst.stored, as) != 0)
+		err = DV_B(s, unlink, r->to.dirfd, r->dst.stored);
+	atomic_fetch_add(&s->swaps, 1);
+	return err;
+}
+
+static dv_err repath(struct dv_store *s, const struct renaming *r)
+{
+	char *from = NULL, *dir = NULL, *to = NULL;
+	if (!S_ISDIR(r->n->type) || dv_journal_open_records(s) == 0)
+		return 0;
+	dv_err err = dv_node_path_alloc(s, r->n, &from);
+	if (!err && r->newdir != s->root)
+		err = dv_node_path_alloc(s, r->newdir, &dir);
+	if (!err && asprintf(&to, "%s%s%s", dir ? dir : "", dir ? "/" : "", r->newname) < 0)
+		err = -ENOMEM;
+	if (!err)
+		err = dv_journal_repath(s, from, to);
+	free(from);
+	free(dir);
+	free(to);
+	return err;
+}
+
+/* Gates held, nodes at rest or about to be replaced. */
+static dv_err rename_plain(struct dv_store *s, struct renaming *r, bool nowait)
+{
+	uint8_t slot;
+	uint64_t record = 0;
+	bool crossed = false;
+	bool over_value = r->dst_there && S_ISREG(r->over->type);
+	bool crossing = over_value && r->over->form == DV_FORM_PACKED && r->n->form == DV_FORM_RAW;
+	if (over_value && S_ISREG(r->n->type) && (crossing || atomic_load(&r->n->dirty))) { /* I2 */
+		if (nowait)
+			return -EAGAIN;
+		struct dv_file *f = NULL;
+		dv_err err = dv_value_file(s, r->n, false, false, &f);
+		if (!err)
+			err = DV_B(s, fdatasync, f->fd);
+		dv_file_unref(s, f);
+		if (err)
+			return err;
+		atomic_store(&r->n->dirty, false);
+	}
+	if (r->over && (r->dst.st.nlink == 1 || S_ISDIR(r->over->type)))
+		dv_keep_open(s, r->over);
+	dv_err err = repath(s, r);
+	if (!err)
+		err = move(s, r, &slot, &record, &crossed);
+	if (err)
+		return err;
+	err = dv_node_move_name(s, r->olddir, r->oldname, r->newdir, r->newname, slot);
+	atomic_store(&r->n->names_durable, false);
+	if (r->over && r->over->stage && !dv_node_has_name(s, r->over))
+		dv_stage_drop(s, r->over);
+	if (crossed) {
+		r->n->loser = true;
+		r->n->loser_id = r->over->id;
+		r->n->loser_record = record;
+		dv_keeper_touch(s, r->n);
+	}
+	if (r->over)
+		r->over->writes++;
+	r->n->writes++;
+	return err;
+}
+
+static dv_err rename_exchange(struct dv_store *s, struct renaming *r)
+{
+	if (!r->dst_there)
+		return -ENOENT;
+	const char *from_as = dv_place_stored(&r->to, r->n->form, r->src.slot);
+	const char *to_as = dv_place_stored(&r->from, r->over->form, r->dst.slot);
+	if (strcmp(from_as, r->dst.stored) != 0 || strcmp(to_as, r->src.stored) != 0)
+		return -EINVAL; /* a directory and a file whose names are stored in different ways */
+	dv_err err = repath(s, r);
+	if (!err)
+		err = DV_B(s, rename, r->from.dirfd, r->src.stored, r->to.dirfd, r->dst.stored, RENAME_EXCHANGE);
+	if (!err)
+		err = dv_node_swap_names(s, r->olddir, r->oldname, r->newdir, r->newname);
+	if (!err) {
+		atomic_store(&r->n->names_durable, false);
+		atomic_store(&r->over->names_durable, false);
+	}
+	return err;
+}
+
+/* Brings both to a state that one rename can move. *again: a form was changed, look once more. No gate held. */
+static dv_err prepare(struct dv_store *s, const struct dv_call *call, const struct renaming *r)
+{
+	struct dv_names names;
+	struct dv_place to;
+	bool nowait = call->nowait;
+	dv_err err = dv_place_open(s, r->newdir, r->newname, true, &to);
+	if (!err)
+		dv_place_close(s, &to);
+	else if (err == -ENOTDIR)
+		err = dv_clear_way(s, call, r->newdir, r->newname);
+	if (!err)
+		err = dv_bring_to_rest(s, r->n, nowait);
+	if (!err && r->over && (r->over->job || r->over->loser || (r->flags & RENAME_EXCHANGE)))
+		err = dv_bring_to_rest(s, r->over, nowait);
+	if (!err)
+		err = dv_names_of(s->transform, r->newname, &names);
+	if (err)
+		return err;
+	bool packed = r->n->form == DV_FORM_PACKED;
+	bool over_packed = r->over && r->over->form == DV_FORM_PACKED;
+	if (packed && (!names.packed[0] || (r->over && !over_packed)))
+		err = dv_make_raw(s, r->n, nowait);
+	if (!err && (r->flags & RENAME_EXCHANGE) && over_packed && !packed)
+		err = dv_make_raw(s, r->over, nowait);
+	return err;
+}
+
+/* Gates of the nodes held. -EBUSY: one of them is not at rest, again. */
+static dv_err rename_gated(struct dv_store *s, const struct dv_call *call, struct renaming *r)
+{
+	bool over_busy = r->over && (r->over->job || r->over->loser || ((r->flags & RENAME_EXCHANGE) && r->over->stage));
+	if (dv_is_busy(r->n) || over_busy)
+		return -ESTALE;
+	if (r->n->form == DV_FORM_PACKED && r->over && r->over->form != DV_FORM_PACKED)
+		return -ESTALE;
+	dv_err err = dv_place_open(s, r->olddir, r->oldname, false, &r->from);
+	if (err)
+		return err;
+	err = dv_place_open(s, r->newdir, r->newname, true, &r->to);
+	if (!err) {
+		err = find_both(s, r);
+		if (!err)
+			err = check_types(r);
+		if (!err)
+			err = r->flags & RENAME_EXCHANGE ? rename_exchange(s, r) : rename_plain(s, r, call->nowait);
+		dv_place_close(s, &r->to);
+	}
+	dv_place_close(s, &r->from);
+	return err;
+}
+
+static dv_err rename_once(struct dv_store *s, const struct dv_call *call, struct renaming *r)
+{
+	dv_err err = dv_find(s, call, r->olddir, r->oldname, &r->n);
+	if (!err) {
+		err = dv_find(s, call, r->newdir, r->newname, &r->over);
+		if (err == -ENOENT)
+			err = 0;
+	}
+	if (err || r->n == r->over) /* two names of one object: nothing to do */
+		return err;
+	if (r->over && (r->flags & RENAME_NOREPLACE))
+		return -EEXIST;
+	err = prepare(s, call, r);
+	if (err)
+		return err;
+	err = dv_gates_shared(r->olddir, r->newdir, call->nowait);
+	if (err)
+		return err;
+	err = gate_two(r->n, r->over, call->nowait);
+	if (!err) {
+		err = rename_gated(s, call, r);
+		open_two(r->n, r->over);
+	}
+	dv_gates_open(r->olddir, r->newdir);
+	return err;
+}
+
+dv_err dv_store_rename(struct dv_store *s, const struct dv_call *call, struct dv_node *olddir, const char *oldname,
+		       struct dv_node *newdir, const char *newname, unsigned flags)
+{
+	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE) || flags == (RENAME_NOREPLACE | RENAME_EXCHANGE))
+		return -EINVAL;
+	if (s->options.read_only)
+		return -EROFS;
+	dv_err err = -ESTALE;
+	for (unsigned tries = 0; err == -ESTALE && tries < DV_TRIES; tries++) {
+		struct renaming r = {.olddir = olddir, .newdir = newdir, .oldname = oldname, .newname = newname, .flags = flags};
+		err = rename_once(s, call, &r);
+		dv_node_unref(s, r.n);
+		dv_node_unref(s, r.over);
+		if (err == -ESTALE && call->nowait)
+			return -EAGAIN;
+	}
+	if (!err) {
+		dv_touch_dir(s, olddir);
+		dv_place_prune(s, olddir, oldname);
+	}
+	return err == -ESTALE ? -EBUSY : err;
+}

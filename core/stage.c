@@ -1,0 +1,625 @@
+/* SPDX-License-Identifier: MIT */
+/* stage.c - see stage.h. */
+#include "core/stage.h"
+
+#include "core/cleanup.h"
+#include "core/encode.h"
+#include "core/journal.h"
+#include "core/log.h"
+#include "core/meta.h"
+#include "core/value.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#define COPY_BYTES (256u << 10)
+
+struct dv_stage {
+	uint64_t id;
+	bool replacement;
+	bool in_place;	 /* several links, or owner and mode can not be kept: committed by copying over the old object */
+	bool named;	 /* a record and a name in the owner folder exist */
+	struct dv_file *file;
+	atomic_ullong synced_writes; /* n->writes when the bytes were last made durable; UINT64_MAX: never */
+};
+
+int dv_stage_fd(const struct dv_stage *st)
+{
+	return st->file->fd;
+}
+
+bool dv_stage_is_replacement(const struct dv_stage *st)
+{
+	return st->replacement;
+}
+
+void dv_stage_set_replacement(struct dv_stage *st)
+{
+	st->replacement = true;
+}
+
+/* ---- small things ---- */
+
+void dv_dir_times_keep(struct dv_store *s, int dirfd, struct dv_dir_times *t)
+{
+	struct dv_stat st;
+	t->fd = dirfd;
+	/* Shard directories are nobody's directories: their times mean nothing. */
+	t->kept = !dv_transform_has_shards(s->transform) && DV_B(s, stat, dirfd, "", &st) == 0;
+	t->mtime = st.mtime;
+}
+
+void dv_dir_times_restore(struct dv_store *s, const struct dv_dir_times *t)
+{
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, t->mtime};
+	if (t->kept) /* not ours to set in a directory of someone else: then it moves */
+		dv_ignore(DV_B(s, utimens, t->fd, times));
+}
+
+dv_err dv_node_path_alloc(struct dv_store *s, struct dv_node *n, char **out)
+{
+	DV_AUTO_FREE char *path = malloc(DV_RECORD_PATH_MAX + 1);
+	if (!path)
+		return -ENOMEM;
+	dv_node_path(s, n, path, DV_RECORD_PATH_MAX + 1);
+	if (!path[0])
+		return dv_node_has_name(s, n) ? -ENAMETOOLONG : -ESTALE;
+	*out = strdup(path);
+	return *out ? 0 : -ENOMEM;
+}
+
+dv_err dv_copy_over(struct dv_store *s, int from, int to)
+{
+	struct dv_stat st;
+	DV_AUTO_FREE char *buf = malloc(COPY_BYTES);
+	dv_err err = buf ? DV_B(s, stat, from, "", &st) : -ENOMEM;
+	for (uint64_t off = 0; !err && off < st.size;) {
+		size_t len = st.size - off < COPY_BYTES ? (size_t)(st.size - off) : COPY_BYTES;
+		err = dv_read_full(s, from, buf, len, off);
+		if (!err)
+			err = dv_write_full(s, to, buf, len, off);
+		off += len;
+	}
+	if (!err)
+		err = DV_B(s, truncate, to, st.size);
+	return err ? err : DV_B(s, fsync, to);
+}
+
+void dv_put_aside(struct dv_store *s, int dirfd, const char *stage_name, const char *key, const char *why)
+{
+	struct dv_stat st;
+	char to[DV_NAME_MAX + 64], tail[128], text[1024];
+	const char *base = strrchr(key, '/');
+	base = base ? base + 1 : key;
+	if (DV_B(s, stat, dirfd, stage_name, &st))
+		return;
+	size_t n = 0;
+	for (const char *c = base; *c && n < sizeof(tail) - 1; c++)
+		tail[n++] = (*c < ' ' || *c == 0x7f) ? '?' : *c;
+	tail[n] = '\0';
+	dv_ignore(DV_B(s, mkdir, s->rootfd, DV_LOST_DIR, 0700)); /* it is there mostly; else the rename tells */
+	snprintf(to, sizeof(to), DV_LOST_DIR "/%" PRIu64 ".%ld.%s", st.ino, (long)st.mtime.tv_sec, tail);
+	int err = DV_B(s, rename, dirfd, stage_name, s->rootfd, to, RENAME_NOREPLACE);
+	dv_log_key(text, sizeof(text), key);
+	if (err) {
+		dv_error("pending bytes of %s (%s) could not be put aside: %s", text, why, strerror(-err));
+		return;
+	}
+	dv_count(s, put_aside, 1);
+	dv_warn("pending bytes of %s were put aside as %s: %s", text, to, why);
+}
+
+static dv_err sync_shards(struct dv_store *s, const char *shard)
+{
+	char path[DV_SHARD_MAX];
+	dv_err err = 0;
+	for (const char *end = shard; !err && *end; end += *end == '/') {
+		end = strchrnul(end, '/');
+		memcpy(path, shard, (size_t)(end - shard));
+		path[end - shard] = '\0';
+		int fd = DV_B(s, open, s->rootfd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+		if (fd < 0)
+			return fd;
+		err = DV_B(s, fsync, fd);
+		DV_B(s, close, fd);
+	}
+	return err ? err : DV_B(s, fsync, s->rootfd);
+}
+
+dv_err dv_sync_names(struct dv_store *s, struct dv_node *n)
+{
+	dv_err err = 0;
+	if (n == s->root || atomic_load(&n->names_durable))
+		return 0;
+	/* Set before: a name made meanwhile clears it again, and is synced next time. */
+	atomic_store(&n->names_durable, true);
+	for (unsigned skip = 0; !err; skip++) {
+		struct dv_node *dir = NULL;
+		char name[DV_NAME_MAX + 1];
+		struct dv_place p;
+		err = dv_node_name(s, n, skip, &dir, name, NULL);
+		if (err == -ESTALE)
+			return 0;
+		if (err)
+			break;
+		err = dv_place_open(s, dir, name, false, &p);
+		if (!err) {
+			err = p.shard ? sync_shards(s, p.shard) : DV_B(s, fsync, p.dirfd);
+			dv_place_close(s, &p);
+		}
+		if (!err)
+			err = dv_sync_names(s, dir);
+		dv_node_unref(s, dir);
+	}
+	atomic_store(&n->names_durable, false);
+	return err == -ENOENT || err == -ESTALE ? 0 : err; /* removed meanwhile: nothing leads to it */
+}
+
+/* ---- gates ---- */
+
+dv_err dv_swap_gates(struct dv_store *s, struct dv_node *n, bool nowait, struct dv_node **out_dir)
+{
+	for (;;) {
+		struct dv_node *dir = NULL, *now = NULL;
+		char name[DV_NAME_MAX + 1];
+		dv_err err = dv_node_name(s, n, 0, &dir, name, NULL);
+		if (err && err != -ESTALE)
+			return err;
+		err = dir ? dv_gate_exclusive(dir, nowait) : 0;
+		if (!err) {
+			err = dv_gate_exclusive(n, nowait);
+			if (err && dir)
+				dv_gate_open(dir);
+		}
+		if (err) {
+			dv_node_unref(s, dir);
+			return err;
+		}
+		*out_dir = dir;
+		dv_ignore(dv_node_name(s, n, 0, &now, name, NULL)); /* none: now stays NULL */
+		dv_node_unref(s, now);
+		if (now == dir)
+			return 0;
+		dv_swap_gates_open(s, n, dir); /* renamed while the gates were waited for */
+	}
+}
+
+void dv_swap_gates_open(struct dv_store *s, struct dv_node *n, struct dv_node *dir)
+{
+	dv_gate_open(n);
+	if (dir) {
+		dv_gate_open(dir);
+		dv_node_unref(s, dir);
+	}
+}
+
+/* ---- begin ---- */
+
+/* Owner, mode and the rest of the old object on the stage. */
+static dv_err dress(struct dv_store *s, struct dv_node *n, struct dv_file *old, const struct dv_stat *st,
+		    struct dv_stage *stage, bool empty)
+{
+	struct dv_stat own;
+	int fd = stage->file->fd;
+	dv_err err = dv_meta_copy(s, old->fd, st, fd);
+	if ((err == -EPERM || err == -EACCES) && n->form == DV_FORM_PACKED) {
+		stage->in_place = true; /* the old object keeps its attributes, and gets the bytes */
+		err = 0;
+	}
+	if (!err && !empty) {
+		struct timespec times[2] = {st->atime, st->mtime};
+		err = DV_B(s, utimens, fd, times);
+	}
+	if (!err)
+		err = DV_B(s, stat, fd, "", &own);
+	if (err)
+		return err;
+	struct dv_ident id = dv_ident_of(&own);
+	struct dv_tag tag = {.st_ino = n->ino};
+	dv_tag_store(s, fd, &id, &tag);
+	return 0;
+}
+
+static dv_err record_stage(struct dv_store *s, struct dv_node *n, struct dv_stage *stage)
+{
+	char *path = NULL;
+	dv_err err = dv_node_path_alloc(s, n, &path);
+	if (err)
+		return err;
+	struct dv_record r = {.id = stage->id, .type = DV_RECORD_STAGE, .st_ino = n->ino, .path = path, .path_len = strlen(path)};
+	if (n->form == DV_FORM_PACKED) {
+		r.flags = DV_RECORD_OLD_PACKED;
+		r.packed = n->id;
+	} else {
+		r.raw = n->id;
+	}
+	err = dv_journal_append(s, &r);
+	free(path);
+	return err;
+}
+
+static dv_err make_stage_file(struct dv_store *s, struct dv_stage *stage)
+{
+	char name[DV_STAGE_NAME];
+	stage->id = dv_journal_new_id(s->journal);
+	dv_journal_stage_name(stage->id, name);
+	DV_B(s, act_as, geteuid(), getegid());
+	int fd = DV_B(s, open, dv_journal_dirfd(s->journal), name, O_RDWR | O_CREAT | O_EXCL, 0600);
+	if (fd < 0)
+		return fd;
+	stage->named = true;
+	stage->file = dv_file_new(s, fd, true);
+	return stage->file ? 0 : -ENOMEM;
+}
+
+static void forget_stage(struct dv_store *s, struct dv_stage *stage)
+{
+	char name[DV_STAGE_NAME];
+	if (stage->named) {
+		dv_journal_stage_name(stage->id, name);
+		dv_ignore(DV_B(s, unlink, dv_journal_dirfd(s->journal), name)); /* swept by the next owner */
+		dv_journal_end(s, stage->id);
+	}
+	stage->named = false;
+}
+
+dv_err dv_stage_begin(struct dv_store *s, struct dv_node *n, bool empty)
+{
+	struct dv_stat st;
+	struct dv_file *old = NULL;
+	if (!s->journal)
+		return -EROFS;
+	DV_AUTO_FREE struct dv_stage *stage = calloc(1, sizeof(*stage));
+	if (!stage)
+		return -ENOMEM;
+	stage->replacement = empty;
+	atomic_init(&stage->synced_writes, UINT64_MAX);
+	dv_err err = dv_value_file(s, n, false, false, &old);
+	if (err)
+		return err;
+	err = DV_B(s, stat, old->fd, "", &st);
+	stage->in_place = st.nlink > 1;
+	if (!err)
+		err = make_stage_file(s, stage);
+	if (!err && !empty)
+		err = dv_value_decode(s, n, old, stage->file->fd);
+	if (!err)
+		err = dress(s, n, old, &st, stage, empty);
+	if (!err && dv_node_has_name(s, n))
+		err = record_stage(s, n, stage);
+	else if (!err)
+		forget_stage(s, stage);
+	dv_file_unref(s, old);
+	if (err) {
+		forget_stage(s, stage);
+		dv_file_unref(s, stage->file);
+		return err;
+	}
+	if (!empty)
+		n->unpacks++;
+	dv_count(s, pending, 1);
+	dv_count(s, unpacked, !empty);
+	n->stage = dv_take_ptr(&stage);
+	n->writes++;
+	return 0;
+}
+
+dv_err dv_stage_stat(struct dv_store *s, struct dv_node *n, struct dv_stat *out)
+{
+	struct dv_stage *stage = n->stage;
+	dv_err err = DV_B(s, stat, stage->file->fd, "", out);
+	if (err)
+		return err;
+	out->ino = n->ino;
+	out->nlink = dv_node_has_name(s, n) ? 1 : 0;
+	if (out->blocks == 0 && out->size > 0)
+		out->blocks = 1;
+	if (stage->in_place && out->nlink) { /* attributes and links are those of the old object */
+		struct dv_place p;
+		const char *stored;
+		struct dv_stat old;
+		if (dv_place_of(s, n, 0, &p, &stored) == 0) {
+			if (DV_B(s, stat, p.dirfd, stored, &old) == 0) {
+				out->nlink = old.nlink;
+				out->mode = old.mode;
+				out->uid = old.uid;
+				out->gid = old.gid;
+			}
+			dv_place_of_close(s, &p);
+		}
+	}
+	return 0;
+}
+
+static dv_err sync_gated(struct dv_store *s, struct dv_node *n)
+{
+	dv_err err = DV_B(s, fsync, n->stage->file->fd);
+	if (!err)
+		atomic_store(&n->stage->synced_writes, n->writes);
+	return err;
+}
+
+dv_err dv_stage_sync(struct dv_store *s, struct dv_node *n)
+{
+	dv_err err = dv_gate_shared(n, false);
+	if (err)
+		return err;
+	struct dv_stage *stage = n->stage;
+	if (!stage) {
+		dv_gate_open(n);
+		return 0;
+	}
+	struct dv_file *f = stage->file;
+	uint64_t id = stage->id, writes = n->writes;
+	atomic_fetch_add(&f->refs, 1);
+	dv_gate_open(n);
+	err = DV_B(s, fsync, f->fd); /* long: without keeping anyone out */
+	dv_file_unref(s, f);
+	if (err)
+		return err;
+	err = dv_gate_shared(n, false);
+	if (err)
+		return err;
+	if (n->stage && n->stage->id == id)
+		atomic_store(&n->stage->synced_writes, writes);
+	dv_gate_open(n);
+	return 0;
+}
+
+/* ---- commit ---- */
+
+static void end_stage(struct dv_store *s, struct dv_node *n)
+{
+	dv_file_unref(s, n->stage->file);
+	free(n->stage);
+	n->stage = NULL;
+	atomic_fetch_sub(&s->counters.pending, 1);
+}
+
+void dv_stage_abandon(struct dv_store *s, struct dv_node *n)
+{
+	end_stage(s, n);
+}
+
+void dv_stage_drop(struct dv_store *s, struct dv_node *n)
+{
+	struct dv_stage *stage = n->stage;
+	struct dv_stat st;
+	forget_stage(s, stage);
+	if (DV_B(s, stat, stage->file->fd, "", &st) == 0) {
+		struct dv_ident id = dv_ident_of(&st);
+		dv_node_set_object(s, n, &id, DV_FORM_RAW);
+	}
+	dv_node_set_file(s, n, stage->file, true);
+	end_stage(s, n);
+}
+
+/* The old object was replaced or changed its place by another's doing. */
+static dv_err commit_conflict(struct dv_store *s, struct dv_node *n)
+{
+	char name[DV_STAGE_NAME], path[4096];
+	struct dv_stage *stage = n->stage;
+	dv_node_path(s, n, path, sizeof(path));
+	dv_journal_stage_name(stage->id, name);
+	dv_put_aside(s, dv_journal_dirfd(s->journal), name, path,
+		     "the value was replaced in the store while it was being rewritten through the mount");
+	stage->named = false;
+	dv_journal_end(s, stage->id);
+	/* Those who have it open go on with what they wrote; the name is another's. */
+	struct dv_node *dir = NULL;
+	char key[DV_NAME_MAX + 1];
+	while (dv_node_name(s, n, 0, &dir, key, NULL) == 0) {
+		dv_node_drop_name(s, dir, key);
+		dv_node_unref(s, dir);
+	}
+	dv_stage_drop(s, n);
+	return -EBUSY;
+}
+
+dv_err dv_rewrite_in_place(struct dv_store *s, const struct dv_rewrite *w)
+{
+	struct dv_stat st;
+	struct dv_encoded enc;
+	char name[DV_STAGE_NAME];
+	uint64_t id = dv_journal_new_id(s->journal);
+	dv_journal_stage_name(id, name);
+	dv_err err = DV_B(s, stat, w->from, "", &st);
+	int fd = DV_B(s, open, dv_journal_dirfd(s->journal), name, O_RDWR | O_CREAT | O_EXCL, 0600);
+	if (err || fd < 0)
+		return err ? err : fd;
+	if (w->packed)
+		err = dv_encode(s, w->from, st.size, fd, UINT64_MAX, NULL, NULL, &enc);
+	else
+		err = dv_copy_over(s, w->from, fd);
+	if (!err)
+		err = DV_B(s, fsync, fd);
+	if (!err) {
+		struct dv_record r = {.id = id, .type = DV_RECORD_COPY, .packed = w->object, .st_ino = w->st_ino,
+				      .path = w->path, .path_len = strlen(w->path)};
+		err = dv_journal_append(s, &r);
+	}
+	bool recorded = !err;
+	if (!err)
+		err = dv_journal_sync(s);
+	if (!err)
+		err = dv_copy_over(s, fd, w->to);
+	if (!err) {
+		struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, st.mtime};
+		dv_ignore(DV_B(s, utimens, w->to, times)); /* not the owner: it moves to now */
+	}
+	/* Failed while copying: the record and the new bytes stay, and are copied again at recovery. */
+	if (!err || !recorded) {
+		dv_ignore(DV_B(s, unlink, dv_journal_dirfd(s->journal), name)); /* swept later */
+		dv_journal_end(s, id);
+	}
+	DV_B(s, close, fd);
+	return err;
+}
+
+/* Writes the stage over the old object, which keeps its links and attributes. */
+static dv_err commit_in_place(struct dv_store *s, struct dv_node *n, const struct dv_place *p, const char *stored)
+{
+	char *path = NULL;
+	dv_err err = dv_node_path_alloc(s, n, &path);
+	if (err)
+		return err;
+	int target = DV_B(s, open, p->dirfd, stored, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
+	struct dv_rewrite w = {.from = n->stage->file->fd, .to = target, .packed = n->form == DV_FORM_PACKED,
+			       .object = n->id, .st_ino = n->ino, .path = path};
+	err = target < 0 ? target : dv_rewrite_in_place(s, &w);
+	if (target >= 0)
+		DV_B(s, close, target);
+	free(path);
+	if (!err) {
+		forget_stage(s, n->stage);
+		end_stage(s, n);
+	}
+	return err;
+}
+
+/* I4: the record that lets recovery drop the packed form is durable before the raw name appears. */
+static dv_err record_swap(struct dv_store *s, struct dv_node *n, const struct dv_ident *raw, uint64_t *out_id)
+{
+	char *path = NULL;
+	dv_err err = dv_node_path_alloc(s, n, &path);
+	if (err)
+		return err;
+	*out_id = dv_journal_new_id(s->journal);
+	struct dv_record r = {.id = *out_id, .type = DV_RECORD_SWAP, .raw = *raw, .packed = n->id, .st_ino = n->ino,
+			      .path = path, .path_len = strlen(path)};
+	err = dv_journal_append(s, &r);
+	free(path);
+	return err ? err : dv_journal_sync(s);
+}
+
+/* Renames the stage to the value's raw name; where a shard directory has that, aside. */
+static dv_err publish(struct dv_store *s, struct dv_node *n, const struct dv_place *p, uint8_t *slot)
+{
+	char name[DV_STAGE_NAME];
+	struct dv_dir_times times;
+	unsigned flags = n->form == DV_FORM_PACKED ? RENAME_NOREPLACE : 0;
+	int dirfd = dv_journal_dirfd(s->journal);
+	dv_journal_stage_name(n->stage->id, name);
+	dv_dir_times_keep(s, p->dirfd, &times);
+	const char *raw = dv_place_stored(p, DV_FORM_RAW, *slot);
+	dv_err err = DV_B(s, rename, dirfd, name, p->dirfd, raw, flags);
+	if ((err == -EEXIST || err == -EISDIR || err == -ENOTEMPTY) && p->names.aside[0] && *slot == DV_SLOT_PLAIN) {
+		struct dv_stat st;
+		if (DV_B(s, stat, p->dirfd, raw, &st) == 0 && S_ISDIR(st.mode)) {
+			*slot = DV_SLOT_ASIDE;
+			err = DV_B(s, rename, dirfd, name, p->dirfd, p->names.aside, flags);
+		}
+	}
+	dv_dir_times_restore(s, &times);
+	atomic_fetch_add(&s->swaps, 1);
+	return err;
+}
+
+static dv_err commit_swap(struct dv_store *s, struct dv_node *n, const struct dv_place *p, uint8_t slot)
+{
+	struct dv_stage *stage = n->stage;
+	struct dv_stat st;
+	uint64_t swap_id = 0;
+	bool was_packed = n->form == DV_FORM_PACKED;
+	struct dv_ident old = n->id;
+	if (atomic_load(&stage->synced_writes) != n->writes) { /* I2 */
+		dv_err err = sync_gated(s, n);
+		if (err)
+			return err;
+	}
+	dv_err err = DV_B(s, stat, stage->file->fd, "", &st);
+	struct dv_ident id = dv_ident_of(&st);
+	if (!err && was_packed)
+		err = record_swap(s, n, &id, &swap_id);
+	if (!err) {
+		uint8_t now = slot;
+		err = publish(s, n, p, &now);
+		if (!err && now != slot)
+			err = dv_node_add_name(s, n, p->dir, p->name, now);
+	}
+	if (err) {
+		if (swap_id)
+			dv_journal_end(s, swap_id);
+		return err == -EEXIST ? commit_conflict(s, n) : err;
+	}
+	dv_node_set_object(s, n, &id, DV_FORM_RAW);
+	n->loser = was_packed;
+	n->loser_id = old;
+	n->loser_record = swap_id;
+	atomic_store(&n->names_durable, false);
+	/* Keeps other mounts' packers away while it is written on. */
+	dv_ignore(DV_B(s, flock, stage->file->fd, LOCK_SH | LOCK_NB));
+	dv_node_set_file(s, n, stage->file, false);
+	dv_journal_end(s, stage->id);
+	dv_count(s, replaced, stage->replacement);
+	end_stage(s, n);
+	return 0;
+}
+
+dv_err dv_stage_commit(struct dv_store *s, struct dv_node *n, bool settle)
+{
+	struct dv_place p;
+	const char *stored;
+	struct dv_stat st;
+	struct dv_node *dir = NULL;
+	uint8_t slot = 0;
+	char name[DV_NAME_MAX + 1];
+	if (!n->stage || !dv_node_has_name(s, n))
+		return 0;
+	if (n->loser) {
+		dv_err err = dv_stage_settle(s, n, false);
+		if (err)
+			return err;
+	}
+	dv_err err = dv_node_name(s, n, 0, &dir, name, &slot);
+	if (err)
+		return err;
+	dv_node_unref(s, dir);
+	err = dv_place_of(s, n, 0, &p, &stored);
+	if (err)
+		return err == -ESTALE ? commit_conflict(s, n) : err;
+	err = DV_B(s, stat, p.dirfd, stored, &st);
+	struct dv_ident id = dv_ident_of(&st);
+	if (err == -ENOENT || (!err && !dv_ident_equal(&id, &n->id)))
+		err = commit_conflict(s, n);
+	else if (!err && (n->stage->in_place || st.nlink > 1))
+		err = commit_in_place(s, n, &p, stored);
+	else if (!err) {
+		err = commit_swap(s, n, &p, slot);
+		if (!err && settle)
+			err = dv_stage_settle(s, n, false);
+	}
+	dv_place_of_close(s, &p);
+	return err;
+}
+
+dv_err dv_stage_settle(struct dv_store *s, struct dv_node *n, bool synced)
+{
+	struct dv_place p;
+	const char *stored;
+	struct dv_stat st;
+	struct dv_dir_times times;
+	if (!n->loser)
+		return synced ? 0 : dv_sync_names(s, n);
+	dv_err err = synced ? 0 : dv_sync_names(s, n); /* I3 */
+	if (!err)
+		err = dv_place_of(s, n, 0, &p, &stored);
+	if (err)
+		return err;
+	err = DV_B(s, stat, p.dirfd, p.names.packed, &st);
+	struct dv_ident id = dv_ident_of(&st);
+	if (!err && dv_ident_equal(&id, &n->loser_id)) { /* I5 */
+		dv_dir_times_keep(s, p.dirfd, &times);
+		err = DV_B(s, unlink, p.dirfd, p.names.packed);
+		dv_dir_times_restore(s, &times);
+	}
+	dv_place_of_close(s, &p);
+	if (err && err != -ENOENT)
+		return err;
+	n->loser = false;
+	dv_journal_end(s, n->loser_record);
+	return 0;
+}

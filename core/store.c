@@ -1,0 +1,524 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * store.c - opening and closing a store, and what concerns all of it: finish, pack, count. (Making one: init.c)
+ */
+#include "core/store.h"
+
+#include "core/cleanup.h"
+#include "core/codec.h"
+#include "core/journal.h"
+#include "core/keeper.h"
+#include "core/list.h"
+#include "core/log.h"
+#include "core/meta.h"
+#include "core/ops.h"
+#include "core/recover.h"
+#include "core/value.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#define CACHE_DEFAULT (64u << 20)
+#define CACHE_SHARDS 2 /* an entry must fit a shard's share: a layout or a large frame */
+#define FINISH_ROUNDS 50
+#define CONFIG_PATH DV_CONTROL_DIR "/config"
+
+static dv_err say(char *why, size_t size, dv_err err, const char *text)
+{
+	snprintf(why, size, "%s", text);
+	return err;
+}
+
+/* ---- opening ---- */
+
+static dv_err read_config(struct dv_store *s, const char *path, char *why, size_t why_size)
+{
+	DV_AUTO_FREE char *text = malloc(DV_CONFIG_MAX + 1);
+	if (!text)
+		return -ENOMEM;
+	int fd = DV_B(s, open, s->rootfd, CONFIG_PATH, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+	if (fd == -ENOENT || fd == -ENOTDIR) {
+		snprintf(why, why_size, "%s is not a store; make it one with: diskvfs init %s", path, path);
+		return -EINVAL;
+	}
+	if (fd < 0) {
+		snprintf(why, why_size, "%s/%s can not be read: %s", path, CONFIG_PATH, strerror(-fd));
+		return fd;
+	}
+	ssize_t len = DV_B(s, pread, fd, text, DV_CONFIG_MAX, 0);
+	DV_B(s, close, fd);
+	if (len < 0) {
+		snprintf(why, why_size, "%s/%s can not be read: %s", path, CONFIG_PATH, strerror((int)-len));
+		return (dv_err)len;
+	}
+	return dv_config_parse(&s->config, text, (size_t)len, why, why_size);
+}
+
+static dv_err check_transform(struct dv_store *s, const char *wanted, char *why, size_t why_size)
+{
+	struct dv_transform *other = NULL;
+	dv_err err = dv_transform_new(s->config.transform, &s->transform, why, why_size);
+	if (err || !wanted)
+		return err;
+	err = dv_transform_new(wanted, &other, why, why_size);
+	if (!err && strcmp(dv_transform_spec(other), dv_transform_spec(s->transform)) != 0) {
+		snprintf(why, why_size, "the store's transform is %s, not %s; leave the option out",
+			 dv_transform_spec(s->transform), dv_transform_spec(other));
+		err = -EINVAL;
+	}
+	dv_transform_free(&other);
+	return err;
+}
+
+static dv_err apply_options(struct dv_store *s, const struct dv_store_options *o, char *why, size_t why_size)
+{
+	s->options = *o;
+	if (!s->options.cache_bytes)
+		s->options.cache_bytes = CACHE_DEFAULT;
+	if (o->compress && dv_config_set_compress(&s->config, o->compress))
+		return say(why, why_size, -EINVAL, "compress is none, zstd or zstd:LEVEL");
+	if (o->frame_size)
+		s->config.frame_size = o->frame_size;
+	if (s->config.frame_size < DV_FRAME_SIZE_MIN || s->config.frame_size > DV_FRAME_SIZE_MAX ||
+	    (s->config.frame_size & (s->config.frame_size - 1)))
+		return say(why, why_size, -EINVAL, "frame_size is a power of two from 4K to 4M");
+	if (o->mountpoint && !(s->mountpoint = strdup(o->mountpoint)))
+		return -ENOMEM;
+	if (o->boot_id)
+		snprintf(s->boot_id, sizeof(s->boot_id), "%s", o->boot_id);
+	else
+		dv_boot_id(s->boot_id);
+	return check_transform(s, o->transform, why, why_size);
+}
+
+static dv_err open_root_node(struct dv_store *s)
+{
+	struct dv_stat st;
+	dv_err err = DV_B(s, stat, s->rootfd, "", &st);
+	if (err)
+		return err;
+	s->root = dv_node_new(S_IFDIR, 1);
+	if (!s->root)
+		return -ENOMEM;
+	atomic_fetch_add(&s->node_count, 1);
+	s->root->id = dv_ident_of(&st);
+	s->root->form = DV_FORM_OTHER;
+	int fd = DV_B(s, open, s->rootfd, "", O_RDONLY | O_DIRECTORY, 0);
+	struct dv_file *f = fd < 0 ? NULL : dv_file_new(s, fd, false);
+	if (!f)
+		return fd < 0 ? fd : -ENOMEM;
+	dv_node_set_file(s, s->root, f, true);
+	dv_file_unref(s, f);
+	return 0;
+}
+
+static dv_err open_parts(struct dv_store *s)
+{
+	unsigned threads = s->options.threads;
+	if (!threads) {
+		long online = sysconf(_SC_NPROCESSORS_ONLN);
+		threads = online > 0 ? (unsigned)online : 1;
+	}
+	dv_err err = DV_B(s, fsinfo, s->rootfd, &s->fsinfo);
+	if (!err)
+		err = dv_cache_new(s->options.cache_bytes, CACHE_SHARDS, &s->cache);
+	if (!err)
+		err = dv_pool_new(threads - 1, &s->pool);
+	if (!err)
+		err = open_root_node(s);
+	if (err)
+		return err;
+	s->has_xattrs = DV_B(s, getxattr, s->rootfd, DV_TAG_NAME, NULL, 0) != -EOPNOTSUPP;
+	s->has_acls = DV_B(s, getxattr, s->rootfd, "system.posix_acl_access", NULL, 0) != -EOPNOTSUPP;
+	return 0;
+}
+
+static void init_locks(struct dv_store *s)
+{
+	pthread_condattr_t attr;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&s->queue_cond, &attr);
+	pthread_condattr_destroy(&attr);
+	pthread_mutex_init(&s->queue_lock, NULL);
+	pthread_mutex_init(&s->batch_lock, NULL);
+	pthread_mutex_init(&s->hooks_lock, NULL);
+	for (size_t i = 0; i < DV_ARRAY_LEN(s->list_locks); i++)
+		pthread_mutex_init(&s->list_locks[i], NULL);
+}
+
+static void free_store(struct dv_store *s)
+{
+	if (s->root)
+		dv_node_unref(s, s->root);
+	dv_journal_close(s, &s->journal);
+	dv_cache_free(&s->cache);
+	dv_pool_free(&s->pool);
+	dv_transform_free(&s->transform);
+	dv_config_release(&s->config);
+	if (s->rootfd >= 0)
+		DV_B(s, close, s->rootfd);
+	for (size_t i = 0; i < DV_ARRAY_LEN(s->list_locks); i++)
+		pthread_mutex_destroy(&s->list_locks[i]);
+	pthread_mutex_destroy(&s->hooks_lock);
+	pthread_mutex_destroy(&s->batch_lock);
+	pthread_mutex_destroy(&s->queue_lock);
+	pthread_cond_destroy(&s->queue_cond);
+	dv_nodes_release(s);
+	free(s->mountpoint);
+	free(s);
+	dv_codec_thread_release();
+}
+
+static dv_err start(struct dv_store *s, char *why, size_t why_size)
+{
+	if (s->options.read_only)
+		return 0;
+	dv_err err = dv_journal_open(s, &s->journal);
+	if (err) {
+		snprintf(why, why_size, "%s can not be written: %s (mount it with -o ro to read only)", DV_STAGE_DIR,
+			 strerror(-err));
+		return err;
+	}
+	err = dv_recover(s);
+	if (err) {
+		/* Logged one by one. What could not be finished is kept and touches nothing. */
+		dv_warn("work of an earlier mount is still pending: %s", strerror(-err));
+	}
+	return s->options.background ? dv_keeper_start(s) : 0;
+}
+
+dv_err dv_store_open(struct dv_backing backing, const char *path, const struct dv_store_options *options, struct dv_store **out,
+		     char *why, size_t why_size)
+{
+	struct dv_store *s = calloc(1, sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	why[0] = '\0';
+	s->b = backing;
+	s->hooks = options->hooks;
+	init_locks(s);
+	dv_config_init(&s->config);
+	dv_err err = dv_nodes_init(s);
+	s->rootfd = DV_B(s, open_root, path);
+	if (!err && s->rootfd < 0) {
+		err = s->rootfd;
+		snprintf(why, why_size, "%s can not be opened: %s", path, strerror(-err));
+	}
+	if (!err)
+		err = read_config(s, path, why, why_size);
+	if (!err)
+		err = apply_options(s, options, why, why_size);
+	if (!err)
+		err = open_parts(s);
+	if (!err)
+		err = start(s, why, why_size);
+	if (err) {
+		if (!why[0])
+			snprintf(why, why_size, "%s: %s", path, strerror(-err));
+		free_store(s);
+		return err;
+	}
+	*out = s;
+	return 0;
+}
+
+/* ---- closing ---- */
+
+dv_err dv_store_finish(struct dv_store *s)
+{
+	unsigned left;
+	for (int round = 0, before = -1; round < FINISH_ROUNDS; round++) {
+		int now = dv_keeper_run(s, true, true);
+		if (now == 0 || now == before)
+			break;
+		before = now;
+	}
+	left = (unsigned)atomic_load(&s->counters.pending);
+	return left ? -EBUSY : 0;
+}
+
+dv_err dv_store_close(struct dv_store **store, unsigned *left)
+{
+	struct dv_store *s = *store;
+	unsigned remain = 0;
+	if (!s)
+		return 0;
+	dv_keeper_stop(s);
+	dv_err err = s->journal ? dv_store_finish(s) : 0;
+	dv_keeper_drain(s, &remain);
+	if (left)
+		*left = remain;
+	*store = NULL;
+	free_store(s);
+	return remain ? (err ? err : -EBUSY) : 0;
+}
+
+int dv_store_run(struct dv_store *s, bool now)
+{
+	return dv_keeper_run(s, now, false);
+}
+
+void dv_store_set_hooks(struct dv_store *s, const struct dv_store_hooks *hooks)
+{
+	pthread_mutex_lock(&s->hooks_lock);
+	s->hooks = *hooks;
+	pthread_mutex_unlock(&s->hooks_lock);
+}
+
+/* ---- packing all ---- */
+
+struct walk {
+	struct dv_store *s;
+	struct dv_pack_result *result;
+	struct dv_pack_item items[DV_PACK_BATCH_MAX];
+	size_t fill;
+	uint64_t bytes;
+	dv_err first;
+};
+
+static void flush(struct walk *w)
+{
+	if (!w->fill)
+		return;
+	dv_err err = dv_pack_batch(w->s, w->items, w->fill);
+	w->first = w->first ? w->first : err;
+	for (size_t i = 0; i < w->fill; i++) {
+		struct dv_pack_item *item = &w->items[i];
+		switch (item->outcome) {
+		case DV_PACK_DONE:
+			w->result->packed++;
+			w->result->plain_bytes += item->plain_size;
+			w->result->stored_bytes += item->stored_size;
+			break;
+		case DV_PACK_NO_GAIN:
+			w->result->left_raw++;
+			break;
+		case DV_PACK_BUSY:
+			w->result->busy++;
+			break;
+		case DV_PACK_FAILED:
+			w->result->failed++;
+			break;
+		}
+		dv_node_unref(w->s, item->node);
+	}
+	w->fill = 0;
+	w->bytes = 0;
+}
+
+struct names {
+	size_t count;
+	int64_t cookie;
+	char name[128][DV_NAME_MAX + 1];
+};
+
+static bool collect(void *ctx, const struct dv_list_entry *e)
+{
+	struct names *n = ctx;
+	if (n->count == DV_ARRAY_LEN(n->name))
+		return false;
+	strcpy(n->name[n->count++], e->name);
+	n->cookie = e->cookie;
+	return true;
+}
+
+static dv_err pack_dir(struct walk *w, struct dv_node *dir, unsigned depth);
+
+static dv_err pack_name(struct walk *w, struct dv_node *dir, const char *name, unsigned depth)
+{
+	static const struct dv_call call = {0};
+	struct dv_node *n = NULL;
+	struct dv_stat st;
+	dv_err err = dv_store_lookup(w->s, &call, dir, name, &n, &st);
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	if (S_ISDIR(n->type))
+		err = pack_dir(w, n, depth + 1);
+	if (S_ISREG(n->type))
+		w->result->seen++;
+	if (S_ISREG(n->type) && n->form == DV_FORM_RAW) {
+		if (dv_is_busy(n))
+			dv_ignore(dv_bring_to_rest(w->s, n, false)); /* the batch tells */
+		if (w->bytes + st.size > DV_PACK_BATCH_BYTES)
+			flush(w);
+		w->items[w->fill++] = (struct dv_pack_item){.node = n};
+		w->bytes += st.size;
+		if (w->fill == DV_PACK_BATCH_MAX)
+			flush(w);
+		return err;
+	}
+	dv_node_unref(w->s, n);
+	return err;
+}
+
+static dv_err pack_dir(struct walk *w, struct dv_node *dir, unsigned depth)
+{
+	enum { DEPTH_MAX = 2048 }; /* as PATH_MAX allows */
+	struct dv_list *list = NULL;
+	DV_AUTO_FREE struct names *names = calloc(1, sizeof(*names));
+	if (!names || depth > DEPTH_MAX)
+		return names ? -ENAMETOOLONG : -ENOMEM;
+	dv_err err = dv_transform_has_shards(w->s->transform) ? dv_list_open(w->s, dir, &list) : 0;
+	do {
+		names->count = 0;
+		err = err ? err : dv_list_quietly(w->s, dir, list, names->cookie, collect, names);
+		for (size_t i = 0; i < names->count && !err; i++)
+			err = pack_name(w, dir, names->name[i], depth);
+	} while (!err && names->count);
+	dv_list_close(w->s, &list);
+	return err;
+}
+
+dv_err dv_store_pack_all(struct dv_store *s, struct dv_pack_result *out)
+{
+	*out = (struct dv_pack_result){0};
+	if (s->options.read_only)
+		return -EROFS;
+	DV_AUTO_FREE struct walk *w = calloc(1, sizeof(*w));
+	if (!w)
+		return -ENOMEM;
+	w->s = s;
+	w->result = out;
+	/* Stages without a writer come first: they are values too. */
+	dv_keeper_commit_quiet(s);
+	dv_err err = pack_dir(w, s->root, 0);
+	flush(w);
+	return err ? err : w->first;
+}
+
+/* ---- facts ---- */
+
+bool dv_store_has_dirs(const struct dv_store *s)
+{
+	return dv_transform_has_dirs(s->transform);
+}
+
+bool dv_store_lists_in_order_of_backing(const struct dv_store *s)
+{
+	return !dv_transform_has_shards(s->transform);
+}
+
+bool dv_store_is_network(const struct dv_store *s)
+{
+	return s->fsinfo.network;
+}
+
+struct dv_node *dv_store_root(struct dv_store *s)
+{
+	return dv_node_ref(s->root);
+}
+
+void dv_store_stats(struct dv_store *s, struct dv_store_stats *out)
+{
+	struct dv_cache_stats c;
+	dv_cache_stats(s->cache, &c);
+	*out = (struct dv_store_stats){
+		.frames_decoded = atomic_load(&s->counters.frames_decoded),
+		.frames_encoded = atomic_load(&s->counters.frames_encoded),
+		.bytes_read = atomic_load(&s->counters.bytes_read),
+		.bytes_written = atomic_load(&s->counters.bytes_written),
+		.packed = atomic_load(&s->counters.packed),
+		.unpacked = atomic_load(&s->counters.unpacked),
+		.replaced = atomic_load(&s->counters.replaced),
+		.pack_refused = atomic_load(&s->counters.pack_refused),
+		.errors_corrupt = atomic_load(&s->counters.errors_corrupt),
+		.errors_io = atomic_load(&s->counters.errors_io),
+		.errors_space = atomic_load(&s->counters.errors_space),
+		.errors_other = atomic_load(&s->counters.errors_other),
+		.recovered = atomic_load(&s->counters.recovered),
+		.put_aside = atomic_load(&s->counters.put_aside),
+		.cache_hits = c.hits,
+		.cache_misses = c.misses,
+		.cache_evictions = c.evictions,
+		.nodes = atomic_load(&s->node_count),
+		.pending = atomic_load(&s->counters.pending),
+		.cache_bytes = c.bytes,
+		.cache_entries = c.entries,
+	};
+	pthread_mutex_lock(&s->files_lock);
+	out->open_fds = s->file_count;
+	pthread_mutex_unlock(&s->files_lock);
+	pthread_mutex_lock(&s->queue_lock);
+	out->waiting = s->queue_len;
+	pthread_mutex_unlock(&s->queue_lock);
+}
+
+/* ---- paths ---- */
+
+static dv_err append(char *buf, size_t size, const char *part)
+{
+	size_t len = strlen(buf), more = strlen(part);
+	if (len + more + 2 > size)
+		return -ENAMETOOLONG;
+	if (len && more)
+		buf[len++] = '/';
+	memcpy(buf + len, part, more + 1);
+	return 0;
+}
+
+/* One component; *dir becomes its node where last is false and it exists, else NULL. */
+static dv_err path_step(struct dv_store *s, struct dv_node **dir, const char *name, bool last, char *buf, size_t size, bool *exists)
+{
+	static const struct dv_call call = {0};
+	struct dv_place p;
+	struct dv_names names;
+	struct dv_found f;
+	char shard[DV_SHARD_MAX] = "";
+	struct dv_node *child = NULL;
+	dv_err err = dv_names_of(s->transform, name, &names);
+	if (!err && dv_transform_has_shards(s->transform))
+		err = dv_transform_shard(s->transform, name, shard);
+	if (err)
+		return err;
+	const char *stored = last ? names.raw : names.other;
+	*exists = false;
+	if (*dir && dv_place_open(s, *dir, name, false, &p) == 0) {
+		*exists = dv_place_find(s, &p, &f) == 0;
+		err = append(buf, size, shard);
+		if (!err)
+			err = append(buf, size, *exists ? f.stored : stored);
+		dv_place_close(s, &p);
+	} else {
+		err = append(buf, size, shard);
+		if (!err)
+			err = append(buf, size, stored);
+	}
+	if (!err && !last && *dir && dv_find(s, &call, *dir, name, &child) == 0 && !S_ISDIR(child->type)) {
+		dv_node_unref(s, child);
+		err = -ENOTDIR;
+		child = NULL;
+	}
+	dv_node_unref(s, *dir);
+	*dir = child;
+	return err;
+}
+
+dv_err dv_store_path(struct dv_store *s, const char *key, char *buf, size_t buf_size, bool *exists)
+{
+	bool there = false;
+	DV_AUTO_FREE char *copy = strdup(key);
+	if (!copy)
+		return -ENOMEM;
+	if (!buf_size || !*copy || (strchr(copy, '/') && !dv_transform_has_dirs(s->transform)))
+		return -EINVAL;
+	buf[0] = '\0';
+	struct dv_node *dir = dv_store_root(s);
+	dv_err err = 0;
+	for (char *at = copy, *slash; !err && at; at = slash ? slash + 1 : NULL) {
+		slash = strchr(at, '/');
+		if (slash)
+			*slash = '\0';
+		if (strlen(at) > DV_NAME_MAX)
+			err = -ENAMETOOLONG;
+		else
+			err = path_step(s, &dir, at, !slash, buf, buf_size, &there);
+	}
+	dv_node_unref(s, dir);
+	if (exists)
+		*exists = there && !err;
+	return err;
+}

@@ -1,0 +1,664 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * value.c - see value.h.
+ *
+ *   read    staged: the stage file.  raw: the file.  packed: frames through the cache
+ *   cache   keyed by (dev, ino, birth, ctime, stored size) of the file that was read, and the frame's number
+ *
+ * A packed value's plain size is found once for each state of its file: from the tag, else from the seek table or the frames.
+ */
+#include "core/value.h"
+
+#include "core/cleanup.h"
+#include "core/codec.h"
+#include "core/format.h"
+#include "core/log.h"
+#include "core/meta.h"
+#include "core/stage.h"
+#include "core/walk.h"
+
+#include <string.h>
+#include <sys/file.h>
+
+#define TAIL_BYTES 4096u	     /* read first from a file's end: holds the table of 300 frames */
+#define INLINE_STORED_MAX (32u << 10) /* decoded by a caller that may not wait, where it is in memory */
+#define LAYOUT_BYTES_MAX(s) ((s)->options.cache_bytes / 2)
+
+dv_err dv_read_full(struct dv_store *s, int fd, void *buf, size_t len, uint64_t off)
+{
+	char *at = buf;
+	while (len) {
+		ssize_t n = DV_B(s, pread, fd, at, len, off);
+		if (n < 0)
+			return (dv_err)n;
+		if (n == 0)
+			return -EBADMSG; /* shorter than its own sizes say */
+		at += n;
+		off += (uint64_t)n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+dv_err dv_write_full(struct dv_store *s, int fd, const void *buf, size_t len, uint64_t off)
+{
+	const char *at = buf;
+	while (len) {
+		ssize_t n = DV_B(s, pwrite, fd, at, len, off);
+		if (n < 0)
+			return (dv_err)n;
+		if (n == 0)
+			return -EIO;
+		at += n;
+		off += (uint64_t)n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+dv_err dv_count_error(struct dv_store *s, dv_err err)
+{
+	switch (err) {
+	case -EBADMSG:
+	case -EFBIG:
+		dv_count(s, errors_corrupt, 1);
+		break;
+	case -EIO:
+		dv_count(s, errors_io, 1);
+		break;
+	case -ENOSPC:
+	case -EDQUOT:
+		dv_count(s, errors_space, 1);
+		break;
+	default:
+		dv_count(s, errors_other, 1);
+	}
+	return err;
+}
+
+/* ---- files ---- */
+
+static bool is_regular(struct dv_store *s, const struct dv_place *p, const char *stored)
+{
+	struct dv_stat st;
+	return DV_B(s, stat, p->dirfd, stored, &st) == 0 && S_ISREG(st.mode);
+}
+
+/* Opens n's object by one of its names and checks that it is that object. */
+static dv_err open_object(struct dv_store *s, struct dv_node *n, int flags, bool nowait, int *out_fd, struct dv_stat *st)
+{
+	dv_err err = -ESTALE;
+	for (unsigned skip = 0; err == -ESTALE; skip++) {
+		struct dv_place p;
+		const char *stored;
+		err = dv_place_of(s, n, skip, &p, &stored);
+		if (err)
+			return err;
+		/* O_NONBLOCK: a FIFO put there by someone must not hold the thread. */
+		int fd = DV_B(s, open, p.dirfd, stored, flags | O_NOFOLLOW | O_NONBLOCK, 0);
+		if (fd == -EWOULDBLOCK && !nowait && is_regular(s, &p, stored)) /* a packer elsewhere gives up its lease */
+			fd = DV_B(s, open, p.dirfd, stored, flags | O_NOFOLLOW, 0);
+		dv_place_of_close(s, &p);
+		if (fd == -ENOENT || fd == -ELOOP || fd == -ENXIO) {
+			err = -ESTALE;
+			continue;
+		}
+		if (fd < 0)
+			return fd;
+		err = DV_B(s, stat, fd, "", st);
+		struct dv_ident id = dv_ident_of(st);
+		if (!err && !dv_ident_equal(&id, &n->id))
+			err = -ESTALE;
+		if (err)
+			DV_B(s, close, fd);
+		else
+			*out_fd = fd;
+	}
+	return err;
+}
+
+/* The shared lock keeps swaps by others away; having it, the name must still lead to this file. */
+static dv_err lock_for_writing(struct dv_store *s, struct dv_node *n, int fd, bool nowait)
+{
+	struct dv_place p;
+	const char *stored;
+	struct dv_stat st;
+	int err = DV_B(s, flock, fd, LOCK_SH | (nowait ? LOCK_NB : 0));
+	if (err == -EWOULDBLOCK)
+		return -EAGAIN;
+	/* Where the backing has no flock there is nobody to keep away. */
+	err = dv_place_of(s, n, 0, &p, &stored);
+	if (err)
+		return err;
+	err = DV_B(s, stat, p.dirfd, stored, &st);
+	dv_place_of_close(s, &p);
+	struct dv_ident id = dv_ident_of(&st);
+	if (err == -ENOENT || (!err && !dv_ident_equal(&id, &n->id)))
+		return -ESTALE;
+	return err;
+}
+
+dv_err dv_value_file(struct dv_store *s, struct dv_node *n, bool writable, bool nowait, struct dv_file **out)
+{
+	struct dv_stat st;
+	int fd = -1;
+	*out = dv_node_file(s, n, writable);
+	if (*out)
+		return 0;
+	dv_err err = open_object(s, n, writable ? O_RDWR : O_RDONLY, nowait, &fd, &st);
+	if (!err && writable) {
+		err = lock_for_writing(s, n, fd, nowait);
+		if (err)
+			DV_B(s, close, fd);
+	}
+	if (err)
+		return err;
+	*out = dv_file_new(s, fd, writable);
+	if (!*out)
+		return -ENOMEM;
+	dv_node_set_file(s, n, *out, false);
+	return 0;
+}
+
+dv_err dv_value_handle(struct dv_store *s, struct dv_node *n, struct dv_file **out)
+{
+	struct dv_stat st;
+	int fd = -1;
+	*out = dv_node_file(s, n, false);
+	if (*out)
+		return 0;
+	if (S_ISDIR(n->type))
+		return dv_dir_file(s, n, out);
+	dv_err err = open_object(s, n, O_PATH, true, &fd, &st);
+	if (err)
+		return err;
+	*out = dv_file_new(s, fd, false);
+	return *out ? 0 : -ENOMEM;
+}
+
+/* ---- sizes ---- */
+
+static bool facts_get(struct dv_store *s, struct dv_node *n, const struct dv_stat *st, struct dv_facts *out)
+{
+	struct dv_version v = dv_version_of(st);
+	pthread_mutex_lock(&s->facts_lock);
+	*out = n->facts;
+	pthread_mutex_unlock(&s->facts_lock);
+	return out->known && dv_version_equal(&v, &out->version);
+}
+
+static void facts_set(struct dv_store *s, struct dv_node *n, const struct dv_facts *facts)
+{
+	pthread_mutex_lock(&s->facts_lock);
+	n->facts = *facts;
+	pthread_mutex_unlock(&s->facts_lock);
+}
+
+static bool facts_from_tag(const struct dv_tag *tag, const struct dv_stat *st, struct dv_facts *out)
+{
+	if (!tag->has_size || !tag->single) /* the number of frames is not in it */
+		return false;
+	*out = (struct dv_facts){.version = dv_version_of(st), .plain_size = tag->plain_size,
+				 .frames = 1, .single = true, .known = true};
+	return true;
+}
+
+/* Reads where the frames of fd lie: the seek table, else the frames themselves. */
+static dv_err load_layout(struct dv_store *s, int fd, uint64_t size, struct dv_layout *out, bool *single)
+{
+	uint8_t tail[TAIL_BYTES];
+	size_t tail_len = size < TAIL_BYTES ? (size_t)size : TAIL_BYTES, table_len = 0;
+	*single = false;
+	dv_err err = dv_read_full(s, fd, tail, tail_len, size - tail_len);
+	if (!err)
+		err = dv_table_probe(tail, tail_len, size, &table_len);
+	if (err == -ENOENT || err == -EBADMSG) { /* none, or one that is no good: walk */
+		err = dv_walk_frames(s, fd, size, LAYOUT_BYTES_MAX(s), out);
+		*single = !err && out->count == 1 && dv_layout_stored_size(out) == size;
+		return err;
+	}
+	if (err)
+		return err;
+	if (table_len <= tail_len)
+		return dv_table_parse(tail + tail_len - table_len, table_len, size, out);
+	if (table_len > LAYOUT_BYTES_MAX(s))
+		return -EFBIG;
+	DV_AUTO_FREE uint8_t *table = malloc(table_len);
+	if (!table)
+		return -ENOMEM;
+	err = dv_read_full(s, fd, table, table_len, size - table_len);
+	return err ? err : dv_table_parse(table, table_len, size, out);
+}
+
+dv_err dv_value_facts(struct dv_store *s, struct dv_node *n, struct dv_file *f, struct dv_facts *out)
+{
+	struct dv_stat st;
+	struct dv_tag tag;
+	dv_err err = DV_B(s, stat, f->fd, "", &st);
+	if (err || facts_get(s, n, &st, out))
+		return err;
+	if (dv_tag_load_fd(s, f->fd, &st, &tag) && facts_from_tag(&tag, &st, out)) {
+		facts_set(s, n, out);
+		return 0;
+	}
+	struct dv_layout layout;
+	dv_layout_init(&layout);
+	bool single = false;
+	err = load_layout(s, f->fd, st.size, &layout, &single);
+	if (!err) {
+		*out = (struct dv_facts){.version = dv_version_of(&st), .frames = layout.count, .single = single,
+					 .plain_size = dv_layout_plain_size(&layout), .known = true};
+		facts_set(s, n, out);
+	}
+	dv_layout_release(&layout);
+	return err;
+}
+
+/* ---- attributes ---- */
+
+static struct timespec shown_ctime(const struct dv_node *n, const struct dv_stat *st)
+{
+	if (st->ctime.tv_sec == n->real_ctime.tv_sec && st->ctime.tv_nsec == n->real_ctime.tv_nsec)
+		return n->kept_ctime;
+	return st->ctime;
+}
+
+/* The plain size of the packed value that lies at (at, stored): st. */
+static dv_err packed_size(struct dv_store *s, struct dv_node *n, const struct dv_place *at, const char *stored,
+			  const struct dv_stat *st, uint64_t *out)
+{
+	struct dv_facts facts;
+	struct dv_tag tag;
+	if (facts_get(s, n, st, &facts)) {
+		*out = facts.plain_size;
+		return 0;
+	}
+	if (at && dv_tag_load(s, at->dirfd, stored, st, &tag) && tag.has_size) {
+		if (facts_from_tag(&tag, st, &facts))
+			facts_set(s, n, &facts);
+		*out = tag.plain_size;
+		return 0;
+	}
+	struct dv_file *f = NULL;
+	dv_err err = dv_value_file(s, n, false, false, &f);
+	if (!err)
+		err = dv_value_facts(s, n, f, &facts);
+	dv_file_unref(s, f);
+	*out = err ? 0 : facts.plain_size;
+	if (err == -EBADMSG || err == -EFBIG || err == -EOPNOTSUPP) {
+		char path[512], text[1024];
+		dv_node_path(s, n, path, sizeof(path));
+		dv_warn("size of %s can not be told, its packed file is damaged or not supported: %s",
+			dv_log_key(text, sizeof(text), path), strerror(-err));
+		dv_count_error(s, err);
+		*out = 0; /* it is listed, renamed and removed like any other; reading tells EIO */
+		err = 0;
+	}
+	return err;
+}
+
+dv_err dv_value_show(struct dv_store *s, struct dv_node *n, const struct dv_place *at, const char *stored, struct dv_stat *st)
+{
+	dv_err err = 0;
+	if (n->form == DV_FORM_PACKED) {
+		uint64_t size = 0;
+		err = packed_size(s, n, at, stored, st, &size);
+		st->size = size;
+	}
+	st->ctime = shown_ctime(n, st);
+	st->ino = n->ino;
+	if (S_ISREG(st->mode) && st->blocks == 0 && st->size > 0)
+		st->blocks = 1; /* 0 would be read as one hole */
+	if (n == s->root && n->touched.tv_sec > st->mtime.tv_sec)
+		st->mtime = n->touched;
+	return err;
+}
+
+dv_err dv_value_stat(struct dv_store *s, struct dv_node *n, struct dv_stat *out)
+{
+	if (n->stage)
+		return dv_stage_stat(s, n, out);
+	for (unsigned skip = 0;; skip++) {
+		struct dv_place p;
+		const char *stored;
+		if (n == s->root) {
+			dv_err err = DV_B(s, stat, s->rootfd, "", out);
+			return err ? err : dv_value_show(s, n, NULL, NULL, out);
+		}
+		dv_err err = dv_place_of(s, n, skip, &p, &stored);
+		if (err == -ESTALE && !dv_node_has_name(s, n)) {
+			struct dv_file *f = dv_node_file(s, n, false);
+			if (!f)
+				return err;
+			err = DV_B(s, stat, f->fd, "", out);
+			dv_file_unref(s, f);
+			return err ? err : dv_value_show(s, n, NULL, NULL, out);
+		}
+		if (err)
+			return err;
+		err = DV_B(s, stat, p.dirfd, stored, out);
+		struct dv_ident id = dv_ident_of(out);
+		bool same = !err && dv_ident_equal(&id, &n->id);
+		if (same)
+			err = dv_value_show(s, n, &p, stored, out);
+		dv_place_of_close(s, &p);
+		if (same || (err && err != -ENOENT))
+			return err;
+	}
+}
+
+/* Is what was found, under one of n's names, n's value in another object? */
+static bool same_value(struct dv_store *s, struct dv_node *n, const struct dv_place *p, const struct dv_found *f)
+{
+	struct dv_tag tag;
+	if (!S_ISREG(n->type) || !S_ISREG(f->st.mode))
+		return false;
+	return dv_tag_load(s, p->dirfd, f->stored, &f->st, &tag) && tag.st_ino == n->ino;
+}
+
+/* One name: kept, taken over or dropped. *kept is set where it leads to n's value. */
+static dv_err refresh_name(struct dv_store *s, struct dv_node *n, unsigned skip, bool *kept)
+{
+	struct dv_node *dir = NULL;
+	char name[DV_NAME_MAX + 1];
+	struct dv_place p;
+	struct dv_found f;
+	*kept = false;
+	dv_err err = dv_node_name(s, n, skip, &dir, name, NULL);
+	if (err)
+		return err;
+	err = dv_place_open(s, dir, name, false, &p);
+	if (!err)
+		err = dv_place_find(s, &p, &f);
+	struct dv_ident id = dv_ident_of(&f.st);
+	if (err == -ENOENT || err == -ESTALE) {
+		dv_node_drop_name(s, dir, name);
+		err = 0;
+	} else if (!err && f.form == n->form && dv_ident_equal(&id, &n->id)) {
+		*kept = true;
+	} else if (!err && !n->stage && !n->job && same_value(s, n, &p, &f)) {
+		dv_node_set_object(s, n, &id, f.form);
+		dv_node_drop_file(s, n);
+		n->loser = false;
+		*kept = true;
+	} else if (!err) {
+		dv_node_drop_name(s, dir, name);
+	}
+	dv_place_close(s, &p);
+	dv_node_unref(s, dir);
+	return err;
+}
+
+dv_err dv_value_refresh_locked(struct dv_store *s, struct dv_node *n)
+{
+	bool any = n == s->root;
+	unsigned skip = 0;
+	while (n != s->root) {
+		bool kept;
+		dv_err err = refresh_name(s, n, skip, &kept);
+		if (err == -ESTALE)
+			break; /* no more names */
+		if (err)
+			return err;
+		skip += kept;
+		any |= kept;
+	}
+	if (any)
+		return 0;
+	struct dv_file *f = dv_node_file(s, n, false);
+	dv_file_unref(s, f);
+	return f || n->stage ? 0 : -ESTALE;
+}
+
+dv_err dv_value_refresh(struct dv_store *s, struct dv_node *n)
+{
+	dv_err err = dv_gate_exclusive(n, false);
+	if (err)
+		return err;
+	err = dv_value_refresh_locked(s, n);
+	dv_gate_open(n);
+	return err;
+}
+
+/* ---- frames ---- */
+
+static struct dv_cache_key cache_key(const struct dv_stat *st, uint64_t part)
+{
+	uint64_t v = (uint64_t)st->ctime.tv_sec * 1000000000u + (uint64_t)st->ctime.tv_nsec;
+	v ^= ((uint64_t)st->btime.tv_sec * 1000000000u + (uint64_t)st->btime.tv_nsec) << 1;
+	v ^= st->size << 20;
+	return (struct dv_cache_key){.dev = st->dev, .ino = st->ino, .version_ns = (int64_t)v, .part = part};
+}
+
+static dv_err decode_frame(struct dv_store *s, int fd, const struct dv_frame *fr, void *out, bool nowait)
+{
+	if (fr->plain_len > DV_FRAME_PLAIN_MAX)
+		return -EFBIG;
+	/* A frame holds more stored than plain bytes only by its headers. */
+	if (fr->stored_len > fr->plain_len * 2u + (1u << 20))
+		return -EBADMSG;
+	DV_AUTO_FREE void *stored = malloc(fr->stored_len ? fr->stored_len : 1);
+	if (!stored)
+		return -ENOMEM;
+	dv_err err;
+	if (nowait) {
+		ssize_t n = DV_B(s, pread_nowait, fd, stored, fr->stored_len, fr->stored_off);
+		err = n == (ssize_t)fr->stored_len ? 0 : -EAGAIN;
+	} else {
+		err = dv_read_full(s, fd, stored, fr->stored_len, fr->stored_off);
+	}
+	if (!err)
+		err = dv_codec_decode(stored, fr->stored_len, out, fr->plain_len);
+	if (!err)
+		dv_count(s, frames_decoded, 1);
+	return err;
+}
+
+struct packed {
+	struct dv_store *s;
+	int fd;
+	struct dv_stat st;
+	struct dv_facts facts;
+	struct dv_cache_entry *layout_entry;
+	struct dv_layout layout; /* a view of the entry; or of the two words below */
+	uint64_t one_stored, one_plain;
+};
+
+/* Fills a cache entry with the layout. */
+static dv_err fill_layout(struct packed *p, struct dv_cache_entry *e)
+{
+	struct dv_layout l;
+	bool single;
+	dv_layout_init(&l);
+	dv_err err = load_layout(p->s, p->fd, p->st.size, &l, &single);
+	if (!err && (size_t)l.count * 16 != e->len)
+		err = -ESTALE; /* changed since its facts were found */
+	if (!err) {
+		memcpy(e->data, l.stored_end, (size_t)l.count * 8);
+		memcpy((uint64_t *)e->data + l.count, l.plain_end, (size_t)l.count * 8);
+	}
+	dv_layout_release(&l);
+	return err;
+}
+
+static dv_err packed_open(struct packed *p, struct dv_node *n, struct dv_file *f, bool nowait)
+{
+	struct dv_store *s = p->s;
+	p->fd = f->fd;
+	p->layout_entry = NULL;
+	dv_err err = DV_B(s, stat, p->fd, "", &p->st);
+	if (err)
+		return err;
+	if (!facts_get(s, n, &p->st, &p->facts)) {
+		if (nowait && p->st.size > INLINE_STORED_MAX)
+			return -EAGAIN;
+		err = dv_value_facts(s, n, f, &p->facts);
+		if (err)
+			return err;
+	}
+	if (p->facts.single || p->facts.frames == 0) {
+		p->one_stored = p->st.size;
+		p->one_plain = p->facts.plain_size;
+		p->layout = (struct dv_layout){.count = p->facts.frames, .stored_end = &p->one_stored,
+					       .plain_end = &p->one_plain};
+		return 0;
+	}
+	struct dv_cache_key key = cache_key(&p->st, DV_CACHE_LAYOUT);
+	int got = dv_cache_get(s->cache, &key, (size_t)p->facts.frames * 16, nowait, &p->layout_entry);
+	if (got == DV_CACHE_BUSY)
+		return -EAGAIN;
+	if (got < 0)
+		return got;
+	if (got == DV_CACHE_FILL) {
+		err = fill_layout(p, p->layout_entry);
+		if (err) {
+			dv_cache_failed(s->cache, p->layout_entry, err);
+			p->layout_entry = NULL;
+			return err;
+		}
+		dv_cache_filled(s->cache, p->layout_entry);
+	}
+	uint64_t *ends = p->layout_entry->data;
+	p->layout = (struct dv_layout){.count = p->facts.frames, .stored_end = ends, .plain_end = ends + p->facts.frames};
+	return 0;
+}
+
+static void packed_close(struct packed *p)
+{
+	if (p->layout_entry)
+		dv_cache_put(p->s->cache, p->layout_entry);
+}
+
+/* The decoded frame; small ones that are in memory are decoded even by a caller that may not wait. */
+static dv_err get_frame(struct packed *p, uint32_t index, bool nowait, struct dv_cache_entry **out)
+{
+	struct dv_store *s = p->s;
+	struct dv_frame fr = dv_layout_frame(&p->layout, index);
+	if (fr.plain_len > DV_FRAME_PLAIN_MAX)
+		return -EFBIG;
+	bool small = fr.stored_len <= INLINE_STORED_MAX && fr.plain_len <= DV_FRAME_SIZE_DEFAULT;
+	struct dv_cache_key key = cache_key(&p->st, index);
+	int got = dv_cache_get(s->cache, &key, fr.plain_len, nowait && !small, out);
+	if (got == DV_CACHE_BUSY)
+		return -EAGAIN;
+	if (got < 0)
+		return got;
+	if (got == DV_CACHE_FILL) {
+		dv_err err = decode_frame(s, p->fd, &fr, (*out)->data, nowait);
+		if (err) {
+			dv_cache_failed(s->cache, *out, err);
+			return err;
+		}
+		dv_cache_filled(s->cache, *out);
+	}
+	return 0;
+}
+
+struct read_job {
+	struct packed *p;
+	char *buf;
+	struct dv_range range; /* clipped */
+	uint32_t first;
+	bool nowait;
+	atomic_int err;
+};
+
+static void read_step(void *ctx, size_t i)
+{
+	struct read_job *j = ctx;
+	uint32_t index = j->first + (uint32_t)i;
+	struct dv_cache_entry *e = NULL;
+	dv_err err = get_frame(j->p, index, j->nowait, &e);
+	if (err) {
+		atomic_store(&j->err, err);
+		return;
+	}
+	struct dv_frame fr = dv_layout_frame(&j->p->layout, index);
+	uint64_t from = fr.plain_off > j->range.off ? fr.plain_off : j->range.off;
+	uint64_t frame_end = fr.plain_off + fr.plain_len, range_end = j->range.off + j->range.len;
+	uint64_t to = frame_end < range_end ? frame_end : range_end;
+	if (from < to)
+		memcpy(j->buf + (from - j->range.off), (char *)e->data + (from - fr.plain_off), (size_t)(to - from));
+	dv_cache_put(j->p->s->cache, e);
+}
+
+static ssize_t read_packed(struct dv_store *s, struct dv_node *n, struct dv_file *f, void *buf, struct dv_range range, bool nowait)
+{
+	struct packed p = {.s = s};
+	dv_err err = packed_open(&p, n, f, nowait);
+	if (err)
+		return err;
+	ssize_t done = 0;
+	if (range.off < p.facts.plain_size && range.len) {
+		if (range.len > p.facts.plain_size - range.off)
+			range.len = p.facts.plain_size - range.off;
+		struct read_job j = {.p = &p, .buf = buf, .range = range, .nowait = nowait,
+				     .first = dv_layout_find(&p.layout, range.off)};
+		uint32_t last = dv_layout_find(&p.layout, range.off + range.len - 1);
+		size_t count = last - j.first + 1;
+		if (nowait || count == 1)
+			for (size_t i = 0; i < count && !atomic_load(&j.err); i++)
+				read_step(&j, i);
+		else
+			dv_pool_map(s->pool, read_step, &j, count);
+		err = atomic_load(&j.err);
+		done = err ? err : (ssize_t)range.len;
+	}
+	packed_close(&p);
+	return done;
+}
+
+static ssize_t read_file(struct dv_store *s, int fd, void *buf, struct dv_range range, bool nowait)
+{
+	size_t done = 0;
+	while (done < range.len) {
+		char *at = (char *)buf + done;
+		ssize_t n = nowait ? DV_B(s, pread_nowait, fd, at, range.len - done, range.off + done)
+				   : DV_B(s, pread, fd, at, range.len - done, range.off + done);
+		if (n < 0)
+			return n;
+		if (n == 0)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
+ssize_t dv_value_read(struct dv_store *s, struct dv_node *n, void *buf, struct dv_range range, bool nowait)
+{
+	if (n->stage)
+		return read_file(s, dv_stage_fd(n->stage), buf, range, nowait);
+	struct dv_file *f = NULL;
+	dv_err err = dv_value_file(s, n, false, nowait, &f);
+	if (err)
+		return err;
+	ssize_t got = n->form == DV_FORM_PACKED ? read_packed(s, n, f, buf, range, nowait)
+						: read_file(s, f->fd, buf, range, nowait);
+	dv_file_unref(s, f);
+	return got;
+}
+
+dv_err dv_value_decode(struct dv_store *s, struct dv_node *n, struct dv_file *f, int fd)
+{
+	struct packed p = {.s = s};
+	dv_err err = packed_open(&p, n, f, false);
+	if (err)
+		return err;
+	uint32_t largest = 0;
+	for (uint32_t i = 0; i < p.layout.count; i++) {
+		struct dv_frame fr = dv_layout_frame(&p.layout, i);
+		if (fr.plain_len > largest)
+			largest = fr.plain_len;
+	}
+	DV_AUTO_FREE void *plain = malloc(largest ? largest : 1);
+	if (!plain || largest > DV_FRAME_PLAIN_MAX)
+		err = plain ? -EFBIG : -ENOMEM;
+	for (uint32_t i = 0; !err && i < p.layout.count; i++) {
+		struct dv_frame fr = dv_layout_frame(&p.layout, i);
+		err = decode_frame(s, p.fd, &fr, plain, false);
+		if (!err)
+			err = dv_write_full(s, fd, plain, fr.plain_len, fr.plain_off);
+	}
+	packed_close(&p);
+	return err;
+}

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * xattrs.c - extended attributes: the value's own are those of its object in the store and survive every swap; the store's own (user.diskvfs*) are hidden,
+ * and four of them are answered from what the store knows.
+ */
+#include "core/cleanup.h"
+#include "core/log.h"
+#include "core/meta.h"
+#include "core/ops.h"
+#include "core/pack.h"
+#include "core/value.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define INFO_PREFIX DV_TAG_NAME "."
+#define INFO_MAX 8192
+
+/* ---- what the store tells of a value ---- */
+
+static const char *form_name(const struct dv_node *n)
+{
+	if (n->stage)
+		return dv_stage_is_replacement(n->stage) ? "replacing" : "editing";
+	return n->form == DV_FORM_PACKED ? "packed" : n->form == DV_FORM_RAW ? "raw" : "other";
+}
+
+static dv_err stored_path(struct dv_store *s, struct dv_node *n, char *out, size_t size)
+{
+	DV_AUTO_FREE char *key = NULL;
+	dv_err err = dv_node_path_alloc(s, n, &key);
+	return err ? err : dv_store_path(s, key, out, size, NULL);
+}
+
+static dv_err info_frames(struct dv_store *s, struct dv_node *n, uint32_t *out)
+{
+	struct dv_facts facts;
+	struct dv_file *f = NULL;
+	*out = 0;
+	if (n->stage || n->form != DV_FORM_PACKED)
+		return 0;
+	dv_err err = dv_value_file(s, n, false, false, &f);
+	if (!err)
+		err = dv_value_facts(s, n, f, &facts);
+	if (!err)
+		*out = facts.frames;
+	dv_file_unref(s, f);
+	return err;
+}
+
+/* Gate shared. */
+static dv_err info_text(struct dv_store *s, struct dv_node *n, const char *what, char *text, size_t size)
+{
+	struct dv_stat st;
+	struct dv_place p;
+	const char *stored;
+	uint32_t frames;
+	dv_err err = 0;
+	if (!S_ISREG(n->type))
+		return -ENODATA;
+	if (!strcmp(what, "form")) {
+		snprintf(text, size, "%s", form_name(n));
+	} else if (!strcmp(what, "stored_size")) {
+		if (n->stage) {
+			err = DV_B(s, stat, dv_stage_fd(n->stage), "", &st);
+		} else {
+			err = dv_place_of(s, n, 0, &p, &stored);
+			if (!err) {
+				err = DV_B(s, stat, p.dirfd, stored, &st);
+				dv_place_of_close(s, &p);
+			}
+		}
+		if (!err)
+			snprintf(text, size, "%" PRIu64, st.size);
+	} else if (!strcmp(what, "frames")) {
+		err = info_frames(s, n, &frames);
+		if (!err)
+			snprintf(text, size, "%" PRIu32, frames);
+	} else if (!strcmp(what, "path")) {
+		err = -EAGAIN; /* needs the gate given up: see get_info */
+	} else {
+		err = -ENODATA;
+	}
+	return err;
+}
+
+static ssize_t get_info(struct dv_store *s, const struct dv_call *call, struct dv_node *n, const char *what, void *buf, size_t size)
+{
+	DV_AUTO_FREE char *text = malloc(INFO_MAX);
+	if (!text)
+		return -ENOMEM;
+	dv_err err = dv_gate_shared(n, call->nowait);
+	if (err)
+		return err;
+	err = info_text(s, n, what, text, INFO_MAX);
+	dv_gate_open(n);
+	if (err == -EAGAIN)
+		err = stored_path(s, n, text, INFO_MAX);
+	if (err)
+		return err;
+	size_t len = strlen(text);
+	if (size == 0)
+		return (ssize_t)len;
+	if (size < len)
+		return -ERANGE;
+	memcpy(buf, text, len);
+	return (ssize_t)len;
+}
+
+/* ---- the value's own ---- */
+
+/* A descriptor good for n's attributes. Gate at least shared. *file may be NULL. */
+static dv_err attr_fd(struct dv_store *s, struct dv_node *n, int *fd, struct dv_file **file)
+{
+	*file = NULL;
+	if (n->stage) {
+		*fd = dv_stage_fd(n->stage);
+		return 0;
+	}
+	dv_err err = dv_value_handle(s, n, file);
+	if (!err)
+		*fd = (*file)->fd;
+	return err;
+}
+
+ssize_t dv_store_getxattr(struct dv_store *s, const struct dv_call *call, struct dv_node *n, const char *attr, void *buf, size_t size)
+{
+	unsigned tries = 0;
+	ssize_t len;
+	dv_err err;
+	if (strncmp(attr, INFO_PREFIX, strlen(INFO_PREFIX)) == 0)
+		return get_info(s, call, n, attr + strlen(INFO_PREFIX), buf, size);
+	if (dv_meta_is_hidden(attr))
+		return -ENODATA;
+	do {
+		int fd;
+		struct dv_file *file = NULL;
+		err = dv_gate_shared(n, call->nowait);
+		if (err)
+			return err;
+		err = attr_fd(s, n, &fd, &file);
+		len = err ? err : DV_B(s, getxattr, fd, attr, buf, size);
+		dv_file_unref(s, file);
+		dv_gate_open(n);
+		err = len < 0 ? (dv_err)len : 0;
+	} while (dv_try_again(s, call, n, &err, &tries));
+	return err ? err : len;
+}
+
+/* Takes the hidden names out of a list. */
+static size_t without_hidden(char *list, size_t len)
+{
+	size_t kept = 0;
+	for (size_t at = 0, n; at < len; at += n) {
+		n = strlen(list + at) + 1;
+		if (dv_meta_is_hidden(list + at))
+			continue;
+		memmove(list + kept, list + at, n);
+		kept += n;
+	}
+	return kept;
+}
+
+ssize_t dv_store_listxattr(struct dv_store *s, const struct dv_call *call, struct dv_node *n, char *buf, size_t size)
+{
+	enum { LIST_MAX = 65536 };
+	unsigned tries = 0;
+	ssize_t len;
+	dv_err err;
+	DV_AUTO_FREE char *list = malloc(LIST_MAX);
+	if (!list)
+		return -ENOMEM;
+	do {
+		int fd;
+		struct dv_file *file = NULL;
+		err = dv_gate_shared(n, call->nowait);
+		if (err)
+			return err;
+		err = attr_fd(s, n, &fd, &file);
+		len = err ? err : DV_B(s, listxattr, fd, list, LIST_MAX);
+		dv_file_unref(s, file);
+		dv_gate_open(n);
+		err = len < 0 ? (dv_err)len : 0;
+	} while (dv_try_again(s, call, n, &err, &tries));
+	if (err)
+		return err;
+	size_t kept = without_hidden(list, (size_t)len);
+	if (size && size < kept)
+		return -ERANGE;
+	if (size)
+		memcpy(buf, list, kept);
+	return (ssize_t)kept;
+}
+
+/* value NULL: remove. */
+static dv_err change(struct dv_store *s, const struct dv_call *call, struct dv_node *n, const char *attr, const void *value, size_t size,
+		     int flags)
+{
+	unsigned tries = 0;
+	dv_err err;
+	if (s->options.read_only)
+		return -EROFS;
+	if (dv_meta_is_hidden(attr))
+		return -EPERM;
+	do {
+		struct dv_file *file = NULL;
+		err = dv_gate_exclusive(n, call->nowait);
+		if (err)
+			return err;
+		dv_pack_cancel(s, n);
+		err = dv_value_handle(s, n, &file);
+		if (!err)
+			err = value ? DV_B(s, setxattr, file->fd, attr, value, size, flags)
+				    : DV_B(s, removexattr, file->fd, attr);
+		dv_file_unref(s, file);
+		/* The stage gets the same; it may differ from the old object by what was changed there since. */
+		if (!err && n->stage) {
+			err = value ? DV_B(s, setxattr, dv_stage_fd(n->stage), attr, value, size, 0)
+				    : DV_B(s, removexattr, dv_stage_fd(n->stage), attr);
+			if (err == -ENODATA)
+				err = 0;
+		}
+		n->writes++;
+		dv_gate_open(n);
+	} while (dv_try_again(s, call, n, &err, &tries));
+	return err;
+}
+
+dv_err dv_store_setxattr(struct dv_store *s, const struct dv_call *call, struct dv_node *n, const char *attr, const void *buf, size_t size,
+			 int flags)
+{
+	return change(s, call, n, attr, buf ? buf : "", size, flags);
+}
+
+dv_err dv_store_removexattr(struct dv_store *s, const struct dv_call *call, struct dv_node *n, const char *attr)
+{
+	return change(s, call, n, attr, NULL, 0, 0);
+}

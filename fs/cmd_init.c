@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cmd_init.c - diskvfs init STORE: makes a folder a store.
+ */
+#include "fs/cmd.h"
+
+#include "core/store.h"
+#include "fs/options.h"
+
+#include <string.h>
+
+static const char usage[] =
+	"usage: diskvfs init STORE [--adopt [--decode-zst]] [--transform SPEC] [--compress C]\n"
+	"                    [--frame-size N]\n"
+	"Makes STORE a store; the folder is made where it is missing.\n";
+
+static int init(const char *path, const struct fs_options *o)
+{
+	struct dv_init_options io;
+	char why[512] = "";
+	dv_err err;
+
+	memset(&io, 0, sizeof(io));
+	io.transform = o->transform;
+	io.compress = o->compress;
+	io.frame_size = (uint32_t)o->frame_bytes;
+	io.adopt = o->adopt;
+	io.decode_zst = o->decode_zst;
+	dv_backing_posix_prepare();
+	err = dv_store_init(dv_backing_posix(), path, &io, why, sizeof(why));
+	if (err < 0)
+		return fs_cmd_fail(2, "%s", why[0] ? why : strerror(-err));
+	return 0;
+}
+
+int fs_cmd_init(int argc, char **argv)
+{
+	struct fs_options o;
+	const char *path = NULL;
+	char why[512] = "";
+	bool help;
+	int n, status;
+
+	fs_options_init(&o);
+	n = fs_options_parse_args(&o, FS_FOR_INIT, argc, argv, &path, 1, &help, why, sizeof(why));
+	if (n >= 0 && help) {
+		fputs(usage, stdout);
+		fs_options_print_help(stdout, FS_FOR_INIT);
+		status = 0;
+	} else if (n < 0 || fs_options_check(&o, why, sizeof(why)) < 0) {
+		status = fs_cmd_fail(1, "%s", why);
+	} else if (n == 0) {
+		fputs(usage, stderr);
+		status = 1;
+	} else {
+		status = init(path, &o);
+	}
+	fs_options_release(&o);
+	return status;
+}

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cmd_mount.c - diskvfs mount STORE MOUNTPOINT: checks, then the life of a mount from first to
+ * last.
+ *
+ *   parse -> check the two folders -> fork -> open the store -> mount -> serve
+ *         -> finish deferred requests -> give nodes back -> close the store
+ */
+#include "fs/cmd.h"
+
+#include "core/log.h"
+#include "core/store.h"
+#include "fs/daemon.h"
+#include "fs/mountpoint.h"
+#include "fs/probe.h"
+#include "fs/session.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Stale mounts stacked at one place that are cleaned up. */
+#define STALE_MAX 16
+
+static const char usage[] =
+	"usage: diskvfs [mount] STORE MOUNTPOINT [-f] [-d] [-o OPTION[,OPTION...]]\n"
+	"  -f, --foreground               stay in the foreground, log to stderr\n"
+	"  -d, --debug                    the same, and log every message\n";
+
+struct places {
+	char store[PATH_MAX], mountpoint[PATH_MAX];
+};
+
+static int check_store(const char *given, struct places *p)
+{
+	struct stat st;
+
+	if (!realpath(given, p->store))
+		return fs_cmd_fail(errno == EACCES ? FS_EXIT_USAGE : FS_EXIT_MOUNT,
+				   "store %s: %s%s", given, strerror(errno),
+				   errno == ENOENT ? "; `diskvfs init` makes one" : "");
+	if (stat(p->store, &st) < 0)
+		return fs_cmd_fail(FS_EXIT_MOUNT, "store %s: %s", given, strerror(errno));
+	if (!S_ISDIR(st.st_mode))
+		return fs_cmd_fail(FS_EXIT_MOUNT, "store %s: is not a folder", given);
+	if (eaccess(p->store, R_OK | X_OK) < 0)
+		return fs_cmd_fail(FS_EXIT_USAGE, "store %s: is not readable: %s", given,
+				   strerror(errno));
+	return 0;
+}
+
+/* Takes away what killed daemons left there; says so. */
+static int clean_stale(const char *mountpoint)
+{
+	struct fs_mount m;
+	dv_err err;
+
+	for (int i = 0; i < STALE_MAX && fs_mountpoint_is_stale(mountpoint); i++) {
+		if (fs_mountpoint_find(mountpoint, &m) < 0 || strcmp(m.type, FS_TYPE) != 0)
+			return fs_cmd_fail(
+				FS_EXIT_MOUNT,
+				"mountpoint %s: holds the mount of another filesystem whose "
+				"daemon is gone; unmount it first",
+				mountpoint);
+		err = fs_mountpoint_unmount(mountpoint, true);
+		if (err < 0)
+			return fs_cmd_fail(
+				FS_EXIT_MOUNT,
+				"mountpoint %s: a daemon that is gone left a mount there, and "
+				"it can not be unmounted: %s",
+				mountpoint, strerror(-err));
+		fprintf(stderr,
+			"diskvfs: mountpoint %s: cleaned up the mount that a daemon had left "
+			"there\n",
+			mountpoint);
+	}
+	return 0;
+}
+
+static int check_mountpoint(const char *given, struct places *p)
+{
+	struct fs_mount m;
+	struct stat st;
+	dv_err err;
+	int status;
+
+	err = fs_mountpoint_resolve(given, p->mountpoint);
+	if (err < 0)
+		return fs_cmd_fail(FS_EXIT_MOUNT, "mountpoint %s: %s", given, strerror(-err));
+	status = clean_stale(p->mountpoint);
+	if (status)
+		return status;
+	if (stat(p->mountpoint, &st) < 0)
+		return fs_cmd_fail(errno == EACCES ? FS_EXIT_USAGE : FS_EXIT_MOUNT,
+				   "mountpoint %s: %s", given, strerror(errno));
+	if (!S_ISDIR(st.st_mode))
+		return fs_cmd_fail(FS_EXIT_MOUNT, "mountpoint %s: is not a folder", given);
+	if (fs_mountpoint_find(p->mountpoint, &m) == 0 && !strcmp(m.type, FS_TYPE))
+		return fs_cmd_fail(
+			FS_EXIT_MOUNT,
+			"mountpoint %s: is busy, %s is mounted there; `diskvfs unmount` it "
+			"first",
+			given, m.source);
+	return 0;
+}
+
+static int check_places(const char *store, const char *mountpoint, struct places *p)
+{
+	int status = check_store(store, p);
+
+	if (status)
+		return status;
+	status = check_mountpoint(mountpoint, p);
+	if (status)
+		return status;
+	if (fs_path_is_within(p->store, p->mountpoint))
+		return fs_cmd_fail(FS_EXIT_MOUNT,
+				   "store %s: lies in the mountpoint %s, which would hide it",
+				   store, mountpoint);
+	if (fs_path_is_within(p->mountpoint, p->store))
+		return fs_cmd_fail(FS_EXIT_MOUNT, "mountpoint %s: lies in the store %s", mountpoint,
+				   store);
+	return 0;
+}
+
+static int open_store(const struct fs_options *o, const struct places *p, struct dv_store **out)
+{
+	struct dv_store_options so;
+	char why[512] = "";
+	dv_err err;
+
+	memset(&so, 0, sizeof(so));
+	so.cache_bytes = o->cache_bytes;
+	so.settle_ms = (unsigned)(o->settle_s * 1000.0);
+	so.read_only = o->read_only;
+	so.background = true;
+	so.transform = o->transform;
+	so.compress = o->compress;
+	so.frame_size = (uint32_t)o->frame_bytes;
+	so.mountpoint = p->mountpoint;
+	err = dv_store_open(dv_backing_posix(), p->store, &so, out, why, sizeof(why));
+	if (err == 0)
+		return 0;
+	return fs_daemon_fail(err == -EACCES || err == -EPERM ? FS_EXIT_USAGE : FS_EXIT_MOUNT, "%s",
+			      why[0] ? why : strerror(-err));
+}
+
+static void ready(struct fs_session *fs)
+{
+	const struct dv_store_hooks hooks = {fs, fs_probe_has_writer};
+
+	dv_store_set_hooks(fs->store, &hooks);
+	fs_daemon_ready();
+	dv_info("%s is mounted on %s", fs->options->fsname, fs->mountpoint);
+}
+
+/* From the mount to its end. */
+static int serve(struct fs_session *fs)
+{
+	const struct dv_store_hooks none = {NULL, NULL};
+	char why[512] = "";
+	int status = 0;
+	dv_err err;
+
+	err = fs_session_open(fs, why, sizeof(why));
+	if (err == 0) {
+		err = fs_daemon_watch_signals(fs);
+		if (err < 0)
+			snprintf(why, sizeof(why), "can not start a thread: %s", strerror(-err));
+	}
+	if (err < 0) {
+		status = fs_daemon_fail(FS_EXIT_MOUNT, "%s", why);
+	} else {
+		err = fs_session_loop(fs);
+		if (err < 0)
+			dv_error("the connection to the kernel broke: %s", strerror(-err));
+		if (!atomic_load(&fs->serving))
+			status = fs_daemon_fail(FS_EXIT_INTERNAL,
+						"the kernel ended the mount before it was ready");
+	}
+	atomic_store(&fs->ending, true);
+	fs_daemon_unwatch_signals();
+	dv_store_set_hooks(fs->store, &none);
+	fs_session_close(fs);
+	return status ? status : err < 0 ? FS_EXIT_SYSTEM : 0;
+}
+
+static int run(struct fs_options *o, const struct places *p)
+{
+	struct fs_session *fs;
+	struct dv_store *store = NULL;
+	unsigned left = 0;
+	dv_err err;
+	int status;
+
+	if (o->debug)
+		dv_log_set_level(DV_LOG_DEBUG);
+	fs_daemon_start(o->foreground);
+	dv_backing_posix_prepare();
+	fs_daemon_block_signals();
+	status = open_store(o, p, &store);
+	if (status)
+		return status;
+	fs = calloc(1, sizeof(*fs));
+	if (!fs) {
+		status = fs_daemon_fail(FS_EXIT_SYSTEM, "out of memory");
+	} else {
+		fs->options = o;
+		fs->store = store;
+		fs->mountpoint = p->mountpoint;
+		fs->timeout_s = o->coherence_s;
+		fs->ready = ready;
+		status = serve(fs);
+	}
+	err = dv_store_close(&store, &left);
+	if (err < 0 || left > 0)
+		dv_error("%u values are left pending in the store, recorded for the next mount: %s",
+			 left, err < 0 ? strerror(-err) : "still in use");
+	else if (!status)
+		dv_info("everything is finished, %s is closed", p->store);
+	free(fs);
+	return status ? status : err < 0 ? FS_EXIT_SYSTEM : 0;
+}
+
+int fs_cmd_mount(int argc, char **argv)
+{
+	const char *operands[2];
+	struct places *places;
+	struct fs_options o;
+	char why[512] = "";
+	bool help;
+	int n, status;
+
+	fs_options_init(&o);
+	places = calloc(1, sizeof(*places));
+	n = fs_options_parse_args(&o, FS_FOR_MOUNT, argc, argv, operands, 2, &help, why,
+				  sizeof(why));
+	if (n >= 0 && help) {
+		fputs(usage, stdout);
+		fs_options_print_help(stdout, FS_FOR_MOUNT);
+		status = 0;
+	} else if (!places || n < 0 || fs_options_check(&o, why, sizeof(why)) < 0) {
+		status = fs_cmd_fail(FS_EXIT_USAGE, "%s", why[0] ? why : "out of memory");
+	} else if (n < 2) {
+		fputs(usage, stderr);
+		status = FS_EXIT_USAGE;
+	} else {
+		status = check_places(operands[0], operands[1], places);
+		if (!status && !o.fsname)
+			o.fsname = strdup(places->store);
+		if (!status)
+			status = o.fsname ? run(&o, places) : FS_EXIT_SYSTEM;
+	}
+	free(places);
+	fs_options_release(&o);
+	return status;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cmd_pack.c - diskvfs pack STORE|MOUNTPOINT: packs now what is eligible.
+ *
+ * A store that is mounted is packed by its daemon, which knows what is being written.
+ */
+#include "fs/cmd.h"
+
+#include "core/store.h"
+#include "fs/client.h"
+#include "fs/mountpoint.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <string.h>
+
+static void print_result(const struct dv_pack_result *r)
+{
+	printf("packed %" PRIu64 " of %" PRIu64 " values, %" PRIu64 " to %" PRIu64 " bytes",
+	       r->packed, r->seen, r->plain_bytes, r->stored_bytes);
+	if (r->left_raw)
+		printf(", %" PRIu64 " left raw", r->left_raw);
+	if (r->busy)
+		printf(", %" PRIu64 " in use", r->busy);
+	if (r->failed)
+		printf(", %" PRIu64 " failed", r->failed);
+	putchar('\n');
+}
+
+static dv_err pack_store(const char *path, struct dv_pack_result *result, char *why,
+			 size_t why_size)
+{
+	struct dv_store_options so;
+	struct dv_store *store = NULL;
+	dv_err err, closed;
+
+	memset(&so, 0, sizeof(so));
+	dv_backing_posix_prepare();
+	err = dv_store_open(dv_backing_posix(), path, &so, &store, why, why_size);
+	if (err < 0)
+		return err;
+	err = dv_store_pack_all(store, result);
+	closed = dv_store_close(&store, NULL);
+	return err < 0 ? err : closed;
+}
+
+int fs_cmd_pack(int argc, char **argv)
+{
+	static const char usage[] = "usage: diskvfs pack STORE|MOUNTPOINT\n"
+				    "Packs what is eligible; returns when that is durable.\n";
+	char path[PATH_MAX], mount[PATH_MAX] = "", why[512] = "";
+	struct dv_pack_result result;
+	const char *operand;
+	int status;
+	dv_err err;
+
+	if (fs_cmd_operands(argc, argv, usage, 1, 1, &operand, &status) < 0)
+		return status;
+	memset(&result, 0, sizeof(result));
+	err = fs_mountpoint_resolve(operand, path);
+	if (err < 0)
+		return fs_cmd_fail(2, "%s: %s", operand, strerror(-err));
+	if (fs_client_is_mount(path)) {
+		snprintf(mount, sizeof(mount), "%s", path);
+	} else {
+		err = dv_store_find_mount(dv_backing_posix(), path, mount, sizeof(mount));
+		if (err < 0)
+			mount[0] = '\0'; /* opening it tells what is wrong */
+	}
+	if (mount[0])
+		err = fs_client_command(mount, "pack\n", &result);
+	else
+		err = pack_store(path, &result, why, sizeof(why));
+	if (err < 0)
+		return fs_cmd_fail(2, "%s: %s", operand, why[0] ? why : strerror(-err));
+	print_result(&result);
+	return result.failed ? 2 : 0;
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cmd_unmount.c - diskvfs unmount MOUNTPOINT: finish, unmount, wait for the daemon's end.
+ *
+ * umount(8) does not wait for a FUSE daemon, so a store could still be written to after it.
+ * Installed as umount.fuse.diskvfs this is what umount(8) runs.
+ */
+#include "fs/cmd.h"
+
+#include "core/error.h"
+#include "fs/client.h"
+#include "fs/mountpoint.h"
+
+#include <getopt.h>
+#include <limits.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/* The daemon's probes hold a file open for moments. */
+#define BUSY_TRIES    20
+#define BUSY_PAUSE_NS 50000000
+
+struct flags {
+	bool lazy, quiet;
+};
+
+/* A descriptor that becomes readable when the daemon has ended; -errno where it can not be told. */
+static int watch_daemon(const char *mountpoint)
+{
+	pid_t pid = fs_client_pid(mountpoint);
+	int fd;
+
+	if (pid < 0)
+		return pid;
+	fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	return fd < 0 ? -errno : fd;
+}
+
+static void wait_for(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	while (poll(&p, 1, -1) < 0 && errno == EINTR)
+		;
+}
+
+static dv_err unmount_busy(const char *mountpoint, bool lazy)
+{
+	const struct timespec pause = {.tv_nsec = BUSY_PAUSE_NS};
+	dv_err err = fs_mountpoint_unmount(mountpoint, lazy);
+
+	for (int i = 0; err == -EBUSY && i < BUSY_TRIES; i++) {
+		nanosleep(&pause, NULL);
+		err = fs_mountpoint_unmount(mountpoint, lazy);
+	}
+	return err;
+}
+
+static int unmount(const char *given, const struct flags *flags, int failed)
+{
+	char path[PATH_MAX];
+	int watch = -1, status = 0;
+	bool stale;
+	dv_err err = fs_mountpoint_resolve(given, path);
+
+	if (err < 0)
+		return fs_cmd_fail(failed, "%s: %s", given, strerror(-err));
+	if (!fs_client_is_mount(path))
+		return fs_cmd_fail(failed, "%s: no diskvfs is mounted there", given);
+	stale = fs_mountpoint_is_stale(path);
+	if (!stale) {
+		watch = watch_daemon(path);
+		err = fs_client_command(path, "finish\n", NULL);
+		/* A read-only mount has nothing to finish. */
+		if (err < 0 && err != -EROFS && err != -EACCES)
+			status = fs_cmd_fail(
+				failed,
+				"%s: not everything could be finished: %s; what is left is "
+				"recorded in the store",
+				given, strerror(-err));
+	}
+	err = unmount_busy(path, flags->lazy || stale);
+	if (err < 0) {
+		if (watch >= 0)
+			close(watch);
+		return fs_cmd_fail(failed, "%s: %s", given,
+				   err == -EBUSY ? "is in use; `fuser -vm` tells by whom"
+						 : strerror(-err));
+	}
+	if (watch >= 0) {
+		if (!flags->lazy) /* lazily it ends when its last user does */
+			wait_for(watch);
+		close(watch);
+	} else if (!stale && !flags->quiet) {
+		fprintf(stderr,
+			"diskvfs: %s: is unmounted, but its daemon can not be waited for: %s\n",
+			given, strerror(-watch));
+	}
+	return status;
+}
+
+int fs_cmd_unmount(int argc, char **argv)
+{
+	static const char usage[] =
+		"usage: diskvfs unmount MOUNTPOINT\n"
+		"Finishes what is pending, unmounts, and returns when the daemon has ended.\n";
+	const struct flags flags = {false, false};
+	const char *operand;
+	int status;
+
+	if (fs_cmd_operands(argc, argv, usage, 1, 1, &operand, &status) < 0)
+		return status;
+	return unmount(operand, &flags, 2);
+}
+
+/* umount(8) calls: umount.SUFFIX MOUNTPOINT [-flnrv] [-N namespace] [-t type.subtype] */
+int fs_cmd_umount_helper(int argc, char **argv)
+{
+	struct flags flags = {false, false};
+	int c;
+
+	opterr = 0;
+	while ((c = getopt(argc, argv, "flnrvN:t:o:")) != -1)
+		if (c == 'l')
+			flags.lazy = true;
+	if (optind + 1 != argc) {
+		fputs("usage: umount.fuse.diskvfs MOUNTPOINT [-flnrv] [-t TYPE]\n", stderr);
+		return 1;
+	}
+	return unmount(argv[optind], &flags, 32);
+}

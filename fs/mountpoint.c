@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mountpoint.c - /proc/self/mountinfo and umount.
+ *
+ * mountinfo, one mount a line (proc(5)):
+ *   36 35 98:0 /root /mountpoint rw,noatime optional... - type source options
+ * with space, tab, newline and backslash written \040 \011 \012 \134.
+ */
+#include "fs/mountpoint.h"
+
+#include "core/cleanup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+static void unescape(char *s)
+{
+	char *to = s;
+
+	while (*s) {
+		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' &&
+		    s[3] >= '0' && s[3] <= '7') {
+			*to++ = (char)((s[1] - '0') * 64 + (s[2] - '0') * 8 + (s[3] - '0'));
+			s += 4;
+		} else {
+			*to++ = *s++;
+		}
+	}
+	*to = '\0';
+}
+
+/* line is taken apart. -> is it a mount at path? */
+static bool parse_line(char *line, const char *path, struct fs_mount *out)
+{
+	char *rest, *fields[5], *save = NULL, *type, *source;
+	unsigned major, minor;
+
+	rest = strstr(line, " - ");
+	if (!rest)
+		return false;
+	*rest = '\0';
+	for (size_t i = 0; i < DV_ARRAY_LEN(fields); i++) {
+		fields[i] = strtok_r(i ? NULL : line, " ", &save);
+		if (!fields[i])
+			return false;
+	}
+	unescape(fields[4]);
+	if (strcmp(fields[4], path) != 0 || sscanf(fields[2], "%u:%u", &major, &minor) != 2)
+		return false;
+	type = strtok_r(rest + 3, " ", &save);
+	source = strtok_r(NULL, " ", &save);
+	if (!type || !source)
+		return false;
+	unescape(source);
+	snprintf(out->type, sizeof(out->type), "%s", type);
+	snprintf(out->source, sizeof(out->source), "%s", source);
+	out->major = major;
+	out->minor = minor;
+	return true;
+}
+
+dv_err fs_mountpoint_find(const char *path, struct fs_mount *out)
+{
+	DV_AUTO_FREE char *line = NULL;
+	size_t room = 0;
+	dv_err err = -ENOENT;
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+
+	if (!f)
+		return -errno;
+	while (getline(&line, &room, f) >= 0)
+		if (parse_line(line, path, out))
+			err = 0; /* the last line is the topmost mount */
+	fclose(f);
+	return err;
+}
+
+dv_err fs_mountpoint_resolve(const char *path, char out[PATH_MAX])
+{
+	DV_AUTO_FREE char *for_dir = NULL;
+	DV_AUTO_FREE char *for_base = NULL;
+	DV_AUTO_FREE char *dir = NULL;
+	const char *base;
+	size_t len;
+
+	if (realpath(path, out))
+		return 0;
+	if (errno != ENOTCONN && errno != EACCES)
+		return -errno;
+	for_dir = strdup(path);
+	for_base = strdup(path);
+	if (!for_dir || !for_base)
+		return -ENOMEM;
+	dir = realpath(dirname(for_dir), NULL);
+	if (!dir)
+		return -errno;
+	base = basename(for_base);
+	if (!strcmp(base, ".") || !strcmp(base, "..") || !strcmp(base, "/"))
+		return -ENOTCONN;
+	len = strlen(dir);
+	if (len + strlen(base) + 2 > PATH_MAX)
+		return -ENAMETOOLONG;
+	snprintf(out, PATH_MAX, "%s%s%s", dir, len > 1 ? "/" : "", base);
+	return 0;
+}
+
+bool fs_mountpoint_is_stale(const char *path)
+{
+	struct statx stx;
+
+	/* The kernel answers stat(2) of a dead mount from its cache for a while. */
+	return statx(AT_FDCWD, path, AT_STATX_FORCE_SYNC | AT_NO_AUTOMOUNT, STATX_MODE, &stx) < 0 &&
+	       (errno == ENOTCONN || errno == ECONNABORTED);
+}
+
+static dv_err run_fusermount(const char *path, bool lazy)
+{
+	const char *argv[] = {"fusermount3", lazy ? "-uqz" : "-uq", "--", path, NULL};
+	pid_t pid;
+	int status, err;
+
+	err = posix_spawnp(&pid, argv[0], NULL, NULL, (char **)argv, environ);
+	if (err)
+		return -err;
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	/* fusermount3 tells only that it failed; being in use is by far the usual reason. */
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EBUSY;
+}
+
+dv_err fs_mountpoint_unmount(const char *path, bool lazy)
+{
+	if (geteuid() != 0)
+		return run_fusermount(path, lazy);
+	return umount2(path, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) < 0 ? -errno : 0;
+}
+
+dv_err fs_mountpoint_read_ahead(const char *path, unsigned kib)
+{
+	DV_AUTO_FREE struct fs_mount *m = malloc(sizeof(*m));
+	char file[64], text[16];
+	int fd, len;
+	dv_err err;
+
+	if (!m)
+		return -ENOMEM;
+	err = fs_mountpoint_find(path, m);
+	if (err < 0)
+		return err;
+	snprintf(file, sizeof(file), "/sys/class/bdi/%u:%u/read_ahead_kb", m->major, m->minor);
+	fd = open(file, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	len = snprintf(text, sizeof(text), "%u", kib);
+	err = write(fd, text, (size_t)len) < 0 ? -errno : 0;
+	close(fd);
+	return err;
+}
+
+bool fs_path_is_within(const char *inner, const char *outer)
+{
+	size_t len = strlen(outer);
+
+	if (len == 1) /* "/" holds everything */
+		return true;
+	return !strncmp(inner, outer, len) && (inner[len] == '\0' || inner[len] == '/');
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * probe.h - does a process hold a node open for writing?
+ *
+ * No OPEN and RELEASE reach the daemon, so it asks the kernel: it opens the file in its own mount
+ * for reading and tries to take a read lease, which is refused exactly while a writing descriptor
+ * or a shared writable mapping exists. The descriptor is held for the probe alone, since an open
+ * one makes umount(2) fail. The open may send a request to this very mount: never call it from the
+ * serving thread or with a lock held.
+ */
+#ifndef FS_PROBE_H
+#define FS_PROBE_H
+
+#include "core/store.h"
+
+/* dv_store_hooks.has_writer; self is the struct fs_session. 1 yes, 0 no, -errno: can not tell. */
+int fs_probe_has_writer(void *self, struct dv_node *node);
+
+#endif

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * reply.c - begins and ends operations.
+ */
+#include "fs/reply.h"
+
+#include "core/log.h"
+
+#include <limits.h>
+#include <string.h>
+
+bool fs_op_begin(struct fs_op *op, fuse_req_t req, const char *name, fuse_ino_t id)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+
+	op->fs = fuse_req_userdata(req);
+	op->req = req;
+	op->name = name;
+	op->id = id;
+	op->call.uid = ctx->uid;
+	op->call.gid = ctx->gid;
+	op->call.umask = ctx->umask;
+	op->call.nowait = !fs_turn.may_wait;
+	if (fs_control_is(id)) {
+		fuse_reply_err(req, EPERM);
+		return false;
+	}
+	op->node = fs_nodes_get(op->fs->nodes, id);
+	if (!op->node) {
+		dv_warn("%s of a node that was forgotten: %llu", name, (unsigned long long)id);
+		fuse_reply_err(req, ESTALE);
+		return false;
+	}
+	return true;
+}
+
+void fs_op_end(struct fs_op *op)
+{
+	dv_node_unref(op->fs->store, op->node);
+	op->node = NULL;
+}
+
+static void log_error(struct fs_op *op, dv_err err)
+{
+	char path[PATH_MAX], shown[512];
+
+	path[0] = '\0';
+	dv_node_path(op->fs->store, op->node, path, sizeof(path));
+	dv_log_key(shown, sizeof(shown), path);
+	dv_error("%s of '%s': %s", op->name, shown, strerror(-err));
+}
+
+bool fs_op_failed(struct fs_op *op, dv_err err)
+{
+	int answer = -err;
+
+	if (err >= 0)
+		return false;
+	if (err == -EAGAIN && !fs_turn.may_wait) {
+		fs_op_end(op);
+		fs_turn.deferred = true;
+		fuse_reply_none(op->req);
+		return true;
+	}
+	if (err == -EBADMSG || err == -EIO || err == -EAGAIN) {
+		log_error(op, err);
+		answer = EIO;
+	} else if (err == -ENOSYS) {
+		answer = EOPNOTSUPP;
+	}
+	fs_op_end(op);
+	fuse_reply_err(op->req, answer);
+	return true;
+}
+
+void fs_stat_convert(const struct dv_stat *from, uint64_t ino, struct stat *to)
+{
+	memset(to, 0, sizeof(*to));
+	to->st_ino = ino;
+	to->st_mode = from->mode;
+	to->st_nlink = from->nlink;
+	to->st_uid = from->uid;
+	to->st_gid = from->gid;
+	to->st_rdev = from->rdev;
+	to->st_size = (off_t)from->size;
+	to->st_blocks = (blkcnt_t)from->blocks;
+	to->st_blksize = from->blksize;
+	to->st_atim = from->atime;
+	to->st_mtim = from->mtime;
+	to->st_ctim = from->ctime;
+}
+
+void fs_reply_err(struct fs_op *op, dv_err err)
+{
+	if (fs_op_failed(op, err))
+		return;
+	fs_op_end(op);
+	fuse_reply_err(op->req, 0);
+}
+
+void fs_reply_attr(struct fs_op *op, dv_err err, const struct dv_stat *from)
+{
+	struct stat st;
+
+	if (fs_op_failed(op, err))
+		return;
+	fs_stat_convert(from, dv_node_ino(op->node), &st);
+	fs_op_end(op);
+	fuse_reply_attr(op->req, &st, op->fs->timeout_s);
+}
+
+void fs_reply_entry(struct fs_op *op, dv_err err, struct dv_node *child, const struct dv_stat *st)
+{
+	struct fs_session *fs = op->fs;
+	struct fuse_entry_param e;
+
+	if (fs_op_failed(op, err))
+		return;
+	memset(&e, 0, sizeof(e));
+	e.entry_timeout = e.attr_timeout = fs->timeout_s;
+	fs_stat_convert(st, dv_node_ino(child), &e.attr);
+	e.ino = fs_nodes_enter(fs->nodes, child);
+	fs_op_end(op);
+	if (!e.ino) {
+		fuse_reply_err(op->req, ENOMEM);
+		return;
+	}
+	/* The kernel did not take it (interrupted, unmounted): it will not forget it either. */
+	if (fuse_reply_entry(op->req, &e) < 0)
+		fs_nodes_forget(fs->nodes, e.ino, 1);
+}
+
+void fs_reply_lookup(struct fs_op *op, dv_err err, struct dv_node *child, const struct dv_stat *st)
+{
+	struct fuse_entry_param missing;
+
+	if (err != -ENOENT || op->fs->timeout_s <= 0) {
+		fs_reply_entry(op, err, child, st);
+		return;
+	}
+	memset(&missing, 0, sizeof(missing));
+	missing.entry_timeout = op->fs->timeout_s;
+	fs_op_end(op);
+	fuse_reply_entry(op->req, &missing);
+}
+
+void fs_reply_data(struct fs_op *op, ssize_t len, const char *buf)
+{
+	if (fs_op_failed(op, (dv_err)(len < 0 ? len : 0)))
+		return;
+	fs_op_end(op);
+	fuse_reply_buf(op->req, len ? buf : NULL, (size_t)len);
+}
+
+void fs_reply_written(struct fs_op *op, ssize_t count)
+{
+	if (fs_op_failed(op, (dv_err)(count < 0 ? count : 0)))
+		return;
+	fs_op_end(op);
+	fuse_reply_write(op->req, (size_t)count);
+}
+
+void fs_reply_xattr_size(struct fs_op *op, ssize_t size)
+{
+	if (fs_op_failed(op, (dv_err)(size < 0 ? size : 0)))
+		return;
+	fs_op_end(op);
+	fuse_reply_xattr(op->req, (size_t)size);
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * reply.h - the frame of every operation: find the node, call the store once, reply once.
+ *
+ *	struct fs_op op;
+ *	if (!fs_op_begin(&op, req, "GETATTR", id))
+ *		return;
+ *	err = dv_store_getattr(op.fs->store, &op.call, op.node, &st);
+ *	fs_reply_attr(&op, err, &st);
+ *
+ * Each fs_reply_ function ends the operation: it gives op->node back and then replies, or, where
+ *the store said -EAGAIN to a call that must not wait, ends the request without a reply and marks it
+ *deferred (see session.h). No lock is held.
+ *
+ * What reaches the kernel: never ENOSYS (it would switch the operation off for the life of the
+ * mount), never EAGAIN, EIO for -EBADMSG. Corrupt bytes and I/O errors are logged here, with the
+ *key.
+ */
+#ifndef FS_REPLY_H
+#define FS_REPLY_H
+
+#include "core/store.h"
+#include "fs/session.h"
+
+#include <fuse_lowlevel.h>
+
+struct fs_op {
+	struct fs_session *fs;
+	fuse_req_t req;
+	const char *name; /* of the operation, for the log */
+	uint64_t id;
+	struct dv_node *node; /* one reference */
+	struct dv_call call;
+};
+
+/* false: the node is not one of the store; the request was answered. */
+bool fs_op_begin(struct fs_op *op, fuse_req_t req, const char *name, fuse_ino_t id);
+
+/* 0 or -errno, nothing else to tell. */
+void fs_reply_err(struct fs_op *op, dv_err err);
+/* st is not looked at where err < 0. */
+void fs_reply_attr(struct fs_op *op, dv_err err, const struct dv_stat *st);
+/* Takes child, which is counted as one lookup; NULL where err < 0. */
+void fs_reply_entry(struct fs_op *op, dv_err err, struct dv_node *child, const struct dv_stat *st);
+/* The same; -ENOENT becomes an entry that the kernel remembers as missing. */
+void fs_reply_lookup(struct fs_op *op, dv_err err, struct dv_node *child, const struct dv_stat *st);
+/* len: bytes of buf, or -errno. */
+void fs_reply_data(struct fs_op *op, ssize_t len, const char *buf);
+/* A count, or -errno. */
+void fs_reply_written(struct fs_op *op, ssize_t count);
+void fs_reply_xattr_size(struct fs_op *op, ssize_t size);
+
+/*
+ * What an error does to the request: ends the operation where it is one. -> true: err was < 0 and
+ * the request is done; false: go on and reply, then call fs_op_end().
+ */
+bool fs_op_failed(struct fs_op *op, dv_err err);
+void fs_op_end(struct fs_op *op);
+
+/* ino: of the node, not of the file in the store. */
+void fs_stat_convert(const struct dv_stat *from, uint64_t ino, struct stat *to);
+
+#endif

@@ -1,0 +1,10 @@
+# Checks of the text of the tree. They need no build.
+find_package(Python3 COMPONENTS Interpreter)
+set(layers ${CMAKE_CURRENT_SOURCE_DIR}/check_layers.py)
+if(Python3_FOUND)
+	add_test(NAME unit/layers COMMAND ${Python3_EXECUTABLE} ${layers} ${PROJECT_SOURCE_DIR})
+	add_test(NAME unit/layers_self_test COMMAND ${Python3_EXECUTABLE} ${layers} --self-test)
+	set_tests_properties(unit/layers unit/layers_self_test PROPERTIES LABELS unit TIMEOUT 60)
+endif()
+add_test(NAME unit/style COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/check_style.sh ${PROJECT_SOURCE_DIR})
+set_tests_properties(unit/style PROPERTIES LABELS unit TIMEOUT 60)

@@ -1,0 +1,234 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# The command line: what works, and each error with its status and its one line.
+#
+# Exit statuses: 1 a call that can not be right (words, options, ranges); 2 the work failed, where it is a
+# mount 32, as mount(8) has it. path uses 1 for a key that does not exist; it prints its place all the same.
+. "$(dirname "$0")/harness.sh"
+need jq
+
+# refused STATUS PATTERN COMMAND...: fails so, nothing on stdout, one line on stderr that fits.
+refused() {
+	local want=$1 pattern=$2 status=0
+	shift 2
+	"$@" >"$T/out" 2>"$T/err" </dev/null || status=$?
+	[ "$status" = "$want" ] || fail "status $status, not $want, of: $* ($(cat "$T/err"))"
+	[ ! -s "$T/out" ] || fail "writes to stdout: $*"
+	[ "$(wc -l <"$T/err")" = 1 ] || fail "not one line on stderr: $*: $(cat "$T/err")"
+	grep -qiE -- "$pattern" "$T/err" || fail "'$(cat "$T/err")' does not say '$pattern'"
+	! is_mounted || fail "it is mounted all the same"
+}
+
+claim "--help and --version go to stdout and succeed"
+"$DISKVFS" --help >"$T/out" 2>"$T/err"
+[ ! -s "$T/err" ] || fail "--help writes to stderr"
+for word in init mount unmount pack path; do
+	grep -qw -- "$word" "$T/out" || fail "--help does not mention $word"
+done
+"$DISKVFS" mount --help >"$T/out" 2>"$T/err"
+[ ! -s "$T/err" ] || fail "mount --help writes to stderr"
+for word in compress frame_size cache_size transform settle coherence threads ro; do
+	grep -qw -- "$word" "$T/out" || fail "mount --help does not mention $word"
+done
+for word in init unmount pack path; do
+	"$DISKVFS" $word --help | grep -q . || fail "$word --help prints nothing"
+done
+"$DISKVFS" --version | grep -qE '[0-9]+\.[0-9]+\.[0-9]+' || fail "--version shows none"
+
+claim "words that are no command are refused"
+status=0
+"$DISKVFS" >"$T/out" 2>"$T/err" </dev/null || status=$?
+[ "$status" = 1 ] || fail "no arguments: status $status"
+[ -s "$T/err" ] || fail "no arguments: says nothing"
+status=0
+"$DISKVFS" frobnicate >"$T/out" 2>"$T/err" </dev/null || status=$?
+[ "$status" = 1 ] || fail "unknown command: status $status"
+
+claim "init makes a store: a folder with .diskvfs (0700) and a config of name=value lines"
+"$DISKVFS" init "$S"
+[ "$(stat -c %a "$S/.diskvfs")" = 700 ] || fail ".diskvfs has mode $(stat -c %a "$S/.diskvfs")"
+grep -qx 'transform=path' "$S/.diskvfs/config"
+grep -qx 'compress=zstd:3' "$S/.diskvfs/config"
+grep -qx 'frame_size=131072' "$S/.diskvfs/config"
+[ "$(ls "$S")" = "" ] || fail "init put files into the store"
+
+claim "init refuses what it must"
+refused 2 'already' "$DISKVFS" init "$S"
+mkdir "$T/full" && echo x >"$T/full/x"
+refused 2 'adopt|empty|files' "$DISKVFS" init "$T/full"
+[ ! -e "$T/full/.diskvfs" ] || fail "it made a store all the same"
+: >"$T/file"
+refused 2 'director|folder' "$DISKVFS" init "$T/file"
+refused 1 'transform' "$DISKVFS" init "$T/s1" --transform sideways
+refused 1 'compress' "$DISKVFS" init "$T/s1" --compress lzma
+refused 1 'level|compress|range|between' "$DISKVFS" init "$T/s1" --compress zstd:99
+refused 1 'frame' "$DISKVFS" init "$T/s1" --frame-size 5
+refused 1 'frame' "$DISKVFS" init "$T/s1" --frame-size 1000000000
+refused 1 'option' "$DISKVFS" init "$T/s1" --sideways
+[ ! -e "$T/s1/.diskvfs" ] || fail "a refused init made a store"
+
+claim "init's options are remembered"
+"$DISKVFS" init "$T/s2" --transform split:2x3 --compress zstd:7 --frame-size 65536
+grep -qx 'transform=split:2x3' "$T/s2/.diskvfs/config"
+grep -qx 'compress=zstd:7' "$T/s2/.diskvfs/config"
+grep -qx 'frame_size=65536' "$T/s2/.diskvfs/config"
+"$DISKVFS" init "$T/s3" --compress none
+grep -qx 'compress=none' "$T/s3/.diskvfs/config"
+"$DISKVFS" init "$T/full" --adopt
+echo x | cmp - "$T/full/x"
+
+claim "mount refuses what it must"
+mkdir -p "$M" "$T/plain"
+refused 1 'option' "$DISKVFS" mount "$S" "$M" -o sideways
+refused 1 'option' "$DISKVFS" mount "$S" "$M" -o cache_sise=1M
+refused 1 'cache_size' "$DISKVFS" mount "$S" "$M" -o cache_size=-1
+refused 1 'cache_size' "$DISKVFS" mount "$S" "$M" -o cache_size=lots
+refused 1 'frame_size' "$DISKVFS" mount "$S" "$M" -o frame_size=5
+refused 1 'frame_size' "$DISKVFS" mount "$S" "$M" -o frame_size=1G
+refused 1 'settle' "$DISKVFS" mount "$S" "$M" -o settle=-1
+refused 1 'coherence' "$DISKVFS" mount "$S" "$M" -o coherence=soon
+refused 1 'threads' "$DISKVFS" mount "$S" "$M" -o threads=100000
+refused 1 'compress' "$DISKVFS" mount "$S" "$M" -o compress=zstd:99
+refused 32 'missing|no such|not exist|not found' "$DISKVFS" mount "$T/nowhere" "$M"
+refused 32 'missing|no such|not exist|not found' "$DISKVFS" mount "$S" "$T/nowhere"
+refused 32 'not a store|init' "$DISKVFS" mount "$T/plain" "$M"
+[ -z "$(ls -A "$T/plain")" ] || fail "a refused mount wrote into the folder"
+refused 32 'director|folder' "$DISKVFS" mount "$S" "$T/file"
+refused 32 'director|folder|not a store' "$DISKVFS" mount "$T/file" "$M"
+refused 32 'transform' "$DISKVFS" mount "$S" "$M" -o transform=flat
+mkdir "$S/inner"
+refused 32 'inside|within|beneath|below|lies in|holds|contains' "$DISKVFS" mount "$S" "$S/inner"
+rmdir "$S/inner"
+mkdir -p "$T/outer"
+"$DISKVFS" init "$T/outer/store"
+refused 32 'inside|within|beneath|below|lies in|holds|contains' "$DISKVFS" mount "$T/outer/store" "$T/outer"
+refused 32 'inside|within|beneath|below|lies in|holds|contains|same' "$DISKVFS" mount "$S" "$S"
+cp -a "$S" "$T/newer"
+sed -i 's/^format=.*/format=1000/' "$T/newer/.diskvfs/config"
+refused 32 'newer|format' "$DISKVFS" mount "$T/newer" "$M"
+cp -a "$S" "$T/broken"
+echo 'frame_size=banana' >>"$T/broken/.diskvfs/config"
+refused 32 'frame_size' "$DISKVFS" mount "$T/broken" "$M"
+[ "$(ls -A "$S")" = .diskvfs ] || fail "refused mounts left something in the store"
+
+claim "a mount is usable when the command returns 0"
+mnt_up
+echo hello >"$M/greeting"
+is_mounted || fail "not in mountinfo"
+awk -v m="$M" '$5 == m' /proc/self/mountinfo | grep -q 'nosuid,nodev' || fail "not nosuid,nodev"
+awk -v m="$M" '$5 == m' /proc/self/mountinfo | grep -q ' fuse\.diskvfs ' || fail "not fuse.diskvfs"
+awk -v m="$M" '$5 == m' /proc/self/mountinfo | grep -q 'default_permissions' ||
+	fail "not default_permissions"
+
+claim "the counters are JSON, openable, and not listed"
+[ "$(ls -A "$M")" = greeting ] || fail "listing: $(ls -A "$M")"
+[ "$(stat_json '.messages | type')" = object ] || fail "no messages in stats"
+[ "$(stat_json '.own_messages | type')" = object ] || fail "no own_messages in stats"
+[ "$(stat_json '.messages_total | type')" = number ] || fail "no messages_total in stats"
+kill -0 "$(stat_json .pid)" || fail "no such daemon"
+
+claim "a busy mountpoint is refused, and says so"
+status=0
+"$DISKVFS" mount "$S" "$M" 2>"$T/err" || status=$?
+[ "$status" = 32 ] || fail "status $status"
+grep -qiE 'busy|already|mounted' "$T/err" || fail "says: $(cat "$T/err")"
+[ "$(awk -v m="$M" '$5 == m' /proc/self/mountinfo | wc -l)" = 1 ] || fail "mounted twice"
+
+claim "path prints where a value lies, mounted or not, there or not"
+p=$("$DISKVFS" path "$S" greeting)
+[ "$p" = greeting ] || [ "$p" = "$S/greeting" ] || fail "prints $p"
+status=0
+"$DISKVFS" path "$S" absent >"$T/out" || status=$?
+[ "$status" = 1 ] || fail "a key that is not there: status $status"
+grep -q 'absent$' "$T/out" || fail "prints $(cat "$T/out")"
+refused_path=0
+"$DISKVFS" path "$T/plain" x 2>"$T/err" || refused_path=$?
+[ "$refused_path" != 0 ] || fail "path of a folder that is no store succeeds"
+
+claim "pack packs through the mount, and through the store of the mount"
+text 50000 >"$M/one"
+"$DISKVFS" pack "$M"
+[ -f "$S/one.zst" ] && [ ! -e "$S/one" ] || fail "one is not packed"
+text 50000 >"$M/two"
+"$DISKVFS" pack "$S"
+[ -f "$S/two.zst" ] && [ ! -e "$S/two" ] || fail "two is not packed"
+[ "$(store_form two)" = packed ] || fail "form of two: $(store_form two)"
+[ "$(store_form greeting)" = raw ] || fail "form of greeting: $(store_form greeting)"
+
+claim "the control file packs too"
+text 50000 >"$M/three"
+echo pack >"$M/.diskvfs/control"
+until_true 30 test -f "$S/three.zst"
+
+claim "the folder .diskvfs of the mount can not be written over or removed"
+! rmdir "$M/.diskvfs" 2>/dev/null || fail "rmdir of .diskvfs"
+! rm -f "$M/.diskvfs/stats" 2>/dev/null || fail "rm of stats"
+! mkdir "$M/.diskvfs" 2>/dev/null || fail "mkdir of .diskvfs"
+
+claim "unmount finishes, unmounts and waits for the daemon"
+text 50000 >"$M/last"
+mnt_down
+stored last | cmp - <(text 50000)
+refused 2 'not mounted|not a mount|no mount|no diskvfs' "$DISKVFS" unmount "$M"
+
+claim "pack works on a store that is not mounted"
+echo new >"$S/small"
+text 50000 >"$S/outside"
+"$DISKVFS" pack "$S"
+[ -f "$S/outside.zst" ] && [ ! -e "$S/outside" ] || fail "outside is not packed"
+zstdcat "$S/outside.zst" | cmp - <(text 50000)
+status=0
+"$DISKVFS" pack "$T/plain" 2>"$T/err" || status=$?
+[ "$status" != 0 ] || fail "pack of a folder that is no store succeeds"
+
+claim "fusermount3 -u and SIGTERM end it too, and lose nothing"
+mnt_up
+text 40000 >"$M/four"
+fusermount3 -u "$M"
+dv_wait_end "$dv_pid" 30 || fail "the daemon stays after fusermount3 -u"
+stored four | cmp - <(text 40000)
+mnt_up
+text 41000 >"$M/five"
+kill -TERM "$dv_pid"
+dv_wait_end "$dv_pid" 30 || fail "the daemon stays after SIGTERM"
+! is_mounted || fail "SIGTERM left it mounted"
+stored five | cmp - <(text 41000)
+
+claim "the bare form that mount(8) calls works, fstab's words are accepted"
+"$DISKVFS" "$S" "$M" -o rw,noatime,nofail,noauto,_netdev,x-systemd.automount
+dv_pid=$(stat_json .pid) && dv_pids="$dv_pids $dv_pid"
+cmp "$M/five" <(text 41000)
+mnt_down
+
+claim "-o ro writes nothing at all"
+before=$(find "$S" -printf '%p %i %s %T@ %C@\n' | sort)
+mnt_up -o ro
+cmp "$M/five" <(text 41000)
+! (: >"$M/x") 2>/dev/null || fail "it can be written"
+mnt_down
+[ "$before" = "$(find "$S" -printf '%p %i %s %T@ %C@\n' | sort)" ] || fail "the store has changed"
+
+claim "a stale mount is named as what it is"
+mnt_up
+kill -KILL "$dv_pid"
+dv_wait_end "$dv_pid" 30
+status=0
+"$DISKVFS" mount "$S" "$M" 2>"$T/err" || status=$?
+if [ "$status" != 0 ]; then
+	[ "$status" = 32 ] || fail "status $status"
+	grep -qiE 'stale|umount|unmount' "$T/err" || fail "says: $(cat "$T/err")"
+	umount -l "$M"
+else
+	dv_pid=$(stat_json .pid) && dv_pids="$dv_pids $dv_pid"
+	mnt_down
+fi
+
+claim "-f stays in the foreground and ends with 0"
+mkdir -p "$M"
+"$DISKVFS" mount "$S" "$M" -f >>"$T/log" 2>&1 &
+front=$!
+until_true 30 is_mounted
+cmp "$M/five" <(text 41000)
+[ "$(stat_json .pid)" = "$front" ] || fail "-f runs as another process"
+"$DISKVFS" unmount "$M"
+wait "$front"

@@ -1,0 +1,39 @@
+# Tests on a real mount: tests/mount/NAME.sh, run with harness.sh.
+if(NOT TARGET diskvfs)
+	return()
+endif()
+
+# dv_mount_test(NAME [LABELS label...] [TIMEOUT seconds] [ENV VAR=value...] [SCRIPT name])
+# Label mount is always there; brief: also runs under the sanitizers. SCRIPT runs NAME with another
+# script's text (and another ENV). timeout(1) ends the script gently, so that it can clean up, before
+# ctest would kill it.
+function(dv_mount_test name)
+	cmake_parse_arguments(T "" "TIMEOUT;SCRIPT" "LABELS;ENV" ${ARGN})
+	if(NOT T_TIMEOUT)
+		set(T_TIMEOUT 120)
+	endif()
+	if(NOT T_SCRIPT)
+		set(T_SCRIPT ${name})
+	endif()
+	if(NOT "slow" IN_LIST T_LABELS)
+		list(APPEND T_LABELS mount)
+	endif()
+	math(EXPR last_resort "${T_TIMEOUT} + 60")
+	add_test(NAME mount/${name}
+		COMMAND timeout --kill-after=30 ${T_TIMEOUT} bash ${PROJECT_SOURCE_DIR}/tests/mount/${T_SCRIPT}.sh)
+	set_tests_properties(mount/${name} PROPERTIES
+		LABELS "${T_LABELS}" TIMEOUT ${last_resort} SKIP_RETURN_CODE 77
+		ENVIRONMENT "DISKVFS=$<TARGET_FILE:diskvfs>;${T_ENV}")
+endfunction()
+
+dv_mount_test(cli LABELS brief)
+dv_mount_test(roundtrip LABELS brief TIMEOUT 300)
+dv_mount_test(budgets)
+dv_mount_test(replace LABELS brief)
+dv_mount_test(kill9 LABELS brief TIMEOUT 300)
+dv_mount_test(damage LABELS brief TIMEOUT 300)
+dv_mount_test(transforms LABELS brief TIMEOUT 300)
+dv_mount_test(ownership LABELS brief)
+
+dv_mount_test(kill9_200 SCRIPT kill9 LABELS slow TIMEOUT 1800 ENV ROUNDS=200)
+dv_mount_test(roundtrip_all SCRIPT roundtrip LABELS slow TIMEOUT 1800 ENV SOURCE_MB=1000)

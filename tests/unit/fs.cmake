@@ -1,0 +1,4 @@
+# The parts of fs/ that need no kernel.
+dv_unit_test(options MODULES transform config SOURCES ${PROJECT_SOURCE_DIR}/fs/options.c LIBS m)
+dv_unit_test(mountpoint MODULES log SOURCES ${PROJECT_SOURCE_DIR}/fs/mountpoint.c)
+dv_unit_test(node_ids MODULES log SOURCES ${PROJECT_SOURCE_DIR}/fs/node.c)
