@@ -122,7 +122,10 @@ static dv_err writable(struct dv_store *s, struct dv_node *n, bool nowait, int *
 		dv_err err = dv_stage_begin(s, n, false);
 		if (err)
 			return err;
-		dv_keeper_touch(s, n);
+		if (dv_node_has_name(s, n))
+			dv_keeper_touch(s, n);
+		else
+			dv_stage_drop(s, n); /* nothing to be committed: the stage is its file */
 	}
 	if (n->stage) {
 		*fd = dv_stage_fd(n->stage);
@@ -212,6 +215,10 @@ static dv_err truncate_to_nothing(struct dv_store *s, struct dv_node *n, bool *d
 	if ((err == -EPERM || err == -EACCES) && n->form == DV_FORM_RAW)
 		return 0; /* its owner can not be kept: in place */
 	*done = !err;
+	if (!err && !dv_node_has_name(s, n)) {
+		dv_stage_drop(s, n);
+		*done = false;
+	}
 	return err;
 }
 

@@ -73,24 +73,18 @@ void dv_keeper_touch(struct dv_store *s, struct dv_node *n)
 	pthread_mutex_unlock(&s->queue_lock);
 }
 
-/* ---- one value ---- */
-
-/* 1: someone may still write. */
-static bool has_writer(struct dv_store *s, struct dv_node *n)
+void dv_keeper_forget(struct dv_store *s, struct dv_node *n)
 {
-	pthread_mutex_lock(&s->hooks_lock);
-	struct dv_store_hooks hooks = s->hooks;
-	pthread_mutex_unlock(&s->hooks_lock);
-	if (!hooks.has_writer)
-		return false;
-	int got = hooks.has_writer(hooks.self, n);
-	if (got >= 0)
-		return got > 0;
 	pthread_mutex_lock(&s->queue_lock);
-	bool recent = dv_now_ns() - n->changed_ns < DV_QUIET_MS * MS;
+	bool was = n->queued;
+	if (was)
+		dequeue_locked(s, n);
 	pthread_mutex_unlock(&s->queue_lock);
-	return recent;
+	if (was)
+		dv_node_unref(s, n);
 }
+
+/* ---- one value ---- */
 
 enum verdict { V_DONE, V_LATER, V_PACK };
 
@@ -121,7 +115,7 @@ static enum verdict commit_one(struct dv_store *s, struct dv_node *n, bool force
 	struct dv_node *dir = NULL;
 	dv_err err;
 	bool replacement = n->stage && dv_stage_is_replacement(n->stage);
-	if (replacement && !force && has_writer(s, n))
+	if (replacement && !force && dv_has_writer(s, n))
 		return V_LATER;
 	err = dv_stage_sync(s, n);
 	if (!err)
@@ -157,7 +151,7 @@ static enum verdict judge(struct dv_store *s, struct dv_node *n, bool now, bool 
 		if (!quiet)
 			return V_LATER;
 	}
-	if (listed(s, n) || has_writer(s, n))
+	if (listed(s, n))
 		return V_LATER;
 	return V_PACK;
 }
@@ -255,13 +249,16 @@ int dv_keeper_run(struct dv_store *s, bool now, bool force)
 void dv_keeper_commit_quiet(struct dv_store *s)
 {
 	struct dv_node *taken[ROUND_MAX];
-	/* Stages stand in front of the queue. */
-	size_t count = take_due(s, true, taken, ROUND_MAX);
-	for (size_t i = 0; i < count; i++) {
-		if (taken[i]->stage || taken[i]->loser)
-			(void)commit_one(s, taken[i], false);
-		put_back(s, taken[i]);
-	}
+	size_t done;
+	do { /* stages stand in front of the queue */
+		size_t count = take_due(s, true, taken, ROUND_MAX);
+		done = 0;
+		for (size_t i = 0; i < count; i++) {
+			if (taken[i]->stage || taken[i]->loser)
+				done += commit_one(s, taken[i], false) == V_DONE;
+			put_back(s, taken[i]);
+		}
+	} while (done);
 }
 
 void dv_keeper_drain(struct dv_store *s, unsigned *left)

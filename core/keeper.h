@@ -13,7 +13,6 @@
 
 #define DV_PROBE_FIRST_MS 50   /* after its last change a stage is probed for writers; then twice as late each time.. */
 #define DV_PROBE_LAST_MS 1000  /* ..up to this */
-#define DV_QUIET_MS 5000       /* where writers can not be probed: so long without a change counts as no writer */
 #define DV_SETTLE_MAX_MS 86400000ull
 #define DV_QUEUE_MAX 65536 /* more waiting values than this are packed before they have settled */
 
@@ -22,6 +21,9 @@ void dv_keeper_stop(struct dv_store *s);
 
 /* n has changed: it waits in the queue from now on. Any gate. */
 void dv_keeper_touch(struct dv_store *s, struct dv_node *n);
+
+/* n has no name any more: nothing is to be done, and its space is free as soon as nobody has it open. Its caller holds a reference. */
+void dv_keeper_forget(struct dv_store *s, struct dv_node *n);
 
 /* One round. now: nothing has to be quiet. force: stages are committed whoever writes. -> values left waiting. */
 int dv_keeper_run(struct dv_store *s, bool now, bool force);

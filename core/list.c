@@ -20,7 +20,6 @@
 #define BUF_BYTES 32768u
 #define ENTS_MAX 1024u
 #define LISTED_NS 2000000000ll /* a listing that goes on is asked again within this time */
-#define DEPTH_MAX 65u
 
 struct dv_list {
 	pthread_mutex_t lock;
@@ -32,7 +31,8 @@ struct dv_list {
 		ssize_t count, next;
 		struct dv_dirent ents[64];
 		char buf[4096];
-	} *levels;
+	} **levels; /* depth_max of them, made as they are needed */
+	unsigned depth_max;
 	char shard[DV_SHARD_MAX];
 	int64_t position; /* entries given so far */
 };
@@ -135,11 +135,16 @@ static dv_err list_flat(struct lister *l, int64_t cookie)
 
 dv_err dv_list_open(struct dv_store *s, struct dv_node *dir, struct dv_list **out)
 {
-	struct dv_list *l = calloc(1, sizeof(*l));
-	(void)s;
 	(void)dir;
+	struct dv_list *l = calloc(1, sizeof(*l));
 	if (!l)
 		return -ENOMEM;
+	l->depth_max = dv_transform_shard_depth(s->transform) + 1;
+	l->levels = calloc(l->depth_max, sizeof(struct level *));
+	if (!l->levels) {
+		free(l);
+		return -ENOMEM;
+	}
 	pthread_mutex_init(&l->lock, NULL);
 	*out = l;
 	return 0;
@@ -147,8 +152,8 @@ dv_err dv_list_open(struct dv_store *s, struct dv_node *dir, struct dv_list **ou
 
 static void pop_level(struct dv_store *s, struct dv_list *l)
 {
-	DV_B(s, close, l->levels[--l->depth].fd);
-	l->shard[l->depth ? l->levels[l->depth - 1].path_len : 0] = '\0';
+	DV_B(s, close, l->levels[--l->depth]->fd);
+	l->shard[l->depth ? l->levels[l->depth - 1]->path_len : 0] = '\0';
 }
 
 void dv_list_close(struct dv_store *s, struct dv_list **list)
@@ -159,6 +164,8 @@ void dv_list_close(struct dv_store *s, struct dv_list **list)
 	while (l->depth)
 		pop_level(s, l);
 	pthread_mutex_destroy(&l->lock);
+	for (unsigned i = 0; i < l->depth_max; i++)
+		free(l->levels[i]);
 	free(l->levels);
 	free(l);
 	*list = NULL;
@@ -167,15 +174,15 @@ void dv_list_close(struct dv_store *s, struct dv_list **list)
 static dv_err push_level(struct dv_store *s, struct dv_list *l, const char *name)
 {
 	size_t len = strlen(l->shard);
-	if (!l->levels && !(l->levels = calloc(DEPTH_MAX, sizeof(*l->levels))))
-		return -ENOMEM;
-	if (l->depth == DEPTH_MAX || len + strlen(name) + 2 > sizeof(l->shard))
+	if (l->depth == l->depth_max || len + strlen(name) + 2 > sizeof(l->shard))
 		return -ENAMETOOLONG;
-	int fd = DV_B(s, open, l->depth ? l->levels[l->depth - 1].fd : s->rootfd, name,
+	if (!l->levels[l->depth] && !(l->levels[l->depth] = calloc(1, sizeof(struct level))))
+		return -ENOMEM;
+	int fd = DV_B(s, open, l->depth ? l->levels[l->depth - 1]->fd : s->rootfd, name,
 		      O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	if (fd < 0)
 		return fd;
-	struct level *v = &l->levels[l->depth];
+	struct level *v = l->levels[l->depth];
 	v->fd = fd;
 	v->cookie = 0;
 	v->count = v->next = 0;
@@ -194,7 +201,7 @@ static dv_err next_entry(struct dv_store *s, struct dv_list *l, struct dv_dirent
 {
 	*out = NULL;
 	while (l->depth) {
-		struct level *v = &l->levels[l->depth - 1];
+		struct level *v = l->levels[l->depth - 1];
 		if (v->next == v->count) {
 			v->next = 0;
 			v->count = DV_B(s, readdir, v->fd, v->cookie, v->buf, sizeof(v->buf), v->ents, DV_ARRAY_LEN(v->ents));
@@ -240,7 +247,7 @@ static dv_err list_shards(struct lister *l, struct dv_list *list, int64_t cookie
 		err = next_entry(s, list, &e);
 		if (err || !e)
 			break;
-		struct level *v = &list->levels[list->depth - 1];
+		struct level *v = list->levels[list->depth - 1];
 		l->dirfd = v->fd;
 		if (list->position >= cookie)
 			more = give(l, e, list->position + 1);

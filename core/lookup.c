@@ -14,7 +14,7 @@
 
 bool dv_is_busy(const struct dv_node *n)
 {
-	return n->stage || n->job || n->loser;
+	return n->stage || n->loser || dv_pack_is_active(n);
 }
 
 void dv_changed(struct dv_store *s, struct dv_node *n)
@@ -22,7 +22,8 @@ void dv_changed(struct dv_store *s, struct dv_node *n)
 	dv_pack_cancel(s, n);
 	n->writes++;
 	atomic_store(&n->dirty, true);
-	dv_keeper_touch(s, n);
+	if (dv_node_has_name(s, n))
+		dv_keeper_touch(s, n);
 }
 
 void dv_touch_dir(struct dv_store *s, struct dv_node *dir)

@@ -352,8 +352,11 @@ static dv_err unlink_known(struct dv_store *s, const struct dv_call *call, struc
 	}
 	if (!err) {
 		dv_node_drop_name(s, dir, name);
-		if (n->stage && !dv_node_has_name(s, n))
-			dv_stage_drop(s, n);
+		if (!dv_node_has_name(s, n)) {
+			if (n->stage)
+				dv_stage_drop(s, n);
+			dv_keeper_forget(s, n);
+		}
 		n->writes++;
 		dv_touch_dir(s, dir);
 		dv_place_prune(s, dir, name);

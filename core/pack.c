@@ -29,6 +29,22 @@ struct dv_pack_job {
 	struct timespec ctime; /* as shown before */
 };
 
+bool dv_has_writer(struct dv_store *s, struct dv_node *n)
+{
+	pthread_mutex_lock(&s->hooks_lock);
+	struct dv_store_hooks hooks = s->hooks;
+	pthread_mutex_unlock(&s->hooks_lock);
+	if (!hooks.has_writer)
+		return false;
+	int got = hooks.has_writer(hooks.self, n);
+	if (got >= 0)
+		return got > 0;
+	pthread_mutex_lock(&s->queue_lock);
+	bool recent = n->changed_ns && dv_now_ns() - n->changed_ns < DV_QUIET_MS * 1000000ll;
+	pthread_mutex_unlock(&s->queue_lock);
+	return recent;
+}
+
 /* ---- 1 prepare ---- */
 
 static bool too_small(const struct dv_store *s, uint64_t size)
@@ -52,12 +68,15 @@ static bool is_sparse(struct dv_store *s, int fd, uint64_t size)
 	return DV_B(s, seek, fd, 0, SEEK_HOLE, &hole) == 0 && hole < size;
 }
 
-static bool young(const struct dv_stat *st)
+/* Waits until bytes changed from now on would show in the times. */
+static void let_clock_move(const struct dv_stat *st)
 {
 	struct timespec now;
 	clock_gettime(CLOCK_REALTIME, &now);
-	int64_t age = (int64_t)(now.tv_sec - st->mtime.tv_sec) * 1000000000 + now.tv_nsec - st->mtime.tv_nsec;
-	return age >= 0 && age < DV_PACK_QUIET_NS;
+	int64_t age = (int64_t)(now.tv_sec - st->ctime.tv_sec) * 1000000000 + now.tv_nsec - st->ctime.tv_nsec;
+	if (age < 0 || age >= DV_PACK_QUIET_NS)
+		return;
+	nanosleep(&(struct timespec){.tv_nsec = (long)(DV_PACK_QUIET_NS - age)}, NULL);
 }
 
 /* Opens and locks the raw file. -> DV_PACK_DONE to go on. */
@@ -91,7 +110,7 @@ static enum dv_pack_outcome claim(struct dv_store *s, struct dv_node *n, struct 
 	if (outcome != DV_PACK_DONE)
 		return outcome;
 	dv_node_drop_file(s, n); /* its shared lock would be in the way */
-	if (young(&j->raw) || DV_B(s, flock, j->rawfd, LOCK_EX | LOCK_NB) == -EWOULDBLOCK)
+	if (DV_B(s, flock, j->rawfd, LOCK_EX | LOCK_NB) == -EWOULDBLOCK)
 		return DV_PACK_BUSY;
 	int lease = DV_B(s, set_lease, j->rawfd, F_RDLCK);
 	if (lease == -EAGAIN) /* a program has it open for writing */
@@ -199,16 +218,18 @@ static dv_err prepare(struct dv_store *s, struct dv_pack_item *item)
 	j->item = item;
 	j->fd = j->rawfd = -1;
 	item->job = j;
-	dv_err err = dv_gate_exclusive(item->node, false);
-	item->outcome = err ? DV_PACK_BUSY : claim(s, item->node, j);
-	if (!err)
+	item->outcome = DV_PACK_BUSY;
+	if (!dv_has_writer(s, item->node) && dv_gate_exclusive(item->node, false) == 0) {
+		item->outcome = claim(s, item->node, j);
 		dv_gate_open(item->node);
+	}
 	if (item->outcome != DV_PACK_DONE) {
 		give_up(s, item, item->outcome);
 		return 0;
 	}
 	item->plain_size = j->raw.size;
-	err = encode(s, item->node, j);
+	let_clock_move(&j->raw);
+	dv_err err = encode(s, item->node, j);
 	if (!err)
 		return 0;
 	if (err == -E2BIG) {
@@ -369,6 +390,11 @@ static enum dv_pack_outcome finish(struct dv_store *s, struct dv_pack_item *item
 	return outcome;
 }
 
+bool dv_pack_is_active(const struct dv_node *n)
+{
+	return n->job && (n->job->published || !atomic_load(&n->job->cancelled));
+}
+
 void dv_pack_cancel(struct dv_store *s, struct dv_node *n)
 {
 	struct dv_pack_job *j = n->job;
@@ -446,6 +472,16 @@ static dv_err sync_dirs(struct dv_store *s, struct dv_pack_item *items, size_t c
 	return err;
 }
 
+/* The blocks it takes are others now. */
+static void tell_changed(struct dv_store *s, struct dv_node *n)
+{
+	pthread_mutex_lock(&s->hooks_lock);
+	struct dv_store_hooks hooks = s->hooks;
+	pthread_mutex_unlock(&s->hooks_lock);
+	if (hooks.changed)
+		hooks.changed(hooks.self, n);
+}
+
 static size_t count_live(const struct dv_pack_item *items, size_t count)
 {
 	size_t live = 0;
@@ -495,6 +531,8 @@ dv_err dv_pack_batch(struct dv_store *s, struct dv_pack_item *items, size_t coun
 		if (!j)
 			continue;
 		dv_ignore(with_gates(s, &items[i], true, err == 0));
+		if (items[i].outcome == DV_PACK_DONE)
+			tell_changed(s, items[i].node);
 		items[i].job = NULL;
 		close_job(s, j);
 	}

@@ -17,7 +17,12 @@
 
 #define DV_PACK_BATCH_MAX 64
 #define DV_PACK_BATCH_BYTES (64u << 20) /* plain; one larger value makes a batch alone */
-#define DV_PACK_QUIET_NS (100 * 1000000ll) /* younger bytes might change within the clock's grain */
+#define DV_PACK_QUIET_NS (20 * 1000000ll) /* younger bytes might change within the clock's grain: waited for */
+
+#define DV_QUIET_MS 5000 /* where writers can not be probed: so long without a change counts as no writer */
+
+/* May a process still write to n: does it have it open for writing, or mapped? Asks the hook; no gate may be held. */
+bool dv_has_writer(struct dv_store *s, struct dv_node *n);
 
 enum dv_pack_outcome {
 	DV_PACK_DONE,
@@ -38,6 +43,9 @@ dv_err dv_pack_batch(struct dv_store *s, struct dv_pack_item *items, size_t coun
 
 /* n is about to change. Gate exclusive. */
 void dv_pack_cancel(struct dv_store *s, struct dv_node *n);
+
+/* Does a job still mean to change n, or has it left a packed form beside it? Gate at least shared. A cancelled one that has not is over for n. */
+bool dv_pack_is_active(const struct dv_node *n);
 
 /* n is about to lose or change its name: a packed form that was published beside it is unlinked now. Gate exclusive. */
 DV_CHECK dv_err dv_pack_retract(struct dv_store *s, struct dv_node *n);

@@ -232,9 +232,11 @@ static dv_err look(struct dv_store *s, const struct dv_place *p, const char *sto
 /* May a foreign non-regular "x.zst" or "d" SUFFIX be served as it is? Never a name that was escaped. */
 static bool foreign_literal(const struct dv_store *s, const struct dv_place *p)
 {
-	size_t len = strlen(p->name);
-	return dv_transform_has_dirs(s->transform) && strncmp(p->names.other, p->name, len) == 0 &&
-	       strcmp(p->names.other + len, ".raw") == 0;
+	char name[DV_NAME_MAX + 1];
+	enum dv_form form;
+	/* Stored as it is it must not be the name of another key (d.zst.raw is where d.zst lies). */
+	return dv_transform_has_dirs(s->transform) && strcmp(p->names.other, p->name) != 0 &&
+	       dv_names_parse(s->transform, p->name, false, "", name, &form) == 0 && strcmp(name, p->name) == 0;
 }
 
 dv_err dv_place_find(struct dv_store *s, const struct dv_place *p, struct dv_found *out)

@@ -14,6 +14,7 @@
 #include "core/keeper.h"
 #include "core/meta.h"
 #include "core/ops.h"
+#include "core/pack.h"
 #include "core/value.h"
 
 #include <stdio.h>
@@ -176,8 +177,11 @@ static dv_err rename_plain(struct dv_store *s, struct renaming *r, bool nowait)
 		return err;
 	err = dv_node_move_name(s, r->olddir, r->oldname, r->newdir, r->newname, slot);
 	atomic_store(&r->n->names_durable, false);
-	if (r->over && r->over->stage && !dv_node_has_name(s, r->over))
-		dv_stage_drop(s, r->over);
+	if (r->over && !dv_node_has_name(s, r->over)) {
+		if (r->over->stage)
+			dv_stage_drop(s, r->over);
+		dv_keeper_forget(s, r->over);
+	}
 	if (crossed) {
 		r->n->loser = true;
 		r->n->loser_id = r->over->id;
@@ -223,7 +227,7 @@ static dv_err prepare(struct dv_store *s, const struct dv_call *call, const stru
 		err = dv_clear_way(s, call, r->newdir, r->newname);
 	if (!err)
 		err = dv_bring_to_rest(s, r->n, nowait);
-	if (!err && r->over && (r->over->job || r->over->loser || (r->flags & RENAME_EXCHANGE)))
+	if (!err && r->over && (dv_pack_is_active(r->over) || r->over->loser || (r->flags & RENAME_EXCHANGE)))
 		err = dv_bring_to_rest(s, r->over, nowait);
 	if (!err)
 		err = dv_names_of(s->transform, r->newname, &names);
@@ -241,7 +245,7 @@ static dv_err prepare(struct dv_store *s, const struct dv_call *call, const stru
 /* Gates of the nodes held. -EBUSY: one of them is not at rest, again. */
 static dv_err rename_gated(struct dv_store *s, const struct dv_call *call, struct renaming *r)
 {
-	bool over_busy = r->over && (r->over->job || r->over->loser || ((r->flags & RENAME_EXCHANGE) && r->over->stage));
+	bool over_busy = r->over && (dv_pack_is_active(r->over) || r->over->loser || ((r->flags & RENAME_EXCHANGE) && r->over->stage));
 	if (dv_is_busy(r->n) || over_busy)
 		return -ESTALE;
 	if (r->n->form == DV_FORM_PACKED && r->over && r->over->form != DV_FORM_PACKED)

@@ -341,8 +341,6 @@ static dv_err pack_name(struct walk *w, struct dv_node *dir, const char *name, u
 	if (S_ISREG(n->type))
 		w->result->seen++;
 	if (S_ISREG(n->type) && n->form == DV_FORM_RAW) {
-		if (dv_is_busy(n))
-			dv_ignore(dv_bring_to_rest(w->s, n, false)); /* the batch tells */
 		if (w->bytes + st.size > DV_PACK_BATCH_BYTES)
 			flush(w);
 		w->items[w->fill++] = (struct dv_pack_item){.node = n};

@@ -291,7 +291,7 @@ static dv_err packed_size(struct dv_store *s, struct dv_node *n, const struct dv
 		dv_warn("size of %s can not be told, its packed file is damaged or not supported: %s",
 			dv_log_key(text, sizeof(text), path), strerror(-err));
 		dv_count_error(s, err);
-		*out = 0; /* it is listed, renamed and removed like any other; reading tells EIO */
+		*out = st->size ? st->size : 1; /* not 0: reading is to tell EIO, not an early end */
 		err = 0;
 	}
 	return err;
@@ -624,6 +624,12 @@ static ssize_t read_file(struct dv_store *s, int fd, void *buf, struct dv_range 
 	return (ssize_t)done;
 }
 
+/* To a reader a file past our limits, or made with a dictionary, is as good as damaged. */
+static dv_err as_corrupt(dv_err err)
+{
+	return err == -EFBIG || err == -EOPNOTSUPP ? -EBADMSG : err;
+}
+
 ssize_t dv_value_read(struct dv_store *s, struct dv_node *n, void *buf, struct dv_range range, bool nowait)
 {
 	if (n->stage)
@@ -635,7 +641,7 @@ ssize_t dv_value_read(struct dv_store *s, struct dv_node *n, void *buf, struct d
 	ssize_t got = n->form == DV_FORM_PACKED ? read_packed(s, n, f, buf, range, nowait)
 						: read_file(s, f->fd, buf, range, nowait);
 	dv_file_unref(s, f);
-	return got;
+	return got < 0 ? as_corrupt((dv_err)got) : got;
 }
 
 dv_err dv_value_decode(struct dv_store *s, struct dv_node *n, struct dv_file *f, int fd)
@@ -643,7 +649,7 @@ dv_err dv_value_decode(struct dv_store *s, struct dv_node *n, struct dv_file *f,
 	struct packed p = {.s = s};
 	dv_err err = packed_open(&p, n, f, false);
 	if (err)
-		return err;
+		return as_corrupt(err);
 	uint32_t largest = 0;
 	for (uint32_t i = 0; i < p.layout.count; i++) {
 		struct dv_frame fr = dv_layout_frame(&p.layout, i);
@@ -660,5 +666,5 @@ dv_err dv_value_decode(struct dv_store *s, struct dv_node *n, struct dv_file *f,
 			err = dv_write_full(s, fd, plain, fr.plain_len, fr.plain_off);
 	}
 	packed_close(&p);
-	return err;
+	return as_corrupt(err);
 }

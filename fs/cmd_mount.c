@@ -12,6 +12,7 @@
 #include "core/store.h"
 #include "fs/daemon.h"
 #include "fs/mountpoint.h"
+#include "fs/notify.h"
 #include "fs/probe.h"
 #include "fs/session.h"
 
@@ -149,7 +150,7 @@ static int open_store(const struct fs_options *o, const struct places *p, struct
 
 static void ready(struct fs_session *fs)
 {
-	const struct dv_store_hooks hooks = {fs, fs_probe_has_writer};
+	const struct dv_store_hooks hooks = {fs, fs_probe_has_writer, fs_notify_changed};
 
 	dv_store_set_hooks(fs->store, &hooks);
 	fs_daemon_ready();
@@ -159,7 +160,7 @@ static void ready(struct fs_session *fs)
 /* From the mount to its end. */
 static int serve(struct fs_session *fs)
 {
-	const struct dv_store_hooks none = {NULL, NULL};
+	const struct dv_store_hooks none = {NULL, NULL, NULL};
 	char why[512] = "";
 	int status = 0;
 	dv_err err;

@@ -92,7 +92,7 @@ dv_err fs_mountpoint_resolve(const char *path, char out[PATH_MAX])
 	DV_AUTO_FREE char *for_base = NULL;
 	DV_AUTO_FREE char *dir = NULL;
 	const char *base;
-	size_t len;
+	int len;
 
 	if (realpath(path, out))
 		return 0;
@@ -108,11 +108,8 @@ dv_err fs_mountpoint_resolve(const char *path, char out[PATH_MAX])
 	base = basename(for_base);
 	if (!strcmp(base, ".") || !strcmp(base, "..") || !strcmp(base, "/"))
 		return -ENOTCONN;
-	len = strlen(dir);
-	if (len + strlen(base) + 2 > PATH_MAX)
-		return -ENAMETOOLONG;
-	snprintf(out, PATH_MAX, "%s%s%s", dir, len > 1 ? "/" : "", base);
-	return 0;
+	len = snprintf(out, PATH_MAX, "%s%s%s", dir, strcmp(dir, "/") ? "/" : "", base);
+	return len < 0 || len >= PATH_MAX ? -ENAMETOOLONG : 0;
 }
 
 bool fs_mountpoint_is_stale(const char *path)

@@ -25,4 +25,11 @@ void fs_notify_free(struct fs_notify **notify);
 /* From any thread, never waits. From byte off on, everything that is cached of node id is stale. */
 void fs_notify_inval(struct fs_notify *notify, uint64_t id, uint64_t off);
 
+/*
+ * dv_store_hooks.changed; self is the struct fs_session: the attributes (not the bytes) of node are
+ * stale. Done at once, from any thread: without pages to drop the kernel waits for nothing.
+ */
+struct dv_node;
+void fs_notify_changed(void *self, struct dv_node *node);
+
 #endif

@@ -461,6 +461,8 @@ void fs_session_close(struct fs_session *fs)
 	atomic_store(&fs->ending, true);
 	fs_pool_free(&fs->pool); /* their replies need the session and the notify thread */
 	fs_notify_free(&fs->notify);
+	while (atomic_load(&fs->notices) > 0)
+		nanosleep(&moment, NULL);
 	if (fs->se) {
 		/* libfuse unmounts by path unless the connection is gone: once ours is out of the
 		 * tree that could be somebody else's mount. */

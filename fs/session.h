@@ -83,6 +83,7 @@ struct fs_session {
 	atomic_bool serving;	       /* INIT is through */
 	atomic_bool ending;	       /* no probes any more */
 	atomic_int probes;	       /* in progress, see probe.c */
+	atomic_int notices;	       /* in progress, see fs_notify_changed() */
 	atomic_bool unmounted;	       /* taken out of the tree by us, perhaps lazily */
 
 	/* Of the serving thread alone. */

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT */
+/* model.c - see model.h. */
+#include "support/model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SECTOR 512
+
+static void *must(void *p)
+{
+	if (!p)
+		abort();
+	return p;
+}
+
+struct model_bytes *model_bytes_new(size_t len)
+{
+	struct model_bytes *b = must(calloc(1, sizeof(*b) + len));
+	b->refs = 1;
+	b->len = len;
+	return b;
+}
+
+struct model_bytes *model_bytes_ref(struct model_bytes *b)
+{
+	if (b)
+		b->refs++;
+	return b;
+}
+
+void model_bytes_unref(struct model_bytes *b)
+{
+	if (b && --b->refs == 0)
+		free(b);
+}
+
+void model_release(struct model *m)
+{
+	for (size_t k = 0; k < m->count; k++) {
+		for (size_t i = 0; i < m->keys[k].count; i++)
+			model_bytes_unref(m->keys[k].states[i].bytes);
+		free(m->keys[k].states);
+	}
+	*m = (struct model){0};
+}
+
+size_t model_key(struct model *m, const char *path)
+{
+	for (size_t k = 0; k < m->count; k++)
+		if (!strcmp(m->keys[k].path, path))
+			return k;
+	if (m->count == MODEL_KEYS || strlen(path) >= MODEL_PATH)
+		abort();
+	struct model_key *key = &m->keys[m->count];
+	strcpy(key->path, path);
+	key->group = ++m->groups;
+	m->count++;
+	model_push(m, m->count - 1, NULL, true);
+	return m->count - 1;
+}
+
+struct model_bytes *model_now(const struct model *m, size_t key)
+{
+	const struct model_key *k = &m->keys[key];
+	return k->states[k->count - 1].bytes;
+}
+
+static void push(struct model_key *k, struct model_bytes *bytes)
+{
+	if (k->count == k->room) {
+		k->room = k->room ? k->room * 2 : 8;
+		k->states = must(realloc(k->states, k->room * sizeof(*k->states)));
+	}
+	k->states[k->count++] = (struct model_state){.bytes = bytes, .segment = k->segment};
+}
+
+void model_push(struct model *m, size_t key, struct model_bytes *bytes, bool as_whole)
+{
+	m->keys[key].segment += as_whole;
+	push(&m->keys[key], bytes);
+}
+
+/* Forgets states from..to-1. Numbers move only where they are the first ones. */
+static void forget(struct model_key *k, size_t from, size_t to)
+{
+	for (size_t i = from; i < to; i++)
+		model_bytes_unref(k->states[i].bytes);
+	memmove(k->states + from, k->states + to, (k->count - to) * sizeof(*k->states));
+	k->count -= to - from;
+	if (from == 0)
+		k->base += to;
+}
+
+void model_settle(struct model *m, size_t key)
+{
+	struct model_key *k = &m->keys[key];
+	forget(k, 0, k->count - 1);
+}
+
+static size_t segment_start(const struct model_key *k)
+{
+	size_t at = k->count;
+	while (at > 0 && k->states[at - 1].segment == k->segment)
+		at--;
+	return at;
+}
+
+void model_commit(struct model *m, size_t key)
+{
+	struct model_key *k = &m->keys[key];
+	if (!k->hidden)
+		return;
+	k->hidden = false;
+	/* Numbers must not move: what came before the last one becomes the same as the last. */
+	for (size_t i = segment_start(k); i + 1 < k->count; i++) {
+		model_bytes_unref(k->states[i].bytes);
+		k->states[i].bytes = model_bytes_ref(model_now(m, key));
+	}
+}
+
+void model_drop_stage(struct model *m, size_t key)
+{
+	struct model_key *k = &m->keys[key];
+	if (!k->hidden)
+		return;
+	k->hidden = false;
+	size_t from = segment_start(k);
+	if (from == 0) /* settled as a stage: kill -9 only */
+		return;
+	struct model_state before = k->states[from - 1];
+	for (size_t i = from; i < k->count; i++) {
+		model_bytes_unref(k->states[i].bytes);
+		k->states[i].bytes = model_bytes_ref(before.bytes);
+		k->states[i].segment = before.segment;
+	}
+}
+
+void model_copy(struct model *m, size_t from, size_t to, bool all)
+{
+	struct model_key *a = &m->keys[from], *b = &m->keys[to];
+	unsigned segment = 0;
+	for (size_t i = all ? 0 : segment_start(a); i < a->count; i++) {
+		if (segment != a->states[i].segment)
+			b->segment++;
+		segment = a->states[i].segment;
+		push(b, model_bytes_ref(a->states[i].bytes));
+	}
+	b->hidden = a->hidden;
+}
+
+size_t model_next(const struct model *m, size_t key)
+{
+	return m->keys[key].base + m->keys[key].count;
+}
+
+void model_pair(struct model *m, size_t a, size_t b)
+{
+	if (m->pair_count == MODEL_PAIRS)
+		abort();
+	m->pairs[m->pair_count++] = (struct model_pair){
+		.key = {a, b},
+		.state = {model_next(m, a), model_next(m, b)},
+	};
+}
+
+/* ---- explaining ---- */
+
+static bool sector_equal(const struct model_bytes *b, const struct model_seen *seen, size_t off, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		uint8_t want = off + i < b->len ? b->data[off + i] : 0;
+		if (seen->data[off + i] != want)
+			return false;
+	}
+	return true;
+}
+
+static bool is_zero(const struct model_seen *seen, size_t off, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (seen->data[off + i])
+			return false;
+	return true;
+}
+
+/* Do all states of the segment agree about these bytes? Then they were synced long ago. */
+static bool agreed(const struct model_state *s, size_t count, size_t off, size_t len)
+{
+	for (size_t i = 1; i < count; i++)
+		for (size_t j = off; j < off + len; j++) {
+			int a = j < s[0].bytes->len ? s[0].bytes->data[j] : -1;
+			int b = j < s[i].bytes->len ? s[i].bytes->data[j] : -1;
+			if (a != b)
+				return false;
+		}
+	return true;
+}
+
+/* Is it a mix of the count states of one segment? */
+static bool is_mix(const struct model_state *s, size_t count, const struct model_seen *seen)
+{
+	bool size_ok = false;
+	if (count < 2)
+		return false;
+	for (size_t i = 0; i < count; i++)
+		size_ok |= s[i].bytes->len == seen->len;
+	for (size_t off = 0; size_ok && off < seen->len; off += SECTOR) {
+		size_t len = seen->len - off < SECTOR ? seen->len - off : SECTOR;
+		bool ok = !agreed(s, count, off, len) && is_zero(seen, off, len);
+		for (size_t i = 0; i < count && !ok; i++)
+			ok = sector_equal(s[i].bytes, seen, off, len);
+		if (!ok)
+			return false;
+	}
+	return size_ok;
+}
+
+static bool is_state(const struct model_state *s, const struct model_seen *seen)
+{
+	if (!s->bytes || !seen->exists)
+		return !s->bytes && !seen->exists;
+	return s->bytes->len == seen->len && !memcmp(s->bytes->data, seen->data, seen->len);
+}
+
+static void note(struct model_seen *seen, bool *found, size_t first, size_t last)
+{
+	if (!*found || first < seen->first)
+		seen->first = first;
+	if (!*found || last > seen->last)
+		seen->last = last;
+	*found = true;
+}
+
+bool model_explain(const struct model *m, size_t key, bool hidden_too, struct model_seen *seen)
+{
+	const struct model_key *k = &m->keys[key];
+	size_t limit = k->hidden && !hidden_too ? segment_start(k) : k->count;
+	bool found = false;
+	for (size_t i = 0; i < limit; i++)
+		if (is_state(&k->states[i], seen))
+			note(seen, &found, k->base + i, k->base + i);
+	if (found || !seen->exists)
+		return found;
+	for (size_t i = 0, n; i < limit; i += n) {
+		for (n = 1; i + n < limit && k->states[i + n].segment == k->states[i].segment;)
+			n++;
+		if (k->states[i].bytes && is_mix(&k->states[i], n, seen))
+			note(seen, &found, k->base + i, k->base + i + n - 1);
+	}
+	return found;
+}
+
+int model_torn_pair(const struct model *m, const struct model_seen *seen)
+{
+	for (size_t i = 0; i < m->pair_count; i++) {
+		const struct model_pair *p = &m->pairs[i];
+		const struct model_seen *a = &seen[p->key[0]], *b = &seen[p->key[1]];
+		bool a_before = a->last < p->state[0], a_after = a->first >= p->state[0];
+		bool b_before = b->last < p->state[1], b_after = b->first >= p->state[1];
+		if ((a_before && b_after) || (a_after && b_before))
+			return (int)i;
+	}
+	return -1;
+}
