@@ -29,6 +29,7 @@ struct dv_journal {
 	char name[64];		     /* constant: of the folder */
 	int logfd;
 	uint64_t log_len, open_len;
+	uint64_t synced_len; /* of the log, as it was last synced; UINT64_MAX after a failure */
 	uint64_t next_id;
 	struct open_record *open;
 };
@@ -203,6 +204,7 @@ static void compact_locked(struct dv_store *s, struct dv_journal *j)
 	DV_B(s, close, j->logfd);
 	j->logfd = fd;
 	j->log_len = at;
+	j->synced_len = UINT64_MAX; /* until its name is durable */
 	/* Where the new name is lost with the power, the old log holds every record that counts. */
 	dv_ignore(DV_B(s, fsync, j->dirfd));
 }
@@ -273,11 +275,16 @@ void dv_journal_end(struct dv_store *s, uint64_t id)
 dv_err dv_journal_sync(struct dv_store *s)
 {
 	struct dv_journal *j = s->journal;
+	dv_err err = 0;
 	pthread_mutex_lock(&j->lock);
-	dv_err err = DV_B(s, fdatasync, j->logfd);
-	/* Names of stage files count too: a record's stage must outlive the power with it. */
-	if (!err)
-		err = DV_B(s, fsync, j->dirfd);
+	if (j->synced_len != j->log_len) {
+		err = DV_B(s, fdatasync, j->logfd);
+		/* Names of stage files count too: a record's stage must outlive the power with it. */
+		if (!err)
+			err = DV_B(s, fsync, j->dirfd);
+		if (!err)
+			j->synced_len = j->log_len;
+	}
 	pthread_mutex_unlock(&j->lock);
 	return err;
 }

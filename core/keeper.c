@@ -2,6 +2,7 @@
 /* keeper.c - see keeper.h. */
 #include "core/keeper.h"
 
+#include "core/cleanup.h"
 #include "core/journal.h"
 #include "core/log.h"
 #include "core/stage.h"
@@ -47,7 +48,8 @@ static void dequeue_locked(struct dv_store *s, struct dv_node *n)
 static int64_t settle_ns(const struct dv_store *s, const struct dv_node *n)
 {
 	uint64_t ms = s->options.settle_ms;
-	for (unsigned i = 0; i < n->unpacks && i < 30 && ms < DV_SETTLE_MAX_MS; i++)
+	unsigned unpacks = atomic_load(&n->unpacks);
+	for (unsigned i = 0; i < unpacks && i < 30 && ms < DV_SETTLE_MAX_MS; i++)
 		ms *= 2;
 	return (int64_t)(ms < DV_SETTLE_MAX_MS ? ms : DV_SETTLE_MAX_MS) * MS;
 }
@@ -86,7 +88,31 @@ void dv_keeper_forget(struct dv_store *s, struct dv_node *n)
 
 /* ---- one value ---- */
 
-enum verdict { V_DONE, V_LATER, V_PACK };
+/* What the keeper needs to know of a node, taken under its gate. */
+struct look {
+	bool staged, replacement, loser;
+	bool raw; /* a value in raw form */
+	uint64_t writes;
+};
+
+static struct look look_at(struct dv_node *n)
+{
+	struct look l = {0};
+	if (dv_gate_shared(n, false))
+		return l;
+	l.staged = n->stage != NULL;
+	l.replacement = n->stage && dv_stage_is_replacement(n->stage);
+	l.loser = n->loser;
+	l.raw = S_ISREG(n->type) && n->form == DV_FORM_RAW;
+	l.writes = n->writes;
+	dv_gate_open(n);
+	return l;
+}
+
+static bool is_listed(struct dv_node *dir)
+{
+	return dir && atomic_load(&dir->listed_until_ns) > dv_now_ns();
+}
 
 static bool listed(struct dv_store *s, struct dv_node *n)
 {
@@ -94,7 +120,7 @@ static bool listed(struct dv_store *s, struct dv_node *n)
 	char name[DV_NAME_MAX + 1];
 	if (dv_node_name(s, n, 0, &dir, name, NULL))
 		return false;
-	bool is = atomic_load(&dir->listed_until_ns) > dv_now_ns();
+	bool is = is_listed(dir);
 	dv_node_unref(s, dir);
 	return is;
 }
@@ -109,60 +135,108 @@ static void failed(struct dv_store *s, struct dv_node *n, dv_err err)
 	atomic_store(&n->error, err);
 }
 
-/* Commits n's stage if it may; settles a superseded form. */
-static enum verdict commit_one(struct dv_store *s, struct dv_node *n, bool force)
-{
-	struct dv_node *dir = NULL;
+/* ---- commits, several at a time so that they share their durability ---- */
+
+struct commit {
+	struct dv_node *node; /* borrowed */
+	struct look look;
 	dv_err err;
-	bool replacement = n->stage && dv_stage_is_replacement(n->stage);
-	if (replacement && !force && dv_has_writer(s, n))
-		return V_LATER;
-	err = dv_stage_sync(s, n);
-	if (!err)
-		err = dv_swap_gates(s, n, false, &dir);
-	if (!err) {
-		err = dv_stage_commit(s, n, false);
-		if (!err && n->loser && (force || !dir || atomic_load(&dir->listed_until_ns) <= dv_now_ns()))
-			err = dv_stage_settle(s, n, false);
-		dv_swap_gates_open(s, n, dir);
+	bool going; /* this one is being committed; else it is left as it is */
+};
+
+/* Ungated: who may be committed, and its bytes and record on the disk. */
+static void prepare_commits(struct dv_store *s, struct commit *c, size_t count, bool force)
+{
+	bool recorded = false;
+	for (size_t i = 0; i < count; i++) {
+		c[i].look = look_at(c[i].node); /* before the probe: a writer that comes after it changes `writes` */
+		c[i].going = (c[i].look.staged || c[i].look.loser) &&
+			     (!c[i].look.replacement || force || !dv_has_writer(s, c[i].node));
+		if (c[i].going && c[i].look.staged)
+			c[i].err = dv_stage_sync(s, c[i].node);
+		if (c[i].going && !c[i].err)
+			c[i].err = dv_stage_record(s, c[i].node, &recorded);
 	}
-	if (err == -EBUSY) /* put aside and logged */
-		return V_DONE;
-	if (err) {
-		failed(s, n, err);
-		return V_LATER;
-	}
-	return n->stage || n->loser ? V_LATER : V_DONE;
+	dv_err err = recorded ? dv_journal_sync(s) : 0;
+	for (size_t i = 0; i < count; i++)
+		if (c[i].going && !c[i].err)
+			c[i].err = err;
 }
 
-static enum verdict judge(struct dv_store *s, struct dv_node *n, bool now, bool force)
+static void publish_one(struct dv_store *s, struct commit *c, bool force)
 {
-	/* Read without the gate: a stale answer is corrected on the next round. */
-	if (n->stage || n->loser) {
-		if (commit_one(s, n, force) == V_LATER)
-			return V_LATER;
+	struct dv_node *n = c->node, *dir = NULL;
+	c->err = dv_swap_gates(s, n, false, &dir);
+	if (c->err)
+		return;
+	/* Whoever truncated or wrote it since it was probed may not be done. */
+	if (n->stage && dv_stage_is_replacement(n->stage) && !force && n->writes != c->look.writes)
+		c->going = false;
+	else
+		c->err = dv_stage_commit(s, n, false);
+	dv_swap_gates_open(s, n, dir);
+}
+
+static void settle_one(struct dv_store *s, struct commit *c, bool force)
+{
+	struct dv_node *n = c->node, *dir = NULL;
+	c->err = dv_sync_names(s, n); /* ungated; mostly the first of a directory syncs for the others */
+	if (!c->err)
+		c->err = dv_swap_gates(s, n, false, &dir);
+	if (c->err)
+		return;
+	if (n->loser && (force || !is_listed(dir)))
+		c->err = dv_stage_settle(s, n);
+	dv_swap_gates_open(s, n, dir);
+}
+
+/* Commits what may be. c[i].going on return: it is at rest, or has failed with c[i].err. */
+static void commit_batch(struct dv_store *s, struct commit *c, size_t count, bool force)
+{
+	prepare_commits(s, c, count, force);
+	for (size_t i = 0; i < count; i++)
+		if (c[i].going && !c[i].err)
+			publish_one(s, &c[i], force);
+	for (size_t i = 0; i < count; i++) {
+		if (c[i].going && !c[i].err && look_at(c[i].node).loser)
+			settle_one(s, &c[i], force);
+		if (c[i].err == -EBUSY) /* put aside, and logged */
+			c[i].err = 0;
+		else if (c[i].err)
+			failed(s, c[i].node, c[i].err);
 	}
-	if (!S_ISREG(n->type) || n->form != DV_FORM_RAW || !dv_node_has_name(s, n))
-		return V_DONE;
-	if (!now) {
-		pthread_mutex_lock(&s->queue_lock);
-		bool quiet = dv_now_ns() - n->changed_ns >= settle_ns(s, n) || s->queue_len > DV_QUEUE_MAX;
-		pthread_mutex_unlock(&s->queue_lock);
-		if (!quiet)
-			return V_LATER;
-	}
-	if (listed(s, n))
+}
+
+bool dv_keeper_commit(struct dv_store *s, struct dv_node *n)
+{
+	struct commit c = {.node = n};
+	commit_batch(s, &c, 1, false);
+	struct look l = look_at(n);
+	return !l.staged && !l.loser;
+}
+
+enum verdict { V_DONE, V_LATER, V_PACK };
+
+static enum verdict judge(struct dv_store *s, struct dv_node *n, bool now)
+{
+	struct look l = look_at(n);
+	if (l.staged || l.loser)
 		return V_LATER;
-	return V_PACK;
+	if (!l.raw || !dv_node_has_name(s, n))
+		return V_DONE;
+	pthread_mutex_lock(&s->queue_lock);
+	bool quiet = now || dv_now_ns() - n->changed_ns >= settle_ns(s, n) || s->queue_len > DV_QUEUE_MAX;
+	pthread_mutex_unlock(&s->queue_lock);
+	return !quiet || listed(s, n) ? V_LATER : V_PACK;
 }
 
 /* ---- rounds ---- */
 
 /* When to look at n again. */
-static int64_t next_due(struct dv_store *s, struct dv_node *n)
+static int64_t next_due_locked(struct dv_store *s, struct dv_node *n, bool staged)
 {
 	int64_t now = dv_now_ns();
-	if (n->stage || n->loser) {
+	if (staged) {
 		int64_t wait = (int64_t)DV_PROBE_FIRST_MS << (n->probes < 5 ? n->probes : 5);
 		n->probes++;
 		return now + (wait < DV_PROBE_LAST_MS ? wait : DV_PROBE_LAST_MS) * MS;
@@ -173,11 +247,13 @@ static int64_t next_due(struct dv_store *s, struct dv_node *n)
 
 static void put_back(struct dv_store *s, struct dv_node *n)
 {
+	struct look l = look_at(n);
+	bool staged = l.staged || l.loser;
 	pthread_mutex_lock(&s->queue_lock);
 	bool again = !n->queued;
 	if (again) {
-		n->due_ns = next_due(s, n);
-		enqueue_locked(s, n, n->stage || n->loser);
+		n->due_ns = next_due_locked(s, n, staged);
+		enqueue_locked(s, n, staged);
 	}
 	pthread_mutex_unlock(&s->queue_lock);
 	if (!again) /* touched meanwhile: the queue has its own reference */
@@ -216,13 +292,32 @@ static size_t take_due(struct dv_store *s, bool now, struct dv_node **out, size_
 	return count;
 }
 
+/* Commits those of taken[] that wait for it. */
+static void commit_some(struct dv_store *s, struct dv_node **taken, size_t count, bool force)
+{
+	struct commit batch[DV_PACK_BATCH_MAX];
+	size_t fill = 0;
+	for (size_t i = 0; i <= count; i++) {
+		if (fill == DV_ARRAY_LEN(batch) || (i == count && fill)) {
+			commit_batch(s, batch, fill, force);
+			fill = 0;
+		}
+		if (i == count)
+			break;
+		struct look l = look_at(taken[i]);
+		if (l.staged || l.loser)
+			batch[fill++] = (struct commit){.node = taken[i]};
+	}
+}
+
 int dv_keeper_run(struct dv_store *s, bool now, bool force)
 {
 	struct dv_node *taken[ROUND_MAX];
 	struct dv_pack_item items[DV_PACK_BATCH_MAX];
 	size_t count = take_due(s, now, taken, ROUND_MAX), fill = 0;
+	commit_some(s, taken, count, force);
 	for (size_t i = 0; i < count; i++) {
-		switch (judge(s, taken[i], now, force)) {
+		switch (judge(s, taken[i], now)) {
 		case V_DONE:
 			dv_node_unref(s, taken[i]);
 			break;
@@ -249,16 +344,13 @@ int dv_keeper_run(struct dv_store *s, bool now, bool force)
 void dv_keeper_commit_quiet(struct dv_store *s)
 {
 	struct dv_node *taken[ROUND_MAX];
-	size_t done;
+	size_t rounds = 0, count;
 	do { /* stages stand in front of the queue */
-		size_t count = take_due(s, true, taken, ROUND_MAX);
-		done = 0;
-		for (size_t i = 0; i < count; i++) {
-			if (taken[i]->stage || taken[i]->loser)
-				done += commit_one(s, taken[i], false) == V_DONE;
+		count = take_due(s, true, taken, ROUND_MAX);
+		commit_some(s, taken, count, false);
+		for (size_t i = 0; i < count; i++)
 			put_back(s, taken[i]);
-		}
-	} while (done);
+	} while (count == ROUND_MAX && ++rounds < DV_QUEUE_MAX / ROUND_MAX);
 }
 
 void dv_keeper_drain(struct dv_store *s, unsigned *left)

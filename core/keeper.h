@@ -28,6 +28,9 @@ void dv_keeper_forget(struct dv_store *s, struct dv_node *n);
 /* One round. now: nothing has to be quiet. force: stages are committed whoever writes. -> values left waiting. */
 int dv_keeper_run(struct dv_store *s, bool now, bool force);
 
+/* Commits n's stage if it has no writer. -> true: n is at rest. */
+bool dv_keeper_commit(struct dv_store *s, struct dv_node *n);
+
 /* Commits the stages that have no writer, now. */
 void dv_keeper_commit_quiet(struct dv_store *s);
 

@@ -71,7 +71,7 @@ dv_err dv_bring_to_rest(struct dv_store *s, struct dv_node *n, bool nowait)
 	if (!err && n->stage && dir)
 		err = dv_stage_commit(s, n, true);
 	if (!err && n->loser)
-		err = dv_stage_settle(s, n, false);
+		err = dv_stage_settle(s, n);
 	dv_swap_gates_open(s, n, dir);
 	return err;
 }
@@ -86,12 +86,15 @@ dv_err dv_make_raw(struct dv_store *s, struct dv_node *n, bool nowait)
 		return err;
 	if (n->job)
 		err = dv_pack_retract(s, n);
-	if (!err && !n->stage && n->form == DV_FORM_PACKED)
+	if (!err && !n->stage && n->form == DV_FORM_PACKED) {
 		err = dv_stage_begin(s, n, false);
+		if (!err)
+			dv_keeper_touch(s, n); /* where the commit fails it is made later */
+	}
 	if (!err && n->stage)
 		err = dv_stage_commit(s, n, true);
 	if (!err && n->loser)
-		err = dv_stage_settle(s, n, false);
+		err = dv_stage_settle(s, n);
 	dv_swap_gates_open(s, n, dir);
 	return err;
 }

@@ -16,6 +16,8 @@ dv_err dv_nodes_init(struct dv_store *s)
 	if (lim.rlim_cur > (1u << 20))
 		lim.rlim_cur = 1u << 20;
 	s->file_max = (unsigned)lim.rlim_cur / DV_FILES_MAX_FRACTION;
+	if (s->file_max > DV_FILES_MAX)
+		s->file_max = DV_FILES_MAX;
 	pthread_mutex_init(&s->names_lock, NULL);
 	pthread_mutex_init(&s->files_lock, NULL);
 	pthread_mutex_init(&s->facts_lock, NULL);

@@ -88,7 +88,7 @@ struct dv_node {
 	atomic_bool names_durable;  /* the directory was synced since the last name was made */
 	atomic_bool dirty;	    /* bytes may be unsynced */
 	atomic_int error;	    /* of later work; told once by fsync */
-	unsigned unpacks;	    /* times it had to be unpacked: its quiet time doubles */
+	atomic_uint unpacks;	    /* times it had to be unpacked: its quiet time doubles */
 
 	/* facts_lock (short) */
 	struct dv_facts facts;
@@ -113,6 +113,7 @@ struct dv_node {
 	struct timespec touched;      /* names_lock; shard transforms: the root's mtime as seen by names */
 };
 
+#define DV_FILES_MAX 4096	    /* kept open for reuse: more costs the kernel memory and saves nothing */
 #define DV_FILES_MAX_FRACTION 2 /* of RLIMIT_NOFILE: the rest is for stages, packers and listings */
 
 dv_err dv_nodes_init(struct dv_store *s);

@@ -235,14 +235,46 @@ static dv_err recover_copy(struct adoption *a, const struct dv_record *r, const 
 	return err;
 }
 
-static void recover_one(struct adoption *a, const struct dv_record *r)
+struct open_record {
+	struct dv_record r;
+	struct open_record *before; /* as it was written before, with another path */
+	UT_hash_handle hh;
+};
+
+static bool holds_object(struct dv_store *s, const struct target *t, const struct dv_record *r)
+{
+	struct dv_stat st;
+	return is_object(s, &t->p, t->p.names.packed, &r->packed, &st) || find_raw(s, &t->p, &r->raw, &st) ||
+	       find_raw(s, &t->p, &r->packed, &st);
+}
+
+/*
+ * A record is written again before its directory is renamed: which of its paths holds depends on whether the renaming came that far, or
+ * outlived the power. Where none does the last one counts.
+ */
+static dv_err target_choose(struct dv_store *s, const struct open_record *o, const struct dv_record **out, struct target *t)
+{
+	for (const struct open_record *at = o->before ? o : NULL; at; at = at->before) {
+		*out = &at->r;
+		if (target_open(s, &at->r, t))
+			continue;
+		if (holds_object(s, t, &at->r))
+			return 0;
+		target_close(s, t);
+	}
+	*out = &o->r;
+	return target_open(s, &o->r, t);
+}
+
+static void recover_one(struct adoption *a, const struct open_record *o)
 {
 	struct dv_store *s = a->s;
 	struct target t;
+	const struct dv_record *r;
+	dv_err err = target_choose(s, o, &r, &t);
 	char stage[DV_STAGE_NAME], text[1024], key[4096];
 	dv_journal_stage_name(r->id, stage);
 	snprintf(key, sizeof(key), "%.*s", (int)(r->path_len < 4095 ? r->path_len : 4095), r->path);
-	dv_err err = target_open(s, r, &t);
 	if (err == -ENOENT || err == -ESTALE || err == -EINVAL || err == -ENAMETOOLONG) {
 		/* Its directory is gone: nothing of the record can be there. */
 		if (r->type == DV_RECORD_STAGE && a->same_boot)
@@ -269,10 +301,28 @@ static void recover_one(struct adoption *a, const struct dv_record *r)
 
 /* ---- the log ---- */
 
-struct open_record {
-	struct dv_record r;
-	UT_hash_handle hh;
-};
+static void forget_record(struct open_record **all, struct open_record *o)
+{
+	HASH_DEL(*all, o);
+	while (o) {
+		struct open_record *before = o->before;
+		free(o);
+		o = before;
+	}
+}
+
+/* Takes the place of o in the table, and keeps it. */
+static dv_err write_again(struct open_record **all, struct open_record *o, const struct dv_record *r)
+{
+	struct open_record *later = calloc(1, sizeof(*later));
+	if (!later)
+		return -ENOMEM;
+	HASH_DEL(*all, o);
+	later->r = *r;
+	later->before = o;
+	HASH_ADD(hh, *all, r.id, sizeof(r->id), later);
+	return 0;
+}
 
 static dv_err collect(const uint8_t *log, size_t len, struct open_record **out)
 {
@@ -283,20 +333,21 @@ static dv_err collect(const uint8_t *log, size_t len, struct open_record **out)
 		at += used;
 		HASH_FIND(hh, *out, &r.id, sizeof(r.id), o);
 		if (r.type == DV_RECORD_END) {
-			if (o) {
-				HASH_DEL(*out, o);
-				free(o);
-			}
+			if (o)
+				forget_record(out, o);
 			continue;
 		}
-		if (!o) {
-			o = calloc(1, sizeof(*o));
-			if (!o)
-				return -ENOMEM;
-			o->r.id = r.id;
-			HASH_ADD(hh, *out, r.id, sizeof(r.id), o);
+		if (o) {
+			dv_err err = write_again(out, o, &r);
+			if (err)
+				return err;
+			continue;
 		}
-		o->r = r; /* written again: the later one counts */
+		o = calloc(1, sizeof(*o));
+		if (!o)
+			return -ENOMEM;
+		o->r = r;
+		HASH_ADD(hh, *out, r.id, sizeof(r.id), o);
 	}
 	return 0;
 }
@@ -366,12 +417,10 @@ static void adopt(struct adoption *a, int stagefd, const char *owner)
 	if (!err) {
 		HASH_SORT(open, by_id);
 		HASH_ITER(hh, open, o, next)
-			recover_one(a, &o->r);
+			recover_one(a, o);
 	}
-	HASH_ITER(hh, open, o, next) {
-		HASH_DEL(open, o);
-		free(o);
-	}
+	HASH_ITER(hh, open, o, next)
+		forget_record(&open, o);
 	free(log);
 	a->err = a->err ? a->err : err;
 	if (!a->err)

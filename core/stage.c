@@ -23,6 +23,7 @@ struct dv_stage {
 	bool in_place;	 /* several links, or owner and mode can not be kept: committed by copying over the old object */
 	bool named;	 /* a record and a name in the owner folder exist */
 	struct dv_file *file;
+	uint64_t swap_id; /* its SWAP record, 0: none yet */
 	atomic_ullong synced_writes; /* n->writes when the bytes were last made durable; UINT64_MAX: never */
 };
 
@@ -263,6 +264,9 @@ static void forget_stage(struct dv_store *s, struct dv_stage *stage)
 		dv_ignore(DV_B(s, unlink, dv_journal_dirfd(s->journal), name)); /* swept by the next owner */
 		dv_journal_end(s, stage->id);
 	}
+	if (stage->swap_id)
+		dv_journal_end(s, stage->swap_id);
+	stage->swap_id = 0;
 	stage->named = false;
 }
 
@@ -480,19 +484,39 @@ static dv_err commit_in_place(struct dv_store *s, struct dv_node *n, const struc
 	return err;
 }
 
-/* I4: the record that lets recovery drop the packed form is durable before the raw name appears. */
-static dv_err record_swap(struct dv_store *s, struct dv_node *n, const struct dv_ident *raw, uint64_t *out_id)
+/* I4: the record that lets recovery drop the packed form. */
+static dv_err record_swap(struct dv_store *s, struct dv_node *n)
 {
+	struct dv_stage *stage = n->stage;
 	char *path = NULL;
-	dv_err err = dv_node_path_alloc(s, n, &path);
+	struct dv_stat st;
+	dv_err err = DV_B(s, stat, stage->file->fd, "", &st);
+	if (!err)
+		err = dv_node_path_alloc(s, n, &path);
 	if (err)
 		return err;
-	*out_id = dv_journal_new_id(s->journal);
-	struct dv_record r = {.id = *out_id, .type = DV_RECORD_SWAP, .raw = *raw, .packed = n->id, .st_ino = n->ino,
-			      .path = path, .path_len = strlen(path)};
+	uint64_t id = dv_journal_new_id(s->journal);
+	struct dv_record r = {.id = id, .type = DV_RECORD_SWAP, .raw = dv_ident_of(&st), .packed = n->id,
+			      .st_ino = n->ino, .path = path, .path_len = strlen(path)};
 	err = dv_journal_append(s, &r);
 	free(path);
-	return err ? err : dv_journal_sync(s);
+	if (!err)
+		stage->swap_id = id;
+	return err;
+}
+
+dv_err dv_stage_record(struct dv_store *s, struct dv_node *n, bool *recorded)
+{
+	dv_err err = dv_gate_exclusive(n, false);
+	if (err)
+		return err;
+	struct dv_stage *stage = n->stage;
+	if (stage && n->form == DV_FORM_PACKED && !stage->in_place && !stage->swap_id && dv_node_has_name(s, n)) {
+		err = record_swap(s, n);
+		*recorded |= !err;
+	}
+	dv_gate_open(n);
+	return err;
 }
 
 /* Renames the stage to the value's raw name; where a shard directory has that, aside. */
@@ -522,7 +546,6 @@ static dv_err commit_swap(struct dv_store *s, struct dv_node *n, const struct dv
 {
 	struct dv_stage *stage = n->stage;
 	struct dv_stat st;
-	uint64_t swap_id = 0;
 	bool was_packed = n->form == DV_FORM_PACKED;
 	struct dv_ident old = n->id;
 	if (atomic_load(&stage->synced_writes) != n->writes) { /* I2 */
@@ -532,23 +555,22 @@ static dv_err commit_swap(struct dv_store *s, struct dv_node *n, const struct dv
 	}
 	dv_err err = DV_B(s, stat, stage->file->fd, "", &st);
 	struct dv_ident id = dv_ident_of(&st);
-	if (!err && was_packed)
-		err = record_swap(s, n, &id, &swap_id);
+	if (!err && was_packed && !stage->swap_id)
+		err = record_swap(s, n);
+	if (!err && was_packed) /* costs nothing where it was synced with others */
+		err = dv_journal_sync(s);
 	if (!err) {
 		uint8_t now = slot;
 		err = publish(s, n, p, &now);
 		if (!err && now != slot)
 			err = dv_node_add_name(s, n, p->dir, p->name, now);
 	}
-	if (err) {
-		if (swap_id)
-			dv_journal_end(s, swap_id);
+	if (err)
 		return err == -EEXIST ? commit_conflict(s, n) : err;
-	}
 	dv_node_set_object(s, n, &id, DV_FORM_RAW);
 	n->loser = was_packed;
 	n->loser_id = old;
-	n->loser_record = swap_id;
+	n->loser_record = stage->swap_id;
 	atomic_store(&n->names_durable, false);
 	/* Keeps other mounts' packers away while it is written on. */
 	dv_ignore(DV_B(s, flock, stage->file->fd, LOCK_SH | LOCK_NB));
@@ -570,7 +592,7 @@ dv_err dv_stage_commit(struct dv_store *s, struct dv_node *n, bool settle)
 	if (!n->stage || !dv_node_has_name(s, n))
 		return 0;
 	if (n->loser) {
-		dv_err err = dv_stage_settle(s, n, false);
+		dv_err err = dv_stage_settle(s, n);
 		if (err)
 			return err;
 	}
@@ -590,23 +612,22 @@ dv_err dv_stage_commit(struct dv_store *s, struct dv_node *n, bool settle)
 	else if (!err) {
 		err = commit_swap(s, n, &p, slot);
 		if (!err && settle)
-			err = dv_stage_settle(s, n, false);
+			err = dv_stage_settle(s, n);
 	}
 	dv_place_of_close(s, &p);
 	return err;
 }
 
-dv_err dv_stage_settle(struct dv_store *s, struct dv_node *n, bool synced)
+dv_err dv_stage_settle(struct dv_store *s, struct dv_node *n)
 {
 	struct dv_place p;
 	const char *stored;
 	struct dv_stat st;
 	struct dv_dir_times times;
-	if (!n->loser)
-		return synced ? 0 : dv_sync_names(s, n);
-	dv_err err = synced ? 0 : dv_sync_names(s, n); /* I3 */
-	if (!err)
-		err = dv_place_of(s, n, 0, &p, &stored);
+	dv_err err = dv_sync_names(s, n); /* I3 */
+	if (err || !n->loser)
+		return err;
+	err = dv_place_of(s, n, 0, &p, &stored);
 	if (err)
 		return err;
 	err = DV_B(s, stat, p.dirfd, p.names.packed, &st);

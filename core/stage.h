@@ -46,6 +46,10 @@ DV_CHECK dv_err dv_stage_stat(struct dv_store *s, struct dv_node *n, struct dv_s
 /* Makes the stage's bytes durable, for a commit soon after, without keeping writers out. Takes the gate for moments. */
 DV_CHECK dv_err dv_stage_sync(struct dv_store *s, struct dv_node *n);
 
+/* Appends the SWAP record that a commit of n's stage will need (I4), so that several can be synced at once. Sets *recorded where it did. Takes
+ * the gate for a moment. */
+DV_CHECK dv_err dv_stage_record(struct dv_store *s, struct dv_node *n, bool *recorded);
+
 /*
  * Gates of the directory and the node, exclusively, directory first. *out_dir lends a reference; NULL: n has no name.
  */
@@ -59,8 +63,8 @@ void dv_swap_gates_open(struct dv_store *s, struct dv_node *n, struct dv_node *d
  */
 DV_CHECK dv_err dv_stage_commit(struct dv_store *s, struct dv_node *n, bool settle);
 
-/* Unlinks the superseded packed form, once the raw name is durable. Node gate exclusive. synced: the directory was synced since the commit. */
-DV_CHECK dv_err dv_stage_settle(struct dv_store *s, struct dv_node *n, bool synced);
+/* Unlinks the superseded packed form; makes the raw name durable before, if it is not. Node gate exclusive. */
+DV_CHECK dv_err dv_stage_settle(struct dv_store *s, struct dv_node *n);
 
 /* The value has no name any more: the stage lives on as n's file. Gate exclusive. */
 void dv_stage_drop(struct dv_store *s, struct dv_node *n);

@@ -280,12 +280,33 @@ struct walk {
 	dv_err first;
 };
 
+/* Values that were only waiting for the keeper, not for a writer, get a second try. */
+static void pack_again(struct walk *w)
+{
+	struct dv_pack_item again[DV_PACK_BATCH_MAX];
+	size_t which[DV_PACK_BATCH_MAX], count = 0;
+	for (size_t i = 0; i < w->fill; i++) {
+		struct dv_node *n = w->items[i].node;
+		if (w->items[i].outcome != DV_PACK_BUSY || dv_has_writer(w->s, n) || !dv_keeper_commit(w->s, n))
+			continue;
+		which[count] = i;
+		again[count++] = (struct dv_pack_item){.node = n};
+	}
+	if (!count)
+		return;
+	dv_err err = dv_pack_batch(w->s, again, count);
+	w->first = w->first ? w->first : err;
+	for (size_t i = 0; i < count; i++)
+		w->items[which[i]] = again[i];
+}
+
 static void flush(struct walk *w)
 {
 	if (!w->fill)
 		return;
 	dv_err err = dv_pack_batch(w->s, w->items, w->fill);
 	w->first = w->first ? w->first : err;
+	pack_again(w);
 	for (size_t i = 0; i < w->fill; i++) {
 		struct dv_pack_item *item = &w->items[i];
 		switch (item->outcome) {

@@ -4,15 +4,19 @@
 . "$(dirname "$0")/harness.sh"
 need jq python3 setpriv tar
 
+# A copy: the other user may not be able to read where the tests are.
+cp "$here/budgets.py" "$T/"
+chmod 644 "$T/budgets.py"
+
 run_budgets() { # run_budgets [command to run under]
-	"$@" python3 "$here/budgets.py" prepare "$M" || fail "prepare"
+	"$@" python3 "$T/budgets.py" prepare "$M" || fail "prepare"
 	# Cold is a new mount: the kernel knows nothing of it yet. Nothing is dropped from the page
 	# cache of the machine, which other tests share.
 	remount
-	"$@" python3 "$here/budgets.py" cold "$M" || fail "cold, $*"
+	"$@" python3 "$T/budgets.py" cold "$M" || fail "cold, $*"
 	remount
-	"$@" python3 "$here/budgets.py" listed "$M" || fail "after a listing, $*"
-	"$@" python3 "$here/budgets.py" warm "$M" || fail "warm, $*"
+	"$@" python3 "$T/budgets.py" listed "$M" || fail "after a listing, $*"
+	"$@" python3 "$T/budgets.py" warm "$M" || fail "warm, $*"
 }
 
 # Long coherence and settle: nothing expires and nothing is packed while messages are counted.

@@ -91,6 +91,8 @@ cleanup() {
 }
 
 dv_setup() {
+	# Programs that every user may run, before what the caller has put in its own PATH.
+	PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 	local base=/dev/shm room
 	[ -c /dev/fuse ] || skip "/dev/fuse is missing"
 	room=$(df --output=avail -k "$base" 2>/dev/null | tail -n 1)
@@ -180,7 +182,13 @@ decode_store() {
 	rm -rf "$2/.diskvfs"
 	find "$2" -type f -name '*.zst' -print0 >"$T/packed.list"
 	xargs -0 -r zstd -dq --rm -- <"$T/packed.list"
-	find "$2" -depth -regex '.*\.zst\(\.raw\)*\.raw' -exec sh -c 'mv "$1" "${1%.raw}"' - {} \;
+	# Deepest first, and of neighbours the shortest: d.zst.raw makes room for d.zst.raw.raw.
+	find "$2" -regex '.*\.zst\(\.raw\)*\.raw' -printf '%d %p\0' |
+		awk -v RS='\0' -v ORS='\0' '{ print $1, length($0), $0 }' | sort -z -k1,1nr -k2,2n |
+		while IFS= read -r -d '' line; do
+			path=${line#* * * }
+			mv -T -- "$path" "${path%.raw}"
+		done
 }
 
 # until_true SECONDS COMMAND...: for what happens in the background, with a deadline.

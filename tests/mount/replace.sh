@@ -118,7 +118,6 @@ is_new target || fail "after the rename the store does not show the new value"
 [ ! -e "$S/target.tmp" ] && [ ! -e "$S/target.tmp.zst" ] || fail "the old name is left"
 
 claim "a reader of the store sees old or new, whole, while values are replaced in a loop"
-good loop
 python3 "$here/replace_reader.py" "$M" "$S" loop "${REPLACEMENTS:-300}" || fail "a torn value"
 
 claim "unmounting with a replacement pending finishes it"

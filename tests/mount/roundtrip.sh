@@ -96,6 +96,7 @@ mkdir -p "$M"
 [ "$status" = 32 ] || fail "a folder without .diskvfs is mounted (status $status)"
 mk_store --adopt --decode-zst
 mnt_up
+touch -r "$T/src" "$M" # removing .diskvfs moved it
 equal "$M"
 [ "$inodes" = "$(cd "$M" && find . -printf '%i %p\n' | sort)" ] || fail "inode numbers have moved"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* model.c - see model.h. */
-#include "support/model.h"
+#include "tests/support/model.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -148,6 +148,22 @@ void model_copy(struct model *m, size_t from, size_t to, bool all)
 		push(b, model_bytes_ref(a->states[i].bytes));
 	}
 	b->hidden = a->hidden;
+}
+
+void model_exchange(struct model *m, size_t a, size_t b)
+{
+	struct model_key *ka = &m->keys[a], *kb = &m->keys[b];
+	size_t from_a = segment_start(ka), count_a = ka->count - from_a;
+	size_t from_b = segment_start(kb), count_b = kb->count - from_b;
+	ka->segment++;
+	kb->segment++;
+	for (size_t i = 0; i < count_b; i++)
+		push(ka, model_bytes_ref(kb->states[from_b + i].bytes));
+	for (size_t i = 0; i < count_a; i++)
+		push(kb, model_bytes_ref(ka->states[from_a + i].bytes));
+	unsigned group = ka->group;
+	ka->group = kb->group;
+	kb->group = group;
 }
 
 size_t model_next(const struct model *m, size_t key)

@@ -87,9 +87,11 @@ void model_commit(struct model *m, size_t key);
 void model_drop_stage(struct model *m, size_t key);
 /* `to` may hold what `from` may. all: any of its states, else those of the last segment. */
 void model_copy(struct model *m, size_t from, size_t to, bool all);
+/* Each may hold what the last segment of the other one may. Both exist. */
+void model_exchange(struct model *m, size_t a, size_t b);
 /* Their next states come together. Called before they are pushed. */
 void model_pair(struct model *m, size_t a, size_t b);
-/* New states that are waiting: where the first pushed state of key would be. */
+/* The number that the next state of key will have. */
 size_t model_next(const struct model *m, size_t key);
 
 /* May the key hold that? hidden_too: the stage counts (kill -9). Sets seen->first and last. */

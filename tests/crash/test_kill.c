@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_kill.c - kill -9 at every mutating call of every workload: each acknowledged step holds, the
+ * one that was under way has happened or not, and the next mount finishes what was pending.
+ */
+#include "core/cleanup.h"
+#include "core/log.h"
+#include "tests/support/check.h"
+#include "tests/support/workloads.h"
+#include "tests/support/world.h"
+
+#define SCRIPT_MAX 4096
+#define RANDOM_STEPS 30
+
+static bool slow;
+
+static void no_log(enum dv_log_level level, const char *line)
+{
+	(void)level;
+	(void)line;
+}
+
+static void report(const struct world *w)
+{
+	fprintf(stderr, "%s; in \"%s\":\n  %s\n", world_context_text(), w->step, w->why);
+	exit(1);
+}
+
+static void start(struct world *w, const struct workload *load, unsigned long n, unsigned long k)
+{
+	world_context("%s, transform %s, killed at call %lu, then at %lu; script: %s", load->name, load->transform, n, k,
+		      load->script);
+	world_init(w, WORLD_PROCESS, load->transform);
+	simfs_power_cut_at(w->fs, n);
+	world_run(w, load->script);
+	if (w->why[0])
+		report(w);
+}
+
+/* Kills at call n of the workload and looks. -> false: the workload ended before. */
+static bool kill_at(const struct workload *load, unsigned long n, unsigned long *recovery_calls)
+{
+	struct world w;
+	start(&w, load, n, 0);
+	bool killed = simfs_is_cut(w.fs);
+	if (killed) {
+		struct simfs *disk = simfs_after_kill(w.fs);
+		if (!world_check(&w, disk, WORLD_BOOT))
+			report(&w);
+		*recovery_calls = simfs_changes(disk);
+		simfs_free(disk);
+	}
+	world_release(&w);
+	return killed;
+}
+
+/* The same, and the next mount is killed too, at its call k. */
+static bool kill_twice(const struct workload *load, unsigned long n, unsigned long k)
+{
+	struct world w;
+	start(&w, load, n, k);
+	struct simfs *disk = simfs_after_kill(w.fs);
+	struct dv_store *dead = w.s;
+	simfs_power_cut_at(disk, k);
+	w.s = NULL;
+	if (world_open(&w, disk, WORLD_BOOT) == 0)
+		(void)dv_store_close(&w.s, NULL);
+	w.s = dead;
+	bool killed = simfs_is_cut(disk);
+	struct simfs *again = simfs_after_kill(disk);
+	if (!world_check(&w, again, WORLD_BOOT))
+		report(&w);
+	simfs_free(again);
+	simfs_free(disk);
+	world_release(&w);
+	return killed;
+}
+
+static void kill_everywhere(const struct workload *load, unsigned long stride)
+{
+	unsigned long calls = 0;
+	for (unsigned long n = 1; kill_at(load, n, &calls); n++)
+		for (unsigned long k = 1 + n % stride; k <= calls && kill_twice(load, n, k); k += stride)
+			;
+}
+
+static void test_every_acknowledged_step_survives_a_kill(void)
+{
+	for (size_t i = 0; i < DV_ARRAY_LEN(workloads); i++)
+		kill_everywhere(&workloads[i], slow ? 1 : 11);
+}
+
+static void test_random_work_survives_a_kill(void)
+{
+	static const char *const transforms[] = {"path", "flat", "split:3", "hash:md5:2x1"};
+	for (uint64_t seed = 1; seed <= (slow ? 400 : 12); seed++) {
+		char script[SCRIPT_MAX], name[32];
+		const char *transform = transforms[seed % 4];
+		random_script(seed, seed % 4 == 0, RANDOM_STEPS, script, sizeof(script));
+		snprintf(name, sizeof(name), "random %llu", (unsigned long long)seed);
+		struct workload load = {name, transform, script};
+		kill_everywhere(&load, slow ? 5 : 23);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	static const struct check_test tests[] = {
+		CHECK_TEST(test_every_acknowledged_step_survives_a_kill),
+		CHECK_TEST(test_random_work_survives_a_kill),
+	};
+	dv_log_set_sink(no_log);
+	slow = argc > 1 && !strcmp(argv[1], "--slow");
+	return check_main(argc - slow, argv + slow, tests, DV_ARRAY_LEN(tests));
+}

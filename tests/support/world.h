@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * world.h - a store on simfs, the model of what it must hold, and a language for what is done to it.
+ *
+ * A workload is text, one step a line or between semicolons:
+ *
+ *   create K              write K OFF LEN      append K LEN     noise K OFF LEN   (incompressible)
+ *   trunc K SIZE          put K LEN  (> K)     fsync K          fsyncdir D
+ *   unlink K              rename A B           exchange A B     link A B
+ *   mkdir D               rmdir D              rendir D E       chmod K    setx K
+ *   run  (commit, pack)   packall              reopen           list       look K
+ *   hold K, drop K        as a program that has K open
+ *
+ * A step that makes no sense now (unlink of a key that is not there) is left out. Each step tells
+ * the model before it is made what may come, and afterwards, where it was acknowledged, what holds.
+ *
+ *   power    what is on the disk counts: states stay possible until an fsync
+ *   process  what programs see counts: an acknowledged step holds (kill -9, failing calls)
+ */
+#ifndef TEST_WORLD_H
+#define TEST_WORLD_H
+
+#include "core/store.h"
+#include "tests/support/model.h"
+#include "tests/support/simfs.h"
+
+#define WORLD_DIRS 8
+#define WORLD_HOLDS 4
+#define WORLD_BOOT "boot-a"
+#define WORLD_OTHER_BOOT "boot-b"
+
+enum world_mode { WORLD_PROCESS, WORLD_POWER };
+
+struct world {
+	enum world_mode mode;
+	const char *transform;
+	struct simfs *fs;
+	struct dv_store *s;
+	struct model m;
+	char dirs[WORLD_DIRS][MODEL_PATH]; /* "" free */
+	struct {
+		char path[MODEL_PATH];
+		struct dv_node *node;
+	} holds[WORLD_HOLDS];
+	unsigned writes; /* makes each write's bytes its own */
+	/* Called around each call of the store; NULL: nothing. */
+	void (*before)(struct world *w);
+	void (*after)(struct world *w);
+	void *ctx;
+	char step[2 * MODEL_PATH]; /* the last one */
+	bool skipped;		   /* ..was left out */
+	dv_err err;		   /* ..returned this */
+	bool may_put_aside;	   /* an unacknowledged removal: its stage may be found in lost */
+	char why[4096];		   /* the first violation; "" none */
+};
+
+/* What is being tried: printed with the last step where the process aborts. */
+void world_context(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+const char *world_context_text(void);
+
+/* Makes a durable store on a new simfs and opens it. */
+void world_init(struct world *w, enum world_mode mode, const char *transform);
+void world_release(struct world *w);
+
+/* One step. false: the power is cut, or something is wrong (why). */
+bool world_step(struct world *w, const char *step);
+/* Steps until the text ends, the power is cut or something is wrong. */
+bool world_run(struct world *w, const char *script);
+/* Gives all references back and closes the store. */
+dv_err world_close(struct world *w);
+dv_err world_open(struct world *w, struct simfs *fs, const char *boot);
+
+/*
+ * Does what the open store w->s shows agree with the model? settle: what is seen is what holds from
+ * now on.
+ */
+bool world_verify(struct world *w, bool settle);
+
+/*
+ * Opens the store of `disk`, which outlived a crash of w, under the boot id; checks it against the
+ * model, closes it, looks for strays, leaks and broken packed files, and does all of it once more.
+ * The model and w->fs are left alone. false: why.
+ */
+bool world_check(struct world *w, struct simfs *disk, const char *boot);
+
+/* What must hold of a closed store, whatever happened to it: packed files decode, no strays. */
+bool world_check_closed(struct world *w, struct simfs *disk);
+
+#endif
