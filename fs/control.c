@@ -92,7 +92,7 @@ static void fill_attr(struct fs_session *fs, uint64_t id, struct stat *st)
 	pthread_mutex_lock(&c->lock);
 	switch (id) {
 	case FS_ID_FOLDER:
-		st->st_mode = S_IFDIR | 0700;
+		st->st_mode = S_IFDIR | 0755;
 		st->st_nlink = 2;
 		st->st_mtim = c->start_time;
 		break;

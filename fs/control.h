@@ -2,7 +2,7 @@
 /*
  * control.h - the virtual folder MOUNTPOINT/.diskvfs: counters to read, commands to write.
  *
- *   .diskvfs/          0700, of the user who mounted; never listed, a key of that name can not be
+ *   .diskvfs/          0755, of the user who mounted (control: 0600); never listed, a key of that name can not be
  * made .diskvfs/stats     0444, FS_STATS_BYTES of JSON, see stats.h .diskvfs/control   0600; `pack`
  * and `finish` are written to it, and the write returns when the work is done and durable, with the
  * work's errno; reading gives the last result, FS_RESULT_BYTES of JSON
