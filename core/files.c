@@ -137,6 +137,20 @@ static dv_err writable(struct dv_store *s, struct dv_node *n, bool nowait, int *
 	return err;
 }
 
+/* In what the bytes went to, and in the old object, whose attributes a value with several links keeps. */
+static dv_err kill_suid(struct dv_store *s, const struct dv_call *call, struct dv_node *n, int fd)
+{
+	struct dv_file *old = NULL;
+	dv_err err = dv_meta_kill_suid(s, fd, call);
+	if (err || !n->stage || !dv_node_has_name(s, n))
+		return err;
+	err = dv_value_handle(s, n, &old);
+	if (!err)
+		err = dv_meta_kill_suid(s, old->fd, call);
+	dv_file_unref(s, old);
+	return err == -ESTALE ? 0 : err; /* replaced by others: the commit will tell */
+}
+
 static ssize_t write_gated(struct dv_store *s, const struct dv_call *call, struct dv_node *n, const void *buf, struct dv_range range,
 			   unsigned flags)
 {
@@ -146,10 +160,10 @@ static ssize_t write_gated(struct dv_store *s, const struct dv_call *call, struc
 	dv_err err = writable(s, n, call->nowait, &fd, &file);
 	if (err)
 		return err;
-	if (flags & (DV_WRITE_APPEND | DV_WRITE_KILL_SUIDGID))
+	if (flags & DV_WRITE_KILL_SUIDGID)
+		err = kill_suid(s, call, n, fd);
+	if (!err && (flags & DV_WRITE_APPEND))
 		err = DV_B(s, stat, fd, "", &st);
-	if (!err && (flags & DV_WRITE_KILL_SUIDGID))
-		err = dv_meta_kill_suid(s, fd, st.mode);
 	if (flags & DV_WRITE_APPEND)
 		range.off = st.size;
 	size_t done = 0;
@@ -227,7 +241,6 @@ static dv_err set_size(struct dv_store *s, const struct dv_call *call, struct dv
 	int fd;
 	struct dv_file *file;
 	bool done = false;
-	struct dv_stat st;
 	if (set->size > INT64_MAX)
 		return -EFBIG;
 	if (s->options.read_only)
@@ -241,11 +254,8 @@ static dv_err set_size(struct dv_store *s, const struct dv_call *call, struct dv
 		return err;
 	if (!done)
 		err = DV_B(s, truncate, fd, set->size);
-	if (!err && (set->valid & DV_SET_KILL_SUIDGID)) {
-		err = DV_B(s, stat, fd, "", &st);
-		if (!err)
-			err = dv_meta_kill_suid(s, fd, st.mode);
-	}
+	if (!err && (set->valid & DV_SET_KILL_SUIDGID))
+		err = kill_suid(s, call, n, fd);
 	dv_file_unref(s, file);
 	if (!err)
 		dv_changed(s, n);
@@ -410,6 +420,8 @@ dv_err dv_store_fallocate(struct dv_store *s, const struct dv_call *call, struct
 		err = writable(s, n, call->nowait, &fd, &file);
 		if (!err) {
 			err = DV_B(s, fallocate, fd, mode, range.off, range.len);
+			if (!err && call->uid != 0) /* FALLOCATE has no flag that would tell */
+				err = kill_suid(s, call, n, fd);
 			dv_file_unref(s, file);
 			dv_changed(s, n);
 		}

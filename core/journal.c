@@ -31,6 +31,7 @@ struct dv_journal {
 	uint64_t log_len, open_len;
 	uint64_t synced_len; /* of the log, as it was last synced; UINT64_MAX after a failure */
 	uint64_t next_id;
+	bool swaps_ended; /* records of the log that count until what they led to is durable */
 	struct open_record *open;
 };
 
@@ -129,7 +130,8 @@ void dv_journal_close(struct dv_store *s, struct dv_journal **slot)
 	struct dv_journal *j = *slot;
 	if (!j)
 		return;
-	if (!j->open && j->dirfd >= 0) {
+	bool done = !j->open && (!j->swaps_ended || !DV_B(s, syncfs, s->rootfd));
+	if (done && j->dirfd >= 0) {
 		/* Whatever fails here leaves a folder without open records: the next owner sweeps it. */
 		dv_ignore(DV_B(s, unlink, j->dirfd, "log"));
 		dv_ignore(DV_B(s, unlink, j->dirfd, "owner"));
@@ -184,6 +186,8 @@ static void compact_locked(struct dv_store *s, struct dv_journal *j)
 {
 	if (j->log_len < DV_LOG_COMPACT || j->log_len / 4 < j->open_len)
 		return;
+	if (j->swaps_ended && DV_B(s, syncfs, s->rootfd))
+		return;
 	int fd = DV_B(s, open, j->dirfd, "log.new", O_RDWR | O_CREAT | O_TRUNC, 0600);
 	if (fd < 0)
 		return;
@@ -204,6 +208,7 @@ static void compact_locked(struct dv_store *s, struct dv_journal *j)
 	DV_B(s, close, j->logfd);
 	j->logfd = fd;
 	j->log_len = at;
+	j->swaps_ended = false;
 	j->synced_len = UINT64_MAX; /* until its name is durable */
 	/* Where the new name is lost with the power, the old log holds every record that counts. */
 	dv_ignore(DV_B(s, fsync, j->dirfd));
@@ -263,11 +268,18 @@ void dv_journal_end(struct dv_store *s, uint64_t id)
 	pthread_mutex_lock(&j->lock);
 	HASH_FIND(hh, j->open, &id, sizeof(id), r);
 	if (r) {
+		struct dv_record was;
 		HASH_DEL(j->open, r);
 		j->open_len -= r->len;
+		/*
+		 * The end of a swap must not be durable before the unlinking of its loser is, or both forms stay for good: it is not
+		 * written. Until the log is made anew, or removed, recovery looks at the record again and finds nothing to do.
+		 */
+		if (dv_record_decode(r->bytes, r->len, &was) && was.type == DV_RECORD_SWAP)
+			j->swaps_ended = true;
+		else /* a record whose end is lost finds its objects gone, and does nothing */
+			dv_ignore(append_locked(s, j, bytes, sizeof(bytes)));
 		free(r);
-		/* A record whose end is lost finds its objects gone, and does nothing. */
-		dv_ignore(append_locked(s, j, bytes, sizeof(bytes)));
 	}
 	pthread_mutex_unlock(&j->lock);
 }

@@ -100,6 +100,12 @@ static bool give(const struct lister *l, const struct dv_dirent *d, int64_t cook
 	return l->fn(l->ctx, &entry);
 }
 
+static void set_listed(const struct lister *l, bool goes_on)
+{
+	if (!l->quiet)
+		atomic_store(&l->dir->listed_until_ns, goes_on ? dv_now_ns() + LISTED_NS : 0);
+}
+
 static dv_err list_flat(struct lister *l, int64_t cookie)
 {
 	struct dv_store *s = l->s;
@@ -111,16 +117,15 @@ static dv_err list_flat(struct lister *l, int64_t cookie)
 		return err;
 	l->dirfd = f->fd;
 	pthread_mutex_t *lock = &s->list_locks[(unsigned)f->fd % DV_ARRAY_LEN(s->list_locks)];
-	if (!l->quiet)
-		atomic_store(&l->dir->listed_until_ns, dv_now_ns() + LISTED_NS);
+	set_listed(l, true);
 	for (bool more = true; more && !err;) {
 		pthread_mutex_lock(lock);
 		ssize_t n = DV_B(s, readdir, f->fd, cookie, buf, BUF_BYTES, ents, ENTS_MAX);
 		pthread_mutex_unlock(lock);
 		if (n < 0)
 			err = (dv_err)n;
-		if (n == 0 && !l->quiet)
-			atomic_store(&l->dir->listed_until_ns, 0);
+		if (n == 0)
+			set_listed(l, false);
 		more = n > 0;
 		for (ssize_t i = 0; i < n && more; i++) {
 			more = give(l, &ents[i], ents[i].cookie);
@@ -242,9 +247,12 @@ static dv_err list_shards(struct lister *l, struct dv_list *list, int64_t cookie
 		err = push_level(s, list, ".");
 	}
 	l->shard = list->shard;
+	set_listed(l, true);
 	for (bool more = true; more && !err;) {
 		struct dv_dirent *e;
 		err = next_entry(s, list, &e);
+		if (!err && !e)
+			set_listed(l, false);
 		if (err || !e)
 			break;
 		struct level *v = list->levels[list->depth - 1];
@@ -273,8 +281,13 @@ dv_err dv_store_list(struct dv_store *s, const struct dv_call *call, struct dv_n
 		     dv_list_fn *fn, void *ctx)
 {
 	struct lister l = {.s = s, .dir = dir, .shard = "", .fn = fn, .ctx = ctx};
-	(void)call; /* reading a directory block is what it is for: the driver measures how long it takes */
-	return list_any(&l, list, cookie);
+	/* A swap that is under way ends first; those that come see that the directory is being listed. */
+	dv_err err = dv_gate_shared(dir, call->nowait);
+	if (err)
+		return err;
+	err = list_any(&l, list, cookie);
+	dv_gate_open(dir);
+	return err;
 }
 
 dv_err dv_list_quietly(struct dv_store *s, struct dv_node *dir, struct dv_list *list, int64_t cookie, dv_list_fn *fn, void *ctx)

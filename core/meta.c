@@ -181,10 +181,24 @@ dv_err dv_meta_copy(struct dv_store *s, int from, const struct dv_stat *st, int 
 	return DV_B(s, chmod, to, st->mode & 07777);
 }
 
-dv_err dv_meta_kill_suid(struct dv_store *s, int fd, mode_t mode)
+/* setattr_should_drop_sgid() of Linux: without the group's x bit a member of the group keeps it. */
+static bool drops_sgid(const struct dv_stat *st, const struct dv_call *call)
 {
-	mode_t clean = mode & 07777 & ~(mode_t)S_ISUID;
-	if ((mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))
+	if (!(st->mode & S_ISGID))
+		return false;
+	if (st->mode & S_IXGRP)
+		return true;
+	return call->gid != st->gid && !(call->in_group && call->in_group(call, st->gid));
+}
+
+dv_err dv_meta_kill_suid(struct dv_store *s, int fd, const struct dv_call *call)
+{
+	struct dv_stat st;
+	dv_err err = DV_B(s, stat, fd, "", &st);
+	if (err)
+		return err;
+	mode_t clean = st.mode & 07777 & ~(mode_t)S_ISUID;
+	if (drops_sgid(&st, call))
 		clean &= ~(mode_t)S_ISGID;
-	return clean == (mode & 07777) ? 0 : DV_B(s, chmod, fd, clean);
+	return clean == (st.mode & 07777) ? 0 : DV_B(s, chmod, fd, clean);
 }

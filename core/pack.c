@@ -367,6 +367,8 @@ static enum dv_pack_outcome finish(struct dv_store *s, struct dv_pack_item *item
 	enum dv_pack_outcome outcome = DV_PACK_BUSY;
 	if (!j->published || dv_place_of(s, n, 0, &p, &stored))
 		return outcome; /* retracted: the name went elsewhere */
+	/* A listing that gave the raw name must not come by the packed one alone. */
+	durable = durable && !being_listed(p.dir);
 	dv_dir_times_keep(s, p.dirfd, &times);
 	dv_err err;
 	if (durable && unchanged(s, n, &p, stored, j)) {

@@ -423,6 +423,8 @@ static void adopt(struct adoption *a, int stagefd, const char *owner)
 		forget_record(&open, o);
 	free(log);
 	a->err = a->err ? a->err : err;
+	if (!a->err && len) /* what was done must outlive the records that would have it done again */
+		a->err = DV_B(a->s, syncfs, a->s->rootfd);
 	if (!a->err)
 		a->err = sweep(a, stagefd, owner);
 }
@@ -455,10 +457,14 @@ static dv_err adopt_if_dead(struct dv_store *s, int stagefd, const char *owner)
 		return a.dirfd == -ENOTDIR || a.dirfd == -ENOENT || a.dirfd == -ELOOP ? 0 : a.dirfd;
 	dv_err err = take_owner(s, a.dirfd, &lock, &a.same_boot);
 	if (err == -ENOENT) {
-		/* Its making, or its sweeping, was cut short: nothing is in it, or it is not ours. */
-		dv_ignore(DV_B(s, unlink, a.dirfd, "log"));
-		dv_ignore(DV_B(s, rmdir, stagefd, owner));
-		err = 0;
+		/* Its making, or its sweeping, was cut short: no record of it counts. */
+		if (strncmp(owner, "new-", 4) == 0) { /* another mount may be making it */
+			dv_ignore(DV_B(s, unlink, a.dirfd, "log"));
+			dv_ignore(DV_B(s, rmdir, stagefd, owner));
+			err = 0;
+		} else {
+			err = sweep(&a, stagefd, owner);
+		}
 	} else if (err == -EWOULDBLOCK) {
 		err = 0;
 	} else if (!err) {

@@ -459,6 +459,9 @@ dv_err dv_rewrite_in_place(struct dv_store *s, const struct dv_rewrite *w)
 		dv_ignore(DV_B(s, unlink, dv_journal_dirfd(s->journal), name)); /* swept later */
 		dv_journal_end(s, id);
 	}
+	/* A raw file is written in place from now on: it must not be copied over again after a power cut. */
+	if (!err && !w->packed)
+		err = dv_journal_sync(s);
 	DV_B(s, close, fd);
 	return err;
 }

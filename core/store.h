@@ -34,6 +34,9 @@ struct dv_call {
 	gid_t gid;
 	mode_t umask; /* applied to modes of new objects unless the directory has a default ACL */
 	bool nowait;
+	/* Is the caller a member of gid by a supplementary group? NULL: of none. */
+	bool (*in_group)(const struct dv_call *call, gid_t gid);
+	const void *self; /* the driver's, for in_group */
 };
 
 struct dv_range {

@@ -11,11 +11,14 @@
 
 #include <string.h>
 
+static bool is_acl(const char *name)
+{
+	return strncmp(name, "system.posix_acl_", 17) == 0;
+}
+
 static dv_err acl_error(const char *name, ssize_t err)
 {
-	if (err == -EOPNOTSUPP && !strncmp(name, "system.posix_acl_", 17))
-		return -ENODATA;
-	return (dv_err)err;
+	return err == -EOPNOTSUPP && is_acl(name) ? -ENODATA : (dv_err)err;
 }
 
 static void op_getxattr(fuse_req_t req, fuse_ino_t id, const char *name, size_t size)
@@ -30,6 +33,10 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t id, const char *name, size_t 
 	}
 	if (!fs_op_begin(&op, req, "GETXATTR", id))
 		return;
+	if (op.fs->options->noacl && is_acl(name)) {
+		fs_reply_err(&op, -EOPNOTSUPP);
+		return;
+	}
 	if (!buf)
 		n = -ENOMEM;
 	else
@@ -74,7 +81,11 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t id, const char *name, const c
 {
 	struct fs_op op;
 
-	if (fs_op_begin(&op, req, "SETXATTR", id))
+	if (!fs_op_begin(&op, req, "SETXATTR", id))
+		return;
+	if (op.fs->options->noacl && is_acl(name))
+		fs_reply_err(&op, -EOPNOTSUPP);
+	else
 		fs_reply_err(&op, dv_store_setxattr(op.fs->store, &op.call, op.node, name, value,
 						    size, flags));
 }

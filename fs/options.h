@@ -50,6 +50,7 @@ struct fs_options {
 	double settle_s, coherence_s;
 	unsigned threads;
 	unsigned max_read_bytes; /* 0: libfuse's */
+	bool noacl;
 	bool read_only;
 	bool allow_other, allow_root, noallow_other;
 	bool suid, dev;

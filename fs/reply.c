@@ -9,6 +9,18 @@
 #include <limits.h>
 #include <string.h>
 
+/* Asks /proc for the caller, who waits for the reply. More groups than fit in are not looked at. */
+static bool in_group(const struct dv_call *call, gid_t gid)
+{
+	gid_t groups[1024];
+	int count = fuse_req_getgroups((fuse_req_t)call->self, DV_ARRAY_LEN(groups), groups);
+
+	for (int i = 0; i < count && i < (int)DV_ARRAY_LEN(groups); i++)
+		if (groups[i] == gid)
+			return true;
+	return false;
+}
+
 bool fs_op_begin(struct fs_op *op, fuse_req_t req, const char *name, fuse_ino_t id)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
@@ -21,6 +33,8 @@ bool fs_op_begin(struct fs_op *op, fuse_req_t req, const char *name, fuse_ino_t 
 	op->call.gid = ctx->gid;
 	op->call.umask = ctx->umask;
 	op->call.nowait = !fs_turn.may_wait;
+	op->call.in_group = in_group;
+	op->call.self = req;
 	if (fs_control_is(id)) {
 		fuse_reply_err(req, EPERM);
 		return false;

@@ -110,6 +110,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 		     (FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_DONT_MASK |
 		      FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
 		      FUSE_CAP_POSIX_ACL | FUSE_CAP_CACHE_SYMLINKS);
+	if (fs->options->noacl)
+		conn->want &= ~(unsigned)FUSE_CAP_POSIX_ACL;
 	conn->max_write = FS_MESSAGE_MAX;
 	conn->max_read = fs->options->max_read_bytes;
 	conn->time_gran = 1;

@@ -246,7 +246,24 @@ static bool ends_with(const char *name, const char *ending)
 	return n >= e && !strcmp(name + n - e, ending);
 }
 
-/* Every *.zst beneath dirfd must decode; only_count: counts files instead. Closes dirfd. */
+static bool is_regular(struct dv_backing b, int dirfd, const char *name)
+{
+	struct dv_stat st;
+	return b.ops->stat(b.self, dirfd, name, &st) == 0 && S_ISREG(st.mode);
+}
+
+/* Is the raw form of the packed file there too? */
+static bool has_twin(struct world *w, struct dv_backing b, int dirfd, const char *packed)
+{
+	char raw[MODEL_PATH], aside[MODEL_PATH + 8];
+	snprintf(raw, sizeof(raw), "%.*s", (int)(strlen(packed) - 4), packed);
+	snprintf(aside, sizeof(aside), "%s.raw", raw);
+	if (ends_with(raw, ".zst") || ends_with(raw, ".zst.raw"))
+		return is_regular(b, dirfd, aside);
+	return is_regular(b, dirfd, raw) || (!strncmp(w->transform, "split", 5) && is_regular(b, dirfd, aside));
+}
+
+/* Every *.zst beneath dirfd must decode and be the only form; only_count: counts files instead. Closes dirfd. */
 static bool walk(struct world *w, struct dv_backing b, int dirfd, unsigned depth, unsigned *only_count)
 {
 	_Alignas(8) char buf[READDIR_BUF];
@@ -270,6 +287,8 @@ static bool walk(struct world *w, struct dv_backing b, int dirfd, unsigned depth
 			else if (ends_with(name, ".zst") && !decodes(b, dirfd, name, st.size))
 				ok = wrong(w, "the packed file %s (%llu bytes) does not decode", name,
 					   (unsigned long long)st.size);
+			else if (ends_with(name, ".zst") && has_twin(w, b, dirfd, name))
+				ok = wrong(w, "%s lies beside its raw form", name);
 		}
 	}
 	if (dirfd >= 0)

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_power_cut.c - the power goes at every mutating call of every workload, and the disk keeps
+ * what it likes of what was not synced: fsynced values are there, replaced ones are old or new and
+ * whole, packed files decode, renames are not torn, and recovery can itself be cut.
+ */
+#include "core/cleanup.h"
+#include "core/log.h"
+#include "tests/support/check.h"
+#include "tests/support/workloads.h"
+#include "tests/support/world.h"
+
+#define SCRIPT_MAX 4096
+#define RANDOM_STEPS 25
+#define SEED_CUT_AGAIN 2 /* this disk's recovery is cut too */
+
+static bool slow;
+
+static void no_log(enum dv_log_level level, const char *line)
+{
+	(void)level;
+	(void)line;
+}
+
+static void report(const struct world *w)
+{
+	fprintf(stderr, "%s; in \"%s\":\n  %s\n", world_context_text(), w->step, w->why);
+	exit(1);
+}
+
+static void tell(const struct workload *load, unsigned long n, uint64_t seed, unsigned long k)
+{
+	world_context("%s, transform %s, cut at call %lu, disk %llu, recovery cut at %lu; script: %s", load->name,
+		      load->transform, n, (unsigned long long)seed, k, load->script);
+}
+
+/* Recovery of the disk (w, seed) is cut at its call k. -> false: it ended before. */
+static bool cut_again(struct world *w, uint64_t seed, unsigned long k)
+{
+	struct simfs *disk = simfs_after_cut(w->fs, seed);
+	struct dv_store *dead = w->s;
+	w->s = NULL;
+	simfs_power_cut_at(disk, k);
+	if (world_open(w, disk, WORLD_OTHER_BOOT) == 0)
+		(void)dv_store_close(&w->s, NULL);
+	w->s = dead;
+	bool cut = simfs_is_cut(disk);
+	struct simfs *again = simfs_after_cut(disk, seed + k);
+	if (!world_check(w, again, WORLD_OTHER_BOOT "2"))
+		report(w);
+	simfs_free(again);
+	simfs_free(disk);
+	return cut;
+}
+
+/* Cuts at call n of the workload. -> false: the workload ended before. */
+static bool cut_at(const struct workload *load, unsigned long n, uint64_t seeds, unsigned long stride)
+{
+	struct world w;
+	tell(load, n, 0, 0);
+	world_init(&w, WORLD_POWER, load->transform);
+	simfs_power_cut_at(w.fs, n);
+	world_run(&w, load->script);
+	bool cut = simfs_is_cut(w.fs);
+	if (w.why[0])
+		report(&w);
+	for (uint64_t seed = 0; seed < seeds && cut; seed++) {
+		tell(load, n, seed, 0);
+		struct simfs *disk = simfs_after_cut(w.fs, seed);
+		if (!world_check(&w, disk, WORLD_OTHER_BOOT))
+			report(&w);
+		simfs_free(disk);
+	}
+	for (unsigned long k = 1 + n % stride; cut; k += stride) {
+		tell(load, n, SEED_CUT_AGAIN, k);
+		if (!cut_again(&w, SEED_CUT_AGAIN, k))
+			break;
+	}
+	world_release(&w);
+	return cut;
+}
+
+static void cut_everywhere(const struct workload *load, uint64_t seeds, unsigned long stride)
+{
+	for (unsigned long n = 1; cut_at(load, n, seeds, stride); n++)
+		;
+}
+
+static void test_no_power_cut_breaks_a_promise(void)
+{
+	for (size_t i = 0; i < DV_ARRAY_LEN(workloads); i++)
+		cut_everywhere(&workloads[i], slow ? 40 : 5, slow ? 1 : 17);
+}
+
+static void test_random_work_survives_a_power_cut(void)
+{
+	static const char *const transforms[] = {"path", "flat", "split:3", "hash:md5:2x1"};
+	for (uint64_t seed = 1; seed <= (slow ? 400 : 12); seed++) {
+		char script[SCRIPT_MAX], name[32];
+		random_script(seed, seed % 4 == 0, RANDOM_STEPS, script, sizeof(script));
+		snprintf(name, sizeof(name), "random %llu", (unsigned long long)seed);
+		struct workload load = {name, transforms[seed % 4], script};
+		cut_everywhere(&load, slow ? 12 : 4, slow ? 5 : 23);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	static const struct check_test tests[] = {
+		CHECK_TEST(test_no_power_cut_breaks_a_promise),
+		CHECK_TEST(test_random_work_survives_a_power_cut),
+	};
+	dv_log_set_sink(no_log);
+	slow = argc > 1 && !strcmp(argv[1], "--slow");
+	return check_main(argc - slow, argv + slow, tests, DV_ARRAY_LEN(tests));
+}
