@@ -4,6 +4,7 @@
  */
 #include "fs/reply.h"
 
+#include "core/cleanup.h"
 #include "core/log.h"
 
 #include <limits.h>

@@ -19,12 +19,14 @@ static bool slow;
 static void no_log(enum dv_log_level level, const char *line)
 {
 	(void)level;
-	(void)line;
+	if (slow)
+		fprintf(stderr, "%s\n", line);
 }
 
 static void report(const struct world *w)
 {
 	fprintf(stderr, "%s; in \"%s\":\n  %s\n", world_context_text(), w->step, w->why);
+	simfs_dump(w->fs, stderr);
 	exit(1);
 }
 
@@ -67,8 +69,12 @@ static bool cut_at(const struct workload *load, unsigned long n, uint64_t seeds,
 	for (uint64_t seed = 0; seed < seeds && cut; seed++) {
 		tell(load, n, seed, 0);
 		struct simfs *disk = simfs_after_cut(w.fs, seed);
-		if (!world_check(&w, disk, WORLD_OTHER_BOOT))
+		if (!world_check(&w, disk, WORLD_OTHER_BOOT)) {
+			struct simfs *again = simfs_after_cut(w.fs, seed);
+			simfs_dump(again, stderr);
+			simfs_dump(disk, stderr);
 			report(&w);
+		}
 		simfs_free(disk);
 	}
 	for (unsigned long k = 1 + n % stride; cut; k += stride) {

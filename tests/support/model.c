@@ -217,12 +217,14 @@ static bool agreed(const struct model_state *s, size_t count, size_t off, size_t
 /* Is it a mix of the count states of one segment? */
 static bool is_mix(const struct model_state *s, size_t count, const struct model_seen *seen)
 {
-	bool size_ok = false;
-	if (count < 2)
+	size_t least = SIZE_MAX, most = 0;
+	for (size_t i = 0; i < count; i++) {
+		least = s[i].bytes->len < least ? s[i].bytes->len : least;
+		most = s[i].bytes->len > most ? s[i].bytes->len : most;
+	}
+	if (count < 2 || seen->len < least || seen->len > most)
 		return false;
-	for (size_t i = 0; i < count; i++)
-		size_ok |= s[i].bytes->len == seen->len;
-	for (size_t off = 0; size_ok && off < seen->len; off += SECTOR) {
+	for (size_t off = 0; off < seen->len; off += SECTOR) {
 		size_t len = seen->len - off < SECTOR ? seen->len - off : SECTOR;
 		bool ok = !agreed(s, count, off, len) && is_zero(seen, off, len);
 		for (size_t i = 0; i < count && !ok; i++)
@@ -230,7 +232,7 @@ static bool is_mix(const struct model_state *s, size_t count, const struct model
 		if (!ok)
 			return false;
 	}
-	return size_ok;
+	return true;
 }
 
 static bool is_state(const struct model_state *s, const struct model_seen *seen)
