@@ -103,6 +103,17 @@ static void close_fd(struct dv_store *s, int fd)
 		DV_B(s, close, fd);
 }
 
+/* The stage folder's own name: without it no record outlives the power. */
+static dv_err sync_control_dir(struct dv_store *s)
+{
+	int fd = DV_B(s, open, s->rootfd, DV_CONTROL_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (fd < 0)
+		return fd;
+	dv_err err = DV_B(s, fsync, fd);
+	DV_B(s, close, fd);
+	return err;
+}
+
 dv_err dv_journal_open(struct dv_store *s, struct dv_journal **out)
 {
 	struct dv_journal *j = calloc(1, sizeof(*j));
@@ -117,6 +128,8 @@ dv_err dv_journal_open(struct dv_store *s, struct dv_journal **out)
 	j->stagefd = err ? -1 : DV_B(s, open, s->rootfd, DV_STAGE_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	if (!err && j->stagefd < 0)
 		err = j->stagefd;
+	if (!err) /* also where it is there: who made it may have died at once */
+		err = sync_control_dir(s);
 	if (!err)
 		err = make_folder(s, j);
 	*out = j;

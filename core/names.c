@@ -372,13 +372,13 @@ dv_err dv_store_unlink(struct dv_store *s, const struct dv_call *call, struct dv
 	dv_err err = -ESTALE;
 	for (unsigned tries = 0; err == -ESTALE && tries < DV_TRIES; tries++) {
 		struct dv_node *n = NULL;
-		err = dv_gate_shared(dir, call->nowait);
-		if (err)
-			return err;
-		err = dv_find(s, call, dir, name, &n);
+		err = dv_find(s, call, dir, name, &n); /* before the gate: it may take the child's */
 		if (!err)
+			err = dv_gate_shared(dir, call->nowait);
+		if (!err) {
 			err = unlink_known(s, call, dir, name, n);
-		dv_gate_open(dir);
+			dv_gate_open(dir);
+		}
 		dv_node_unref(s, n);
 		if (err == -ESTALE && call->nowait)
 			err = -EAGAIN;
@@ -386,32 +386,39 @@ dv_err dv_store_unlink(struct dv_store *s, const struct dv_call *call, struct dv
 	return err;
 }
 
+/* Gate of dir shared. */
+static dv_err remove_dir(struct dv_store *s, struct dv_node *dir, const char *name, struct dv_node *n)
+{
+	struct dv_place p;
+	struct dv_found f;
+	dv_err err = dv_place_open(s, dir, name, false, &p);
+	if (err)
+		return err;
+	err = dv_place_find(s, &p, &f);
+	if (!err) {
+		dv_keep_open(s, n);
+		err = DV_B(s, rmdir, p.dirfd, f.stored);
+	}
+	dv_place_close(s, &p);
+	if (!err)
+		dv_node_drop_name(s, dir, name);
+	return err;
+}
+
 dv_err dv_store_rmdir(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name)
 {
 	struct dv_node *n = NULL;
-	struct dv_place p;
-	struct dv_found f;
 	if (s->options.read_only)
 		return -EROFS;
-	dv_err err = dv_gate_shared(dir, call->nowait);
-	if (err)
-		return err;
-	err = dv_find(s, call, dir, name, &n);
+	dv_err err = dv_find(s, call, dir, name, &n);
 	if (!err && !S_ISDIR(n->type))
 		err = -ENOTDIR;
 	if (!err)
-		err = dv_place_open(s, dir, name, false, &p);
+		err = dv_gate_shared(dir, call->nowait);
 	if (!err) {
-		err = dv_place_find(s, &p, &f);
-		if (!err) {
-			dv_keep_open(s, n);
-			err = DV_B(s, rmdir, p.dirfd, f.stored);
-		}
-		dv_place_close(s, &p);
+		err = remove_dir(s, dir, name, n);
+		dv_gate_open(dir);
 	}
-	if (!err)
-		dv_node_drop_name(s, dir, name);
-	dv_gate_open(dir);
 	dv_node_unref(s, n);
 	return err;
 }

@@ -86,6 +86,8 @@ struct dv_node {
 	struct timespec real_ctime, kept_ctime; /* where ctime is still real_ctime, kept_ctime is reported */
 	uint64_t writes;	    /* counts changes of bytes or attributes */
 	atomic_bool names_durable;  /* the directory was synced since the last name was made */
+	atomic_bool moved;	    /* renamed by us, and the directory was not synced since */
+	atomic_bool unsettled;	    /* a form of it was unlinked, and the directory was not synced since */
 	atomic_bool dirty;	    /* bytes may be unsynced */
 	atomic_int error;	    /* of later work; told once by fsync */
 	atomic_uint unpacks;	    /* times it had to be unpacked: its quiet time doubles */

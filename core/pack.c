@@ -22,6 +22,7 @@ struct dv_pack_job {
 	atomic_bool cancelled;
 	bool published;		/* gate: the packed name exists */
 	bool leased, recorded, failed;
+	bool moved; /* its renaming is not durable yet */
 	uint64_t id, writes;
 	int rawfd, fd;
 	struct dv_stat raw, packed;
@@ -120,6 +121,7 @@ static enum dv_pack_outcome claim(struct dv_store *s, struct dv_node *n, struct 
 			   ? n->kept_ctime
 			   : j->raw.ctime;
 	j->writes = n->writes;
+	j->moved = atomic_load(&n->moved);
 	n->job = j;
 	return DV_PACK_DONE;
 }
@@ -318,6 +320,8 @@ static dv_err publish(struct dv_store *s, struct dv_pack_item *item, struct dv_n
 		err = DV_B(s, rename, dv_journal_dirfd(s->journal), name, p.dirfd, p.names.packed, RENAME_NOREPLACE);
 		dv_dir_times_restore(s, &times);
 		j->published = *published = !err;
+		if (!err && j->moved) /* and not again since, or it had changed */
+			atomic_store(&n->moved, false);
 		if (err == -EEXIST)
 			err = 0;
 	}
@@ -351,7 +355,7 @@ static void become_packed(struct dv_store *s, struct dv_node *n, struct dv_pack_
 					     .frames = j->enc.frames, .single = j->enc.single, .known = true};
 		pthread_mutex_unlock(&s->facts_lock);
 	}
-	atomic_store(&n->names_durable, true);
+	atomic_store(&n->unsettled, true); /* names_durable stays: the directories above are as they were */
 	atomic_store(&n->dirty, false);
 	atomic_fetch_add(&s->swaps, 1);
 	dv_count(s, packed, 1);
@@ -381,6 +385,7 @@ static enum dv_pack_outcome finish(struct dv_store *s, struct dv_pack_item *item
 		}
 	} else {
 		err = unlink_packed(s, &p, j);
+		atomic_store(&n->unsettled, true);
 	}
 	dv_dir_times_restore(s, &times);
 	dv_place_of_close(s, &p);
@@ -421,8 +426,10 @@ dv_err dv_pack_retract(struct dv_store *s, struct dv_node *n)
 		return err;
 	err = unlink_packed(s, &p, j);
 	dv_place_of_close(s, &p);
-	if (!err)
+	if (!err) {
 		j->published = false;
+		atomic_store(&n->unsettled, true);
+	}
 	return err;
 }
 
@@ -450,19 +457,25 @@ static dv_err with_gates(struct dv_store *s, struct dv_pack_item *item, bool las
 	return err;
 }
 
-static dv_err sync_dirs(struct dv_store *s, struct dv_pack_item *items, size_t count, size_t live)
+static bool to_sync(const struct dv_pack_item *item, bool moved)
+{
+	return item->job && (!moved || item->job->moved);
+}
+
+/* moved: only of those that were renamed; see dv_sync_move(). */
+static dv_err sync_dirs(struct dv_store *s, struct dv_pack_item *items, size_t count, size_t live, bool moved)
 {
 	if (live >= SYNCFS_FROM && !s->fsinfo.network)
-		return DV_B(s, syncfs, s->rootfd);
+		return moved ? 0 : DV_B(s, syncfs, s->rootfd); /* sync_files() did it for the moved */
 	dv_err err = 0;
 	for (size_t i = 0; i < count && !err; i++) {
 		struct dv_node *dir = NULL, *before = NULL;
 		char name[DV_NAME_MAX + 1];
 		struct dv_place p;
-		if (!items[i].job || dv_node_name(s, items[i].node, 0, &dir, name, NULL))
+		if (!to_sync(&items[i], moved) || dv_node_name(s, items[i].node, 0, &dir, name, NULL))
 			continue;
 		/* Neighbours mostly come from one directory. */
-		bool again = i > 0 && items[i - 1].job && !dv_transform_has_shards(s->transform) &&
+		bool again = i > 0 && to_sync(&items[i - 1], moved) && !dv_transform_has_shards(s->transform) &&
 			     dv_node_name(s, items[i - 1].node, 0, &before, name, NULL) == 0 && before == dir;
 		dv_node_unref(s, before);
 		if (!again && dv_place_of(s, items[i].node, 0, &p, &(const char *){NULL}) == 0) {
@@ -516,6 +529,8 @@ dv_err dv_pack_batch(struct dv_store *s, struct dv_pack_item *items, size_t coun
 	}
 	live = count_live(items, count);
 	err = live ? dv_journal_sync(s) : 0;
+	if (live && !err)
+		err = sync_dirs(s, items, count, live, true);
 	for (size_t i = 0; i < count; i++) {
 		if (!items[i].job)
 			continue;
@@ -526,7 +541,7 @@ dv_err dv_pack_batch(struct dv_store *s, struct dv_pack_item *items, size_t coun
 	}
 	first = first ? first : err;
 	live = count_live(items, count);
-	err = live ? sync_dirs(s, items, count, live) : 0;
+	err = live ? sync_dirs(s, items, count, live, false) : 0;
 	first = first ? first : err;
 	for (size_t i = 0; i < count; i++) {
 		struct dv_pack_job *j = items[i].job;

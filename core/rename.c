@@ -29,22 +29,27 @@ struct renaming {
 	bool dst_there;
 };
 
-static dv_err gate_two(struct dv_node *a, struct dv_node *b, bool nowait)
+/*
+ * The gates of what is renamed and what it replaces, in a fixed order. Directories among them are left out: their gates guard their
+ * names, which stay, and a gate of a directory is never taken under that of its parent.
+ */
+static dv_err gate_values(struct dv_node *a, struct dv_node *b, bool nowait)
 {
-	struct dv_node *first = !b || a < b ? a : b, *second = first == a ? b : a;
-	dv_err err = dv_gate_exclusive(first, nowait);
-	if (!err && second && second != first) {
+	struct dv_node *first = b && b < a ? b : a, *second = first == a ? b : a;
+	dv_err err = S_ISDIR(first->type) ? 0 : dv_gate_exclusive(first, nowait);
+	if (!err && second && !S_ISDIR(second->type)) {
 		err = dv_gate_exclusive(second, nowait);
-		if (err)
+		if (err && !S_ISDIR(first->type))
 			dv_gate_open(first);
 	}
 	return err;
 }
 
-static void open_two(struct dv_node *a, struct dv_node *b)
+static void open_values(struct dv_node *a, struct dv_node *b)
 {
-	dv_gate_open(a);
-	if (b && b != a)
+	if (!S_ISDIR(a->type))
+		dv_gate_open(a);
+	if (b && !S_ISDIR(b->type))
 		dv_gate_open(b);
 }
 
@@ -81,20 +86,29 @@ static dv_err check_types(const struct renaming *r)
 	return 0;
 }
 
+/* The path of name in dir, on the heap. */
+static dv_err path_in(struct dv_store *s, struct dv_node *dir, const char *name, char **out)
+{
+	char *above = NULL;
+	dv_err err = dir == s->root ? 0 : dv_node_path_alloc(s, dir, &above);
+	if (!err && asprintf(out, "%s%s%s", above ? above : "", above ? "/" : "", name) < 0) {
+		*out = NULL;
+		err = -ENOMEM;
+	}
+	free(above);
+	return err;
+}
+
 /* I4: the packed value that loses its name is recorded before the winner appears. */
 static dv_err record_loser(struct dv_store *s, const struct renaming *r, uint64_t *out_id)
 {
-	char *dir_path = NULL, *path = NULL;
-	dv_err err = r->newdir == s->root ? 0 : dv_node_path_alloc(s, r->newdir, &dir_path);
+	char *path = NULL;
+	dv_err err = path_in(s, r->newdir, r->newname, &path);
 	if (err)
 		return err;
-	int len = dir_path ? asprintf(&path, "%s/%s", dir_path, r->newname) : asprintf(&path, "%s", r->newname);
-	free(dir_path);
-	if (len < 0)
-		return -ENOMEM;
 	*out_id = dv_journal_new_id(s->journal);
 	struct dv_record rec = {.id = *out_id, .type = DV_RECORD_SWAP, .raw = r->n->id, .packed = r->over->id,
-				.st_ino = r->n->ino, .path = path, .path_len = (size_t)len};
+				.st_ino = r->n->ino, .path = path, .path_len = strlen(path)};
 	err = dv_journal_append(s, &rec);
 	free(path);
 	return err ? err : dv_journal_sync(s);
@@ -115,7 +129,9 @@ static dv_err move(struct dv_store *s, struct renaming *r, uint8_t *slot, uint64
 		return -ENAMETOOLONG;
 	*crossed = r->dst_there && r->dst.form == DV_FORM_PACKED && r->n->form != DV_FORM_PACKED;
 	if (*crossed) {
-		dv_err err = record_loser(s, r, record);
+		dv_err err = dv_sync_move(s, r->over, r->to.dirfd);
+		if (!err)
+			err = record_loser(s, r, record);
 		if (err)
 			return err;
 	}
@@ -130,21 +146,46 @@ static dv_err move(struct dv_store *s, struct renaming *r, uint8_t *slot, uint64
 	return err;
 }
 
-static dv_err repath(struct dv_store *s, const struct renaming *r)
+/*
+ * Records beneath directories that are about to move learn their new paths; back: the move has failed. Until it is made, and durable, recovery
+ * finds them under the old ones too.
+ */
+static dv_err repath(struct dv_store *s, const struct renaming *r, bool back)
 {
-	char *from = NULL, *dir = NULL, *to = NULL;
-	if (!S_ISDIR(r->n->type) || dv_journal_open_records(s) == 0)
+	bool two = (r->flags & RENAME_EXCHANGE) && S_ISDIR(r->over->type);
+	if ((!S_ISDIR(r->n->type) && !two) || dv_journal_open_records(s) == 0)
 		return 0;
-	dv_err err = dv_node_path_alloc(s, r->n, &from);
-	if (!err && r->newdir != s->root)
-		err = dv_node_path_alloc(s, r->newdir, &dir);
-	if (!err && asprintf(&to, "%s%s%s", dir ? dir : "", dir ? "/" : "", r->newname) < 0)
-		err = -ENOMEM;
+	DV_AUTO_FREE char *old = NULL;
+	DV_AUTO_FREE char *new = NULL;
+	dv_err err = path_in(s, r->olddir, r->oldname, &old);
+	if (!err)
+		err = path_in(s, r->newdir, r->newname, &new);
+	const char *from = back ? new : old, *to = back ? old : new;
+	if (!err && two) /* out of the way: no key has this path */
+		err = dv_journal_repath(s, to, DV_CONTROL_DIR);
 	if (!err)
 		err = dv_journal_repath(s, from, to);
-	free(from);
-	free(dir);
-	free(to);
+	if (!err && two)
+		err = dv_journal_repath(s, DV_CONTROL_DIR, from);
+	return err;
+}
+
+/*
+ * A form that was unlinked beside the value does not come back under a name that the value has left, or that another one has taken, when the
+ * power goes.
+ */
+static dv_err sync_unlinked_forms(struct dv_store *s, const struct renaming *r, bool nowait)
+{
+	bool from = atomic_load(&r->n->unsettled), to = r->over && atomic_load(&r->over->unsettled);
+	if ((from || to) && nowait)
+		return -EAGAIN;
+	dv_err err = from ? DV_B(s, fsync, r->from.dirfd) : 0;
+	if (!err && from)
+		atomic_store(&r->n->unsettled, false);
+	if (!err && to)
+		err = DV_B(s, fsync, r->to.dirfd);
+	if (!err && to)
+		atomic_store(&r->over->unsettled, false);
 	return err;
 }
 
@@ -170,13 +211,16 @@ static dv_err rename_plain(struct dv_store *s, struct renaming *r, bool nowait)
 	}
 	if (r->over && (r->dst.st.nlink == 1 || S_ISDIR(r->over->type)))
 		dv_keep_open(s, r->over);
-	dv_err err = repath(s, r);
+	dv_err err = repath(s, r, false);
 	if (!err)
 		err = move(s, r, &slot, &record, &crossed);
-	if (err)
+	if (err) {
+		dv_ignore(repath(s, r, true)); /* recovery looks at both */
 		return err;
+	}
 	err = dv_node_move_name(s, r->olddir, r->oldname, r->newdir, r->newname, slot);
 	atomic_store(&r->n->names_durable, false);
+	atomic_store(&r->n->moved, true);
 	if (r->over && !dv_node_has_name(s, r->over)) {
 		if (r->over->stage)
 			dv_stage_drop(s, r->over);
@@ -202,14 +246,18 @@ static dv_err rename_exchange(struct dv_store *s, struct renaming *r)
 	const char *to_as = dv_place_stored(&r->from, r->over->form, r->dst.slot);
 	if (strcmp(from_as, r->dst.stored) != 0 || strcmp(to_as, r->src.stored) != 0)
 		return -EINVAL; /* a directory and a file whose names are stored in different ways */
-	dv_err err = repath(s, r);
+	dv_err err = repath(s, r, false);
 	if (!err)
 		err = DV_B(s, rename, r->from.dirfd, r->src.stored, r->to.dirfd, r->dst.stored, RENAME_EXCHANGE);
+	if (err)
+		dv_ignore(repath(s, r, true)); /* recovery looks at both */
 	if (!err)
 		err = dv_node_swap_names(s, r->olddir, r->oldname, r->newdir, r->newname);
 	if (!err) {
 		atomic_store(&r->n->names_durable, false);
 		atomic_store(&r->over->names_durable, false);
+		atomic_store(&r->n->moved, true);
+		atomic_store(&r->over->moved, true);
 	}
 	return err;
 }
@@ -259,6 +307,8 @@ static dv_err rename_gated(struct dv_store *s, const struct dv_call *call, struc
 		if (!err)
 			err = check_types(r);
 		if (!err)
+			err = sync_unlinked_forms(s, r, call->nowait);
+		if (!err)
 			err = r->flags & RENAME_EXCHANGE ? rename_exchange(s, r) : rename_plain(s, r, call->nowait);
 		dv_place_close(s, &r->to);
 	}
@@ -284,10 +334,10 @@ static dv_err rename_once(struct dv_store *s, const struct dv_call *call, struct
 	err = dv_gates_shared(r->olddir, r->newdir, call->nowait);
 	if (err)
 		return err;
-	err = gate_two(r->n, r->over, call->nowait);
+	err = gate_values(r->n, r->over, call->nowait);
 	if (!err) {
 		err = rename_gated(s, call, r);
-		open_two(r->n, r->over);
+		open_values(r->n, r->over);
 	}
 	dv_gates_open(r->olddir, r->newdir);
 	return err;

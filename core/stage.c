@@ -130,6 +130,16 @@ static dv_err sync_shards(struct dv_store *s, const char *shard)
 	return err ? err : DV_B(s, fsync, s->rootfd);
 }
 
+dv_err dv_sync_move(struct dv_store *s, struct dv_node *n, int dirfd)
+{
+	if (!atomic_load(&n->moved))
+		return 0;
+	dv_err err = DV_B(s, fsync, dirfd);
+	if (!err)
+		atomic_store(&n->moved, false);
+	return err;
+}
+
 dv_err dv_sync_names(struct dv_store *s, struct dv_node *n)
 {
 	dv_err err = 0;
@@ -137,6 +147,8 @@ dv_err dv_sync_names(struct dv_store *s, struct dv_node *n)
 		return 0;
 	/* Set before: a name made meanwhile clears it again, and is synced next time. */
 	atomic_store(&n->names_durable, true);
+	atomic_store(&n->unsettled, false);
+	atomic_store(&n->moved, false);
 	for (unsigned skip = 0; !err; skip++) {
 		struct dv_node *dir = NULL;
 		char name[DV_NAME_MAX + 1];
@@ -156,6 +168,8 @@ dv_err dv_sync_names(struct dv_store *s, struct dv_node *n)
 		dv_node_unref(s, dir);
 	}
 	atomic_store(&n->names_durable, false);
+	atomic_store(&n->unsettled, true);
+	atomic_store(&n->moved, true);
 	return err == -ENOENT || err == -ESTALE ? 0 : err; /* removed meanwhile: nothing leads to it */
 }
 
@@ -562,6 +576,8 @@ static dv_err commit_swap(struct dv_store *s, struct dv_node *n, const struct dv
 		err = record_swap(s, n);
 	if (!err && was_packed) /* costs nothing where it was synced with others */
 		err = dv_journal_sync(s);
+	if (!err && was_packed)
+		err = dv_sync_move(s, n, p->dirfd);
 	if (!err) {
 		uint8_t now = slot;
 		err = publish(s, n, p, &now);
@@ -644,6 +660,7 @@ dv_err dv_stage_settle(struct dv_store *s, struct dv_node *n)
 	if (err && err != -ENOENT)
 		return err;
 	n->loser = false;
+	atomic_store(&n->unsettled, true);
 	dv_journal_end(s, n->loser_record);
 	return 0;
 }

@@ -103,6 +103,12 @@ DV_CHECK dv_err dv_copy_over(struct dv_store *s, int from, int to);
 /* The key path of n on the heap; -ENAMETOOLONG; -ESTALE: no name. */
 DV_CHECK dv_err dv_node_path_alloc(struct dv_store *s, struct dv_node *n, char **out);
 
+/*
+ * n was renamed: that is durable on return. Before a name of another form is made: else, where the power goes, that name may be kept
+ * and the renaming lost, and the value would be there twice. dirfd: where its name is. Gate exclusive.
+ */
+DV_CHECK dv_err dv_sync_move(struct dv_store *s, struct dv_node *n, int dirfd);
+
 /* All names that lead to n are durable on return. No gate needed. */
 DV_CHECK dv_err dv_sync_names(struct dv_store *s, struct dv_node *n);
 

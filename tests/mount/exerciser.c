@@ -431,6 +431,16 @@ static long make_symlink(const struct step *s, const char *path)
 	return symlink(longest, path);
 }
 
+/* Whether the mtime moves where the size stays is each filesystem's own. */
+static long truncate_other(const char *path, off_t size)
+{
+	struct stat st;
+
+	if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == size)
+		return 0;
+	return truncate(path, size);
+}
+
 static long read_target(const char *path, uint64_t *sum)
 {
 	ssize_t n = readlink(path, data, PATH_MAX);
@@ -521,7 +531,7 @@ static long on_paths(const struct step *s, int side, const char *a, const char *
 	case CLOSE:
 		return close_slot(side, s->slot);
 	case TRUNCATE:
-		return truncate(a, s->off);
+		return truncate_other(a, s->off);
 	case UNLINK:
 		return unlink(a);
 	case MKDIR:
@@ -623,7 +633,7 @@ static void compare_slots(void)
 
 	for (unsigned i = 0; i < SLOTS; i++) {
 		int mode = fds[PLAIN][i] < 0 ? O_WRONLY : fcntl(fds[PLAIN][i], F_GETFL) & O_ACCMODE;
-		if (fds[PLAIN][i] < 0 || (i != step.slot && i != step.slot2 && step.number % 16))
+		if (fds[PLAIN][i] < 0)
 			continue;
 		snprintf(where, sizeof(where), "descriptor %u", i);
 		if (fstat(fds[MOUNT][i], &m))
@@ -631,7 +641,7 @@ static void compare_slots(void)
 		if (fstat(fds[PLAIN][i], &p))
 			fail(strerror(errno), where);
 		compare_stat(&m, &p, where);
-		if (S_ISREG(p.st_mode) && mode != O_WRONLY)
+		if (S_ISREG(p.st_mode) && mode != O_WRONLY && (i == step.slot || step.number % 16 == 0))
 			compare_bytes(fds[MOUNT][i], fds[PLAIN][i], where);
 	}
 }
@@ -866,6 +876,7 @@ static void shrink(uint64_t seed, unsigned steps, bool *keep)
 			if (any && fails(seed, steps, attempt, true))
 				memcpy(keep, attempt, steps * sizeof(*keep));
 		}
+		fprintf(stderr, "shrinking: pieces of %u steps\n", piece);
 	}
 	free(attempt);
 	fprintf(stderr, "the steps that matter: -k ");

@@ -799,7 +799,8 @@ static bool has_dotdot(const char *name)
 		if (strncmp(p, "..", 2) == 0 && (p[2] == '/' || p[2] == '\0'))
 			return true;
 		p = strchr(p, '/');
-		p += p != NULL;
+		if (p != NULL)
+			p++;
 	}
 	return false;
 }

@@ -18,6 +18,7 @@ struct workload {
 static const struct workload workloads[] = {
 	{"create", "path", "create a; write a 0 9000; fsync a; create b; write b 0 100; append b 50; run"},
 	{"create in a directory", "path", "mkdir d; mkdir d/e; create d/e/a; write d/e/a 0 9000; fsync d/e/a; run"},
+	{"fsync after packing", "path", "mkdir d; put d/a 9000; run; fsync d/a; mkdir d/e; put d/e/b 9000; run; fsync d/e/b"},
 	{"pack one", "path", "put a 20000; fsync a; run; look a; put c 9000; run"},
 	{"pack a batch", "path",
 	 "mkdir d; put a 20000; put b 9000; put d/c 12000; put e 30000; fsync a; fsync b; fsync d/c; run; reopen"},
