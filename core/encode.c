@@ -91,7 +91,7 @@ static dv_err encode_all(struct dv_store *s, int from, uint64_t plain_size, int 
 		}
 		if (err)
 			return err == -EBADMSG ? -ECANCELED : err; /* it shrank: someone writes */
-		dv_pool_map(s->pool, encode_step, b, count);
+		dv_pool_map(s->pack_pool, encode_step, b, count);
 		for (size_t i = 0; !err && i < count; i++)
 			err = add_frame(s, w, to, &b->slots[i]);
 		if (!err && w->off > max_stored)
@@ -106,7 +106,7 @@ dv_err dv_encode(struct dv_store *s, int from, uint64_t plain_size, int to, uint
 		 bool (*stop)(void *ctx), void *ctx, struct dv_encoded *out)
 {
 	uint32_t frame_size = s->config.frame_size;
-	size_t slots = (size_t)dv_pool_width(s->pool) * DV_ENCODE_FRAMES_PER_THREAD;
+	size_t slots = (size_t)dv_pool_width(s->pack_pool) * DV_ENCODE_FRAMES_PER_THREAD;
 	uint64_t frames = (plain_size + frame_size - 1) / frame_size;
 	if (frames < slots)
 		slots = frames ? (size_t)frames : 1;

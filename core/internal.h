@@ -22,7 +22,8 @@ struct dv_store {
 	struct dv_transform *transform;
 	struct dv_fsinfo fsinfo; /* as at open: type, block size, network */
 	struct dv_cache *cache;
-	struct dv_pool *pool;
+	struct dv_pool *pool;	   /* decodes */
+	struct dv_pool *pack_pool; /* encodes, in the background */
 	struct dv_journal *journal; /* NULL: read only */
 	struct dv_node *root;
 	int rootfd;

@@ -9,14 +9,10 @@
 #include "core/value.h"
 
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 #include <utlist.h>
 
 #define MS 1000000ll
 #define ROUND_MAX 1024 /* values looked at in one round, so that new ones get their turn */
-#define NICE 10
 
 int64_t dv_now_ns(void)
 {
@@ -384,7 +380,7 @@ static void *keeper_main(void *arg)
 {
 	struct dv_store *s = arg;
 	/* Packing gives way to whoever works in the mount. */
-	setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICE);
+	dv_pool_background();
 	pthread_mutex_lock(&s->queue_lock);
 	while (!s->keeper_ending) {
 		int64_t due = earliest_locked(s), now = dv_now_ns();

@@ -8,6 +8,14 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define NICE 10
+/* linux/ioprio.h: the lowest priority of the best-effort class; the idle class could wait for ever. */
+#define IOPRIO_WHO_PROCESS 1
+#define IOPRIO_LOWEST (2 << 13 | 7)
 
 struct job {
 	void (*fn)(void *ctx, size_t i);
@@ -20,7 +28,7 @@ struct dv_pool {
 	pthread_mutex_t lock; /* everything here and in the jobs */
 	pthread_cond_t work, finished;
 	struct job *jobs; /* those with steps left */
-	bool ending;
+	bool ending, background;
 	unsigned count;
 	pthread_t threads[DV_POOL_THREADS_MAX];
 };
@@ -45,6 +53,8 @@ static void step_locked(struct dv_pool *p, struct job *j)
 static void *worker(void *arg)
 {
 	struct dv_pool *p = arg;
+	if (p->background)
+		dv_pool_background();
 	pthread_mutex_lock(&p->lock);
 	for (;;) {
 		if (p->jobs)
@@ -58,13 +68,21 @@ static void *worker(void *arg)
 	return NULL;
 }
 
-dv_err dv_pool_new(unsigned threads, struct dv_pool **out)
+void dv_pool_background(void)
+{
+	/* Both are kept by thread on Linux. Refused: it works at the common priority. */
+	dv_ignore(setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICE));
+	dv_ignore(syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_LOWEST));
+}
+
+dv_err dv_pool_new(unsigned threads, bool background, struct dv_pool **out)
 {
 	struct dv_pool *p = calloc(1, sizeof(*p));
 	if (!p)
 		return -ENOMEM;
 	if (threads > DV_POOL_THREADS_MAX)
 		threads = DV_POOL_THREADS_MAX;
+	p->background = background;
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->work, NULL);
 	pthread_cond_init(&p->finished, NULL);

@@ -11,14 +11,17 @@
 
 #include "core/error.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct dv_pool;
 
 #define DV_POOL_THREADS_MAX 64
 
-/* threads: beside the caller's own; 0 makes dv_pool_map() a loop. */
-DV_CHECK dv_err dv_pool_new(unsigned threads, struct dv_pool **out);
+/* threads: beside the caller's own; 0 makes dv_pool_map() a loop. background: they give way to everybody else's work, on the processor and the
+ * disk; dv_pool_background() does that to the calling thread. */
+DV_CHECK dv_err dv_pool_new(unsigned threads, bool background, struct dv_pool **out);
+void dv_pool_background(void);
 void dv_pool_free(struct dv_pool **pool);
 unsigned dv_pool_width(const struct dv_pool *pool); /* threads that can work at once, caller's included */
 void dv_pool_map(struct dv_pool *pool, void (*fn)(void *ctx, size_t i), void *ctx, size_t count);

@@ -106,7 +106,11 @@ static dv_err open_root_node(struct dv_store *s)
 	atomic_fetch_add(&s->node_count, 1);
 	s->root->id = dv_ident_of(&st);
 	s->root->form = DV_FORM_OTHER;
-	int fd = DV_B(s, open, s->rootfd, "", O_RDONLY | O_DIRECTORY, 0);
+	int fd = -EPERM;
+	if (s->options.read_only)
+		fd = DV_B(s, open, s->rootfd, "", O_RDONLY | O_DIRECTORY | O_NOATIME, 0);
+	if (fd == -EPERM)
+		fd = DV_B(s, open, s->rootfd, "", O_RDONLY | O_DIRECTORY, 0);
 	struct dv_file *f = fd < 0 ? NULL : dv_file_new(s, fd, false);
 	if (!f)
 		return fd < 0 ? fd : -ENOMEM;
@@ -126,7 +130,9 @@ static dv_err open_parts(struct dv_store *s)
 	if (!err)
 		err = dv_cache_new(s->options.cache_bytes, CACHE_SHARDS, &s->cache);
 	if (!err)
-		err = dv_pool_new(threads - 1, &s->pool);
+		err = dv_pool_new(threads - 1, false, &s->pool);
+	if (!err)
+		err = dv_pool_new(threads - 1, true, &s->pack_pool);
 	if (!err)
 		err = open_root_node(s);
 	if (err)
@@ -157,6 +163,7 @@ static void free_store(struct dv_store *s)
 	dv_journal_close(s, &s->journal);
 	dv_cache_free(&s->cache);
 	dv_pool_free(&s->pool);
+	dv_pool_free(&s->pack_pool);
 	dv_transform_free(&s->transform);
 	dv_config_release(&s->config);
 	if (s->rootfd >= 0)

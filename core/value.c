@@ -95,7 +95,10 @@ static dv_err open_object(struct dv_store *s, struct dv_node *n, int flags, bool
 		if (err)
 			return err;
 		/* O_NONBLOCK: a FIFO put there by someone must not hold the thread. */
-		int fd = DV_B(s, open, p.dirfd, stored, flags | O_NOFOLLOW | O_NONBLOCK, 0);
+		int quiet = s->options.read_only && !(flags & O_PATH) ? O_NOATIME : 0;
+		int fd = DV_B(s, open, p.dirfd, stored, flags | quiet | O_NOFOLLOW | O_NONBLOCK, 0);
+		if (fd == -EPERM && quiet) /* the owner's right */
+			fd = DV_B(s, open, p.dirfd, stored, flags | O_NOFOLLOW | O_NONBLOCK, 0);
 		if (fd == -EWOULDBLOCK && !nowait && is_regular(s, &p, stored)) /* a packer elsewhere gives up its lease */
 			fd = DV_B(s, open, p.dirfd, stored, flags | O_NOFOLLOW, 0);
 		dv_place_of_close(s, &p);

@@ -148,13 +148,13 @@ ssize_t dv_store_getxattr(struct dv_store *s, const struct dv_call *call, struct
 	return err ? err : len;
 }
 
-/* Takes the hidden names out of a list. */
-static size_t without_hidden(char *list, size_t len)
+/* Takes the hidden names out of a list; trusted.* is for root to see. */
+static size_t without_hidden(const struct dv_call *call, char *list, size_t len)
 {
 	size_t kept = 0;
 	for (size_t at = 0, n; at < len; at += n) {
 		n = strlen(list + at) + 1;
-		if (dv_meta_is_hidden(list + at))
+		if (dv_meta_is_hidden(list + at) || (call->uid != 0 && strncmp(list + at, "trusted.", 8) == 0))
 			continue;
 		memmove(list + kept, list + at, n);
 		kept += n;
@@ -185,7 +185,7 @@ ssize_t dv_store_listxattr(struct dv_store *s, const struct dv_call *call, struc
 	} while (dv_try_again(s, call, n, &err, &tries));
 	if (err)
 		return err;
-	size_t kept = without_hidden(list, (size_t)len);
+	size_t kept = without_hidden(call, list, (size_t)len);
 	if (size && size < kept)
 		return -ERANGE;
 	if (size)

@@ -35,7 +35,7 @@ g clone . "$M/linked"
 cd "$M/clone"
 for i in 1 2 3 4 5 6; do
 	g checkout -b "b$i"
-	find . -name .git -prune -o -type f -size +8k -print | sort | sed -n "$i~9p" | head -n 20 |
+	find . -name .git -prune -o -type f -size +8k -print | sort | awk -v i=$i "NR % 25 == i" |
 		while IFS= read -r f; do echo "line $i" >>"$f"; done
 	g commit -am "commit $i"
 done

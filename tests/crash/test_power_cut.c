@@ -14,7 +14,7 @@
 #define RANDOM_STEPS 25
 #define SEED_CUT_AGAIN 2 /* this disk's recovery is cut too */
 
-static bool slow;
+static bool slow, ordered;
 
 static void no_log(enum dv_log_level level, const char *line)
 {
@@ -61,6 +61,7 @@ static bool cut_at(const struct workload *load, unsigned long n, uint64_t seeds,
 	struct world w;
 	tell(load, n, 0, 0);
 	world_init(&w, WORLD_POWER, load->transform);
+	simfs_set_ordered(w.fs, ordered);
 	simfs_power_cut_at(w.fs, n);
 	world_run(&w, load->script);
 	bool cut = simfs_is_cut(w.fs);
@@ -92,13 +93,21 @@ static void cut_everywhere(const struct workload *load, uint64_t seeds, unsigned
 		;
 }
 
+static void test_no_power_cut_breaks_a_promise_where_names_keep_their_order(void)
+{
+	ordered = true;
+	for (size_t i = 0; i < DV_ARRAY_LEN(workloads); i++)
+		cut_everywhere(&workloads[i], slow ? 40 : 5, slow ? 1 : 17);
+	ordered = false;
+}
+
 static void test_no_power_cut_breaks_a_promise(void)
 {
 	for (size_t i = 0; i < DV_ARRAY_LEN(workloads); i++)
 		cut_everywhere(&workloads[i], slow ? 40 : 5, slow ? 1 : 17);
 }
 
-static void test_random_work_survives_a_power_cut(void)
+static void random_work(void)
 {
 	static const char *const transforms[] = {"path", "flat", "split:3", "hash:md5:2x1"};
 	for (uint64_t seed = 1; seed <= (slow ? 400 : 12); seed++) {
@@ -110,10 +119,24 @@ static void test_random_work_survives_a_power_cut(void)
 	}
 }
 
+static void test_random_work_survives_a_power_cut_where_names_keep_their_order(void)
+{
+	ordered = true;
+	random_work();
+	ordered = false;
+}
+
+static void test_random_work_survives_a_power_cut(void)
+{
+	random_work();
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check_test tests[] = {
+		CHECK_TEST(test_no_power_cut_breaks_a_promise_where_names_keep_their_order),
 		CHECK_TEST(test_no_power_cut_breaks_a_promise),
+		CHECK_TEST(test_random_work_survives_a_power_cut_where_names_keep_their_order),
 		CHECK_TEST(test_random_work_survives_a_power_cut),
 	};
 	dv_log_set_sink(no_log);

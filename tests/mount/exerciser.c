@@ -369,6 +369,11 @@ static void fail_names(const char *mount, const char *plain, const char *where)
 		if (d)
 			closedir(d);
 	}
+	DIR *d = opendir(mounted.store);
+	fprintf(stderr, "the store's root holds");
+	for (struct dirent *e; d && (e = readdir(d));)
+		fprintf(stderr, " %.40s(%d)", e->d_name, e->d_type);
+	fprintf(stderr, "\n");
 	fail("names", where);
 }
 
@@ -784,8 +789,17 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 
 static void clear_trees(void)
 {
-	for (int side = 0; side < 2; side++)
+	static const struct timespec times[2];
+
+	for (int side = 0; side < 2; side++) {
 		nftw(base[side], remove_one, 32, FTW_PHYS | FTW_DEPTH);
+		removexattr(base[side], "system.posix_acl_default");
+		removexattr(base[side], "system.posix_acl_access");
+		removexattr(base[side], "user.x");
+		if (chown(base[side], 0, 0) || chmod(base[side], 0755) ||
+		    utimensat(AT_FDCWD, base[side], times, 0))
+			fail("the base", strerror(errno));
+	}
 }
 
 static void take_step(void)

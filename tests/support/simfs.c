@@ -152,6 +152,7 @@ struct simfs {
 	uint64_t clock_ns, clock_step_ns;
 	uint64_t f_type;
 	bool network, cold;
+	bool ordered; /* names */
 
 	unsigned long calls, change_calls, fsync_calls, bad_fds;
 	unsigned long fail_left, cut_left, ignore_fsync_left; /* 0: not armed */
@@ -645,7 +646,8 @@ static void changes_sync(struct simfs *fs, const struct inode *dir)
 		struct change *c = &fs->changes[i];
 		c->mark = dir == NULL || change_touches(c, dir);
 		for (size_t j = i + 1; j < fs->nchanges && !c->mark; j++)
-			c->mark = fs->changes[j].mark && depends(&fs->changes[j], c);
+			c->mark = fs->changes[j].mark &&
+				  (fs->ordered || depends(&fs->changes[j], c));
 	}
 	size_t kept = 0;
 	for (size_t i = 0; i < fs->nchanges; i++) {
@@ -2355,6 +2357,7 @@ static struct simfs *fs_clone(struct simfs *fs)
 	copy->clock_step_ns = fs->clock_step_ns;
 	copy->f_type = fs->f_type;
 	copy->network = fs->network;
+	copy->ordered = fs->ordered;
 	return copy;
 }
 
@@ -2382,7 +2385,8 @@ static void settle_names(struct simfs *fs, struct fate *fate)
 		c->mark = fate->kind == CHOOSE ? fate_next(fate, 16) < fate->names_kept
 					       : fate->kind == KEEP_ALL;
 		for (size_t j = 0; j < i && c->mark; j++)
-			c->mark = fs->changes[j].mark || !depends(c, &fs->changes[j]);
+			c->mark = fs->changes[j].mark ||
+				  !(fs->ordered || depends(c, &fs->changes[j]));
 		if (c->mark)
 			change_apply(c);
 	}
@@ -2627,6 +2631,11 @@ void simfs_set_type(struct simfs *fs, uint64_t f_type, bool network)
 void simfs_set_clock_step(struct simfs *fs, uint64_t step_ns)
 {
 	LOCKED_SET(fs->clock_step_ns = step_ns);
+}
+
+void simfs_set_ordered(struct simfs *fs, bool on)
+{
+	LOCKED_SET(fs->ordered = on);
 }
 
 void simfs_advance_clock(struct simfs *fs, uint64_t ns)
