@@ -369,7 +369,10 @@ static dv_err sync_file(struct dv_store *s, struct dv_node *n, bool data_only)
 	if (err)
 		return err;
 	bool dirty = atomic_exchange(&n->dirty, false);
-	err = data_only ? DV_B(s, fdatasync, f->fd) : DV_B(s, fsync, f->fd);
+	if (S_ISDIR(n->type) && dv_transform_has_shards(s->transform))
+		err = DV_B(s, syncfs, f->fd); /* its names are in any of the shard directories */
+	else
+		err = data_only ? DV_B(s, fdatasync, f->fd) : DV_B(s, fsync, f->fd);
 	if (err && dirty)
 		atomic_store(&n->dirty, true);
 	dv_file_unref(s, f);

@@ -27,6 +27,8 @@ struct dv_store {
 	struct dv_journal *journal; /* NULL: read only */
 	struct dv_node *root;
 	int rootfd;
+	uid_t self_uid; /* the daemon's own */
+	gid_t self_gid;
 	bool has_xattrs; /* user.* attributes can be kept */
 	bool has_acls;
 	char boot_id[64]; /* of the kernel's run: tells kill -9 from a power cut */
@@ -72,6 +74,12 @@ struct dv_store {
 #define DV_B(s, op, ...) ((s)->b.ops->op((s)->b.self, ##__VA_ARGS__))
 
 int64_t dv_now_ns(void); /* monotonic */
+
+/* The calling thread makes files as the daemon again, and not as its last caller. */
+static inline void dv_act_as_self(struct dv_store *s)
+{
+	DV_B(s, act_as, s->self_uid, s->self_gid);
+}
 
 static inline struct dv_ident dv_ident_of(const struct dv_stat *st)
 {

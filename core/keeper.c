@@ -12,6 +12,7 @@
 #include <utlist.h>
 
 #define MS 1000000ll
+#define ROUNDED_MS 50 /* dues fall together, so that values share a round and its durability */
 #define ROUND_MAX 1024 /* values looked at in one round, so that new ones get their turn */
 
 int64_t dv_now_ns(void)
@@ -50,13 +51,18 @@ static int64_t settle_ns(const struct dv_store *s, const struct dv_node *n)
 	return (int64_t)(ms < DV_SETTLE_MAX_MS ? ms : DV_SETTLE_MAX_MS) * MS;
 }
 
+static int64_t rounded(int64_t due_ns)
+{
+	return (due_ns / (ROUNDED_MS * MS) + 1) * (ROUNDED_MS * MS);
+}
+
 void dv_keeper_touch(struct dv_store *s, struct dv_node *n)
 {
 	int64_t now = dv_now_ns();
 	if (!s->journal)
 		return;
 	bool staged = n->stage || n->loser;
-	int64_t due = now + (staged ? DV_PROBE_FIRST_MS * MS : settle_ns(s, n));
+	int64_t due = rounded(now + (staged ? DV_PROBE_FIRST_MS * MS : settle_ns(s, n)));
 	pthread_mutex_lock(&s->queue_lock);
 	n->changed_ns = now;
 	if (n->queued && due < n->due_ns) /* it was raw, and settling */
@@ -235,10 +241,10 @@ static int64_t next_due_locked(struct dv_store *s, struct dv_node *n, bool stage
 	if (staged) {
 		int64_t wait = (int64_t)DV_PROBE_FIRST_MS << (n->probes < 5 ? n->probes : 5);
 		n->probes++;
-		return now + (wait < DV_PROBE_LAST_MS ? wait : DV_PROBE_LAST_MS) * MS;
+		return rounded(now + (wait < DV_PROBE_LAST_MS ? wait : DV_PROBE_LAST_MS) * MS);
 	}
 	int64_t due = n->changed_ns + settle_ns(s, n);
-	return due > now + 200 * MS ? due : now + 200 * MS;
+	return rounded(due > now + 200 * MS ? due : now + 200 * MS);
 }
 
 static void put_back(struct dv_store *s, struct dv_node *n)

@@ -72,7 +72,8 @@ static bool stands_for_key(const struct lister *l, const char *stored, const cha
 		return false;
 	(void)stored;
 	/* Raw beside it: that one is the value, and is listed by itself. */
-	return !names.raw[0] || DV_B(s, stat, l->dirfd, names.raw, &st) != 0 || !S_ISREG(st.mode);
+	return (!names.raw[0] || DV_B(s, stat, l->dirfd, names.raw, &st) != 0 || !S_ISREG(st.mode)) &&
+	       (!names.aside[0] || DV_B(s, stat, l->dirfd, names.aside, &st) != 0 || !S_ISREG(st.mode));
 }
 
 /* false: the consumer is full. */

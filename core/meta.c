@@ -87,11 +87,9 @@ bool dv_tag_load_fd(struct dv_store *s, int fd, const struct dv_stat *st, struct
 	return len > 0 && parse_tag(tag, len, st, out);
 }
 
-void dv_tag_store(struct dv_store *s, int fd, const struct dv_ident *id, const struct dv_tag *t)
+static dv_err write_tag(struct dv_store *s, int fd, const struct dv_ident *id, const struct dv_tag *t)
 {
 	uint8_t tag[TAG_BYTES] = {TAG_VERSION};
-	if (!s->has_xattrs)
-		return;
 	tag[1] = (uint8_t)((t->has_size ? HAS_SIZE : 0) | (t->has_ctime ? HAS_CTIME : 0) |
 			   (t->single ? SINGLE : 0));
 	uint8_t *at = put64(tag + 8, t->st_ino);
@@ -104,8 +102,34 @@ void dv_tag_store(struct dv_store *s, int fd, const struct dv_ident *id, const s
 	at = put64(at, (uint64_t)t->ctime.tv_nsec);
 	at = put64(at, (uint64_t)t->swapped.tv_sec);
 	put64(at, (uint64_t)t->swapped.tv_nsec);
+	return DV_B(s, setxattr, fd, DV_TAG_NAME, tag, sizeof(tag), 0);
+}
+
+void dv_tag_store(struct dv_store *s, int fd, const struct dv_ident *id, const struct dv_tag *t)
+{
 	/* Without the tag the value is whole; only its inode number moves with the swap. */
-	dv_ignore(DV_B(s, setxattr, fd, DV_TAG_NAME, tag, sizeof(tag), 0));
+	if (s->has_xattrs)
+		dv_ignore(write_tag(s, fd, id, t));
+}
+
+dv_err dv_tag_strip(struct dv_store *s, int fd)
+{
+	struct dv_stat st;
+	struct dv_tag tag;
+	uint8_t bytes[TAG_BYTES + 1];
+	if (!s->has_xattrs)
+		return 0;
+	dv_err err = DV_B(s, stat, fd, "", &st);
+	if (err)
+		return err;
+	ssize_t len = DV_B(s, getxattr, fd, DV_TAG_NAME, bytes, sizeof(bytes));
+	if (len < 0) /* not to be told apart from a tag that would lie later, where it is another error */
+		return len == -ENODATA || len == -ERANGE || len == -EOPNOTSUPP ? 0 : (dv_err)len;
+	if (!parse_tag(bytes, len, &st, &tag) || (!tag.has_size && !tag.has_ctime))
+		return 0;
+	struct dv_ident id = dv_ident_of(&st);
+	tag = (struct dv_tag){.st_ino = tag.st_ino};
+	return write_tag(s, fd, &id, &tag);
 }
 
 struct timespec dv_tag_ctime(const struct dv_tag *tag, const struct dv_stat *st)

@@ -34,6 +34,8 @@ bool dv_tag_load(struct dv_store *s, int dirfd, const char *name, const struct d
 bool dv_tag_load_fd(struct dv_store *s, int fd, const struct dv_stat *st, struct dv_tag *out);
 /* Writes the tag of fd, which is the object id. Not to be had where the backing keeps no user attributes: then nothing happens. */
 void dv_tag_store(struct dv_store *s, int fd, const struct dv_ident *id, const struct dv_tag *tag);
+/* fd's bytes are about to be written over in place: its tag keeps the inode number only. */
+DV_CHECK dv_err dv_tag_strip(struct dv_store *s, int fd);
 /* The ctime to show for st. */
 struct timespec dv_tag_ctime(const struct dv_tag *tag, const struct dv_stat *st);
 

@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <unistd.h>
 
 #define ACL_DEFAULT "system.posix_acl_default"
 
@@ -194,7 +193,7 @@ static dv_err make(struct dv_store *s, const struct dv_call *call, struct dv_nod
 			err = DV_B(s, symlink, m->target, p.dirfd, stored);
 		else
 			err = DV_B(s, mknod, p.dirfd, stored, mode, m->rdev);
-		DV_B(s, act_as, geteuid(), getegid());
+		dv_act_as_self(s);
 	}
 	if (!err)
 		err = enter_new(s, dir, &p, stored, slot, regular ? DV_FORM_RAW : DV_FORM_OTHER, fd, out, st);
@@ -345,7 +344,10 @@ static dv_err unlink_known(struct dv_store *s, const struct dv_call *call, struc
 	dv_err err = dv_gate_exclusive(n, call->nowait);
 	if (err)
 		return err;
-	err = dv_place_open(s, dir, name, false, &p);
+	if (n->stage && dv_stage_is_in_place(n->stage)) /* its other names, known or not, show what was written */
+		err = call->nowait ? -EAGAIN : dv_stage_commit(s, n, false);
+	if (!err)
+		err = dv_place_open(s, dir, name, false, &p);
 	if (!err) {
 		err = unlink_forms(s, n, &p);
 		dv_place_close(s, &p);

@@ -284,11 +284,11 @@ dv_err dv_node_swap_names(struct dv_store *s, struct dv_node *dir1, const char *
 	struct dv_link *l1 = find_link_locked(s, dir1, name1), *l2 = find_link_locked(s, dir2, name2);
 	struct dv_node *n1 = l1 ? l1->node : NULL, *n2 = l2 ? l2->node : NULL;
 	if (l1) {
-		new2->slot = l1->slot;
+		new1->slot = l1->slot; /* it is the name's, not the object's */
 		detach_locked(s, l1, &dead);
 	}
 	if (l2) {
-		new1->slot = l2->slot;
+		new2->slot = l2->slot;
 		detach_locked(s, l2, &dead);
 	}
 	if (n2) {

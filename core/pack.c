@@ -149,7 +149,7 @@ static dv_err encode(struct dv_store *s, struct dv_node *n, struct dv_pack_job *
 	char name[DV_STAGE_NAME];
 	j->id = dv_journal_new_id(s->journal);
 	dv_journal_stage_name(j->id, name);
-	DV_B(s, act_as, geteuid(), getegid());
+	dv_act_as_self(s);
 	j->fd = DV_B(s, open, dv_journal_dirfd(s->journal), name, O_RDWR | O_CREAT | O_EXCL, 0600);
 	if (j->fd < 0)
 		return j->fd;
@@ -212,8 +212,32 @@ static void give_up(struct dv_store *s, struct dv_pack_item *item, enum dv_pack_
 	close_job(s, j);
 }
 
+/* What one stat tells, before writers are asked for and files are opened. -> DV_PACK_DONE to go on. */
+static enum dv_pack_outcome worth_a_try(struct dv_store *s, struct dv_node *n)
+{
+	struct dv_place p;
+	const char *stored;
+	struct dv_stat st;
+	enum dv_pack_outcome outcome = DV_PACK_BUSY;
+	if (dv_gate_shared(n, false))
+		return outcome;
+	if (n->form != DV_FORM_RAW || !S_ISREG(n->type)) {
+		outcome = DV_PACK_NO_GAIN;
+	} else if (!n->stage && !n->job && !n->loser && dv_place_of(s, n, 0, &p, &stored) == 0) {
+		if (DV_B(s, stat, p.dirfd, stored, &st) == 0)
+			outcome = st.nlink != 1 || too_small(s, st.size) || !p.names.packed[0] ? DV_PACK_NO_GAIN
+												 : DV_PACK_DONE;
+		dv_place_of_close(s, &p);
+	}
+	dv_gate_open(n);
+	return outcome;
+}
+
 static dv_err prepare(struct dv_store *s, struct dv_pack_item *item)
 {
+	item->outcome = worth_a_try(s, item->node);
+	if (item->outcome != DV_PACK_DONE)
+		return 0;
 	struct dv_pack_job *j = calloc(1, sizeof(*j));
 	if (!j)
 		return -ENOMEM;
@@ -361,6 +385,16 @@ static void become_packed(struct dv_store *s, struct dv_node *n, struct dv_pack_
 	dv_count(s, packed, 1);
 }
 
+/* The packed form could not be removed, or nobody knows: raw is the value, and the keeper tries again. The record stays until then. */
+static void leave_loser(struct dv_store *s, struct dv_node *n, struct dv_pack_job *j, dv_err err)
+{
+	tell_failure(s, n, err);
+	n->loser = true;
+	n->loser_id = dv_ident_of(&j->packed);
+	n->loser_record = j->id;
+	j->recorded = false;
+}
+
 static enum dv_pack_outcome finish(struct dv_store *s, struct dv_pack_item *item, bool durable)
 {
 	struct dv_pack_job *j = item->job;
@@ -369,19 +403,22 @@ static enum dv_pack_outcome finish(struct dv_store *s, struct dv_pack_item *item
 	const char *stored;
 	struct dv_dir_times times;
 	enum dv_pack_outcome outcome = DV_PACK_BUSY;
-	if (!j->published || dv_place_of(s, n, 0, &p, &stored))
+	dv_err err;
+	if (!j->published)
 		return outcome; /* retracted: the name went elsewhere */
+	err = dv_place_of(s, n, 0, &p, &stored);
+	if (err) {
+		leave_loser(s, n, j, err);
+		return outcome;
+	}
 	/* A listing that gave the raw name must not come by the packed one alone. */
 	durable = durable && !being_listed(p.dir);
 	dv_dir_times_keep(s, p.dirfd, &times);
-	dv_err err;
 	if (durable && unchanged(s, n, &p, stored, j)) {
 		err = DV_B(s, unlink, p.dirfd, stored);
 		if (!err) {
 			become_packed(s, n, j);
 			outcome = DV_PACK_DONE;
-		} else {
-			dv_ignore(unlink_packed(s, &p, j)); /* else the record tells recovery */
 		}
 	} else {
 		err = unlink_packed(s, &p, j);
@@ -389,11 +426,8 @@ static enum dv_pack_outcome finish(struct dv_store *s, struct dv_pack_item *item
 	}
 	dv_dir_times_restore(s, &times);
 	dv_place_of_close(s, &p);
-	if (err) {
-		tell_failure(s, n, err);
-		j->recorded = false; /* leave the record open: recovery removes what is superfluous */
-		return DV_PACK_FAILED;
-	}
+	if (err)
+		leave_loser(s, n, j, err);
 	return outcome;
 }
 

@@ -10,7 +10,6 @@
 #include "core/cleanup.h"
 
 #include <string.h>
-#include <unistd.h>
 
 #define ROOT_MODE_BITS 07777
 #define CREATE_TRIES 16 /* a pruner may remove a shard directory between its making and its use */
@@ -87,7 +86,7 @@ static dv_err make_shards(struct dv_store *s, const char *shard)
 	dv_err err = DV_B(s, stat, s->rootfd, "", &root);
 	if (err)
 		return err;
-	DV_B(s, act_as, geteuid(), getegid());
+	dv_act_as_self(s);
 	for (const char *end = shard; !err && *end; end += *end == '/') {
 		end = strchrnul(end, '/');
 		memcpy(path, shard, (size_t)(end - shard));
@@ -248,17 +247,19 @@ dv_err dv_place_find(struct dv_store *s, const struct dv_place *p, struct dv_fou
 	const struct dv_names *n = &p->names;
 	bool hit = false;
 	dv_err err = look(s, p, n->raw, DV_FORM_RAW, DV_SLOT_PLAIN, out, &hit);
+	if (!err && dv_transform_has_shards(s->transform))
+		err = look(s, p, n->aside, DV_FORM_RAW, DV_SLOT_ASIDE, out, &hit);
 	if (!err)
 		err = look(s, p, n->packed, DV_FORM_PACKED, DV_SLOT_PLAIN, out, &hit);
 	if (!err && strcmp(n->raw, n->other) != 0)
 		err = look(s, p, n->other, DV_FORM_OTHER, DV_SLOT_PLAIN, out, &hit);
-	if (!err && dv_transform_has_shards(s->transform))
-		err = look(s, p, n->aside, DV_FORM_RAW, DV_SLOT_ASIDE, out, &hit);
 	if (!err && foreign_literal(s, p))
 		err = look(s, p, p->name, DV_FORM_OTHER, DV_SLOT_LITERAL, out, &hit);
 	/* Between the first two looks an unpacking may have taken the value from one name to the other. */
 	if (!err && !hit)
 		err = look(s, p, n->raw, DV_FORM_RAW, DV_SLOT_PLAIN, out, &hit);
+	if (!err && !hit && dv_transform_has_shards(s->transform))
+		err = look(s, p, n->aside, DV_FORM_RAW, DV_SLOT_ASIDE, out, &hit);
 	if (err)
 		return err == -ENOTDIR ? -ENOENT : err;
 	return hit ? 0 : -ENOENT;

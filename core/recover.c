@@ -125,17 +125,27 @@ static dv_err recover_swap(struct adoption *a, const struct dv_record *r, const 
 	return err ? err : unlink_keeping_times(s, &t->p, loser);
 }
 
+/* Is that raw file a stage that was made for the record? Its tag says so. */
+static bool was_stage(struct dv_store *s, const struct target *t, const char *raw, const struct dv_record *r)
+{
+	struct dv_stat st;
+	struct dv_tag tag;
+	return raw[0] && DV_B(s, stat, t->p.dirfd, raw, &st) == 0 && S_ISREG(st.mode) &&
+	       dv_tag_load(s, t->p.dirfd, raw, &st, &tag) && tag.st_ino == r->st_ino;
+}
+
 /* The stage was renamed to the raw name, and then the daemon died: is the packed form still there? */
 static dv_err finish_published(struct adoption *a, const struct dv_record *r, const struct target *t)
 {
 	struct dv_store *s = a->s;
-	struct dv_stat raw, packed;
-	struct dv_tag tag;
+	struct dv_stat packed;
+	const char *raw = t->p.names.raw;
+	if (!was_stage(s, t, raw, r))
+		raw = t->p.names.aside;
 	if (!(r->flags & DV_RECORD_OLD_PACKED) || !is_object(s, &t->p, t->p.names.packed, &r->packed, &packed) ||
-	    DV_B(s, stat, t->p.dirfd, t->p.names.raw, &raw) || !S_ISREG(raw.mode) ||
-	    !dv_tag_load(s, t->p.dirfd, t->p.names.raw, &raw, &tag) || tag.st_ino != r->st_ino)
+	    !was_stage(s, t, raw, r))
 		return 0;
-	dv_err err = sync_object(s, &t->p, t->p.names.raw); /* I3 */
+	dv_err err = sync_object(s, &t->p, raw); /* I3 */
 	return err ? err : unlink_keeping_times(s, &t->p, t->p.names.packed);
 }
 
@@ -166,8 +176,9 @@ static dv_err rewrite(struct adoption *a, const struct dv_record *r, const struc
 	int to = DV_B(s, open, t->p.dirfd, stored, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
 	if (to < 0)
 		return to;
+	uint64_t failed = 0;
 	struct dv_rewrite w = {.from = from, .to = to, .packed = packed, .st_ino = r->st_ino, .path = path,
-			       .object = packed ? r->packed : r->raw};
+			       .object = packed ? r->packed : r->raw, .failed = &failed};
 	dv_err err = dv_rewrite_in_place(s, &w);
 	DV_B(s, close, to);
 	return err;

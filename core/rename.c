@@ -228,7 +228,7 @@ static dv_err rename_plain(struct dv_store *s, struct renaming *r, bool nowait)
 	}
 	if (crossed) {
 		r->n->loser = true;
-		r->n->loser_id = r->over->id;
+		r->n->loser_id = dv_ident_of(&r->dst.st); /* over's own may be its stage now */
 		r->n->loser_record = record;
 		dv_keeper_touch(s, r->n);
 	}
@@ -244,7 +244,8 @@ static dv_err rename_exchange(struct dv_store *s, struct renaming *r)
 		return -ENOENT;
 	const char *from_as = dv_place_stored(&r->to, r->n->form, r->src.slot);
 	const char *to_as = dv_place_stored(&r->from, r->over->form, r->dst.slot);
-	if (strcmp(from_as, r->dst.stored) != 0 || strcmp(to_as, r->src.stored) != 0)
+	bool alike = r->n->form == DV_FORM_RAW && r->over->form == DV_FORM_RAW; /* aside of a shard directory or not */
+	if (!alike && (strcmp(from_as, r->dst.stored) != 0 || strcmp(to_as, r->src.stored) != 0))
 		return -EINVAL; /* a directory and a file whose names are stored in different ways */
 	dv_err err = repath(s, r, false);
 	if (!err)
@@ -262,6 +263,12 @@ static dv_err rename_exchange(struct dv_store *s, struct renaming *r)
 	return err;
 }
 
+/* Is there more to a value that loses its name than its object, and a stage that goes with it? */
+static bool is_unsettled(const struct dv_node *over)
+{
+	return dv_pack_is_active(over) || over->loser || (over->stage && dv_stage_is_in_place(over->stage));
+}
+
 /* Brings both to a state that one rename can move. *again: a form was changed, look once more. No gate held. */
 static dv_err prepare(struct dv_store *s, const struct dv_call *call, const struct renaming *r)
 {
@@ -275,7 +282,7 @@ static dv_err prepare(struct dv_store *s, const struct dv_call *call, const stru
 		err = dv_clear_way(s, call, r->newdir, r->newname);
 	if (!err)
 		err = dv_bring_to_rest(s, r->n, nowait);
-	if (!err && r->over && (dv_pack_is_active(r->over) || r->over->loser || (r->flags & RENAME_EXCHANGE)))
+	if (!err && r->over && (is_unsettled(r->over) || (r->flags & RENAME_EXCHANGE)))
 		err = dv_bring_to_rest(s, r->over, nowait);
 	if (!err)
 		err = dv_names_of(s->transform, r->newname, &names);
@@ -293,7 +300,7 @@ static dv_err prepare(struct dv_store *s, const struct dv_call *call, const stru
 /* Gates of the nodes held. -EBUSY: one of them is not at rest, again. */
 static dv_err rename_gated(struct dv_store *s, const struct dv_call *call, struct renaming *r)
 {
-	bool over_busy = r->over && (dv_pack_is_active(r->over) || r->over->loser || ((r->flags & RENAME_EXCHANGE) && r->over->stage));
+	bool over_busy = r->over && (is_unsettled(r->over) || ((r->flags & RENAME_EXCHANGE) && r->over->stage));
 	if (dv_is_busy(r->n) || over_busy)
 		return -ESTALE;
 	if (r->n->form == DV_FORM_PACKED && r->over && r->over->form != DV_FORM_PACKED)

@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <unistd.h>
 
 #define COPY_BYTES (256u << 10)
 
@@ -24,6 +23,7 @@ struct dv_stage {
 	bool named;	 /* a record and a name in the owner folder exist */
 	struct dv_file *file;
 	uint64_t swap_id; /* its SWAP record, 0: none yet */
+	uint64_t copy_id; /* COPY record of a commit that was cut short, 0: none */
 	atomic_ullong synced_writes; /* n->writes when the bytes were last made durable; UINT64_MAX: never */
 };
 
@@ -35,6 +35,11 @@ int dv_stage_fd(const struct dv_stage *st)
 bool dv_stage_is_replacement(const struct dv_stage *st)
 {
 	return st->replacement;
+}
+
+bool dv_stage_is_in_place(const struct dv_stage *st)
+{
+	return st->in_place;
 }
 
 void dv_stage_set_replacement(struct dv_stage *st)
@@ -77,6 +82,8 @@ dv_err dv_copy_over(struct dv_store *s, int from, int to)
 	struct dv_stat st;
 	DV_AUTO_FREE char *buf = malloc(COPY_BYTES);
 	dv_err err = buf ? DV_B(s, stat, from, "", &st) : -ENOMEM;
+	if (!err)
+		err = dv_tag_strip(s, to);
 	for (uint64_t off = 0; !err && off < st.size;) {
 		size_t len = st.size - off < COPY_BYTES ? (size_t)(st.size - off) : COPY_BYTES;
 		err = dv_read_full(s, from, buf, len, off);
@@ -261,7 +268,7 @@ static dv_err make_stage_file(struct dv_store *s, struct dv_stage *stage)
 	char name[DV_STAGE_NAME];
 	stage->id = dv_journal_new_id(s->journal);
 	dv_journal_stage_name(stage->id, name);
-	DV_B(s, act_as, geteuid(), getegid());
+	dv_act_as_self(s);
 	int fd = DV_B(s, open, dv_journal_dirfd(s->journal), name, O_RDWR | O_CREAT | O_EXCL, 0600);
 	if (fd < 0)
 		return fd;
@@ -270,9 +277,22 @@ static dv_err make_stage_file(struct dv_store *s, struct dv_stage *stage)
 	return stage->file ? 0 : -ENOMEM;
 }
 
+/* Ends a COPY record, which another one has taken the place of, or whose object is gone. */
+static void end_copy(struct dv_store *s, uint64_t *id)
+{
+	char name[DV_STAGE_NAME];
+	if (!*id)
+		return;
+	dv_journal_stage_name(*id, name);
+	dv_ignore(DV_B(s, unlink, dv_journal_dirfd(s->journal), name)); /* swept by the next owner */
+	dv_journal_end(s, *id);
+	*id = 0;
+}
+
 static void forget_stage(struct dv_store *s, struct dv_stage *stage)
 {
 	char name[DV_STAGE_NAME];
+	end_copy(s, &stage->copy_id);
 	if (stage->named) {
 		dv_journal_stage_name(stage->id, name);
 		dv_ignore(DV_B(s, unlink, dv_journal_dirfd(s->journal), name)); /* swept by the next owner */
@@ -445,9 +465,11 @@ dv_err dv_rewrite_in_place(struct dv_store *s, const struct dv_rewrite *w)
 	uint64_t id = dv_journal_new_id(s->journal);
 	dv_journal_stage_name(id, name);
 	dv_err err = DV_B(s, stat, w->from, "", &st);
+	if (err)
+		return err;
 	int fd = DV_B(s, open, dv_journal_dirfd(s->journal), name, O_RDWR | O_CREAT | O_EXCL, 0600);
-	if (err || fd < 0)
-		return err ? err : fd;
+	if (fd < 0)
+		return fd;
 	if (w->packed)
 		err = dv_encode(s, w->from, st.size, fd, UINT64_MAX, NULL, NULL, &enc);
 	else
@@ -468,11 +490,13 @@ dv_err dv_rewrite_in_place(struct dv_store *s, const struct dv_rewrite *w)
 		struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, st.mtime};
 		dv_ignore(DV_B(s, utimens, w->to, times)); /* not the owner: it moves to now */
 	}
-	/* Failed while copying: the record and the new bytes stay, and are copied again at recovery. */
-	if (!err || !recorded) {
-		dv_ignore(DV_B(s, unlink, dv_journal_dirfd(s->journal), name)); /* swept later */
-		dv_journal_end(s, id);
-	}
+	/* Failed while copying: the record and the new bytes stay, and are copied again at recovery, or by the next try. */
+	bool stays = err && recorded;
+	if (!err || stays)
+		end_copy(s, w->failed);
+	*w->failed = stays ? id : *w->failed;
+	if (!stays)
+		end_copy(s, &id);
 	/* A raw file is written in place from now on: it must not be copied over again after a power cut. */
 	if (!err && !w->packed)
 		err = dv_journal_sync(s);
@@ -489,7 +513,7 @@ static dv_err commit_in_place(struct dv_store *s, struct dv_node *n, const struc
 		return err;
 	int target = DV_B(s, open, p->dirfd, stored, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
 	struct dv_rewrite w = {.from = n->stage->file->fd, .to = target, .packed = n->form == DV_FORM_PACKED,
-			       .object = n->id, .st_ino = n->ino, .path = path};
+			       .object = n->id, .st_ino = n->ino, .path = path, .failed = &n->stage->copy_id};
 	err = target < 0 ? target : dv_rewrite_in_place(s, &w);
 	if (target >= 0)
 		DV_B(s, close, target);

@@ -40,6 +40,8 @@ DV_CHECK dv_err dv_stage_begin(struct dv_store *s, struct dv_node *n, bool empty
 int dv_stage_fd(const struct dv_stage *st);
 /* Waits for the last writer (a replacement), or may be committed at any time (an edit)? */
 bool dv_stage_is_replacement(const struct dv_stage *st);
+/* Is it written over the old object, which other names share? Then it is not dropped with one of them. */
+bool dv_stage_is_in_place(const struct dv_stage *st);
 void dv_stage_set_replacement(struct dv_stage *st); /* truncated to nothing meanwhile */
 DV_CHECK dv_err dv_stage_stat(struct dv_store *s, struct dv_node *n, struct dv_stat *out);
 
@@ -94,6 +96,7 @@ struct dv_rewrite {
 	struct dv_ident object;
 	uint64_t st_ino;
 	const char *path; /* of the key */
+	uint64_t *failed; /* record of an earlier try that was cut short, 0: none; set and ended here */
 };
 DV_CHECK dv_err dv_rewrite_in_place(struct dv_store *s, const struct dv_rewrite *w);
 

@@ -207,6 +207,8 @@ dv_err dv_store_open(struct dv_backing backing, const char *path, const struct d
 	why[0] = '\0';
 	s->b = backing;
 	s->hooks = options->hooks;
+	s->self_uid = geteuid();
+	s->self_gid = getegid();
 	init_locks(s);
 	dv_config_init(&s->config);
 	dv_err err = dv_nodes_init(s);
@@ -327,6 +329,8 @@ static void flush(struct walk *w)
 			break;
 		case DV_PACK_BUSY:
 			w->result->busy++;
+			if (item->node->loser) /* a form that could not be removed: the keeper goes on */
+				dv_keeper_touch(w->s, item->node);
 			break;
 		case DV_PACK_FAILED:
 			w->result->failed++;

@@ -79,6 +79,20 @@ static int print_help(FILE *out)
 	return out == stdout ? 0 : 1;
 }
 
+static const char manual_caveats[] =
+	".SH CAVEATS\n"
+	"Truncating a value and writing it anew replaces it in the store when the last writer is\n"
+	"gone, or at the first\n.BR fsync (2),\nwhich is also what\n.BR msync (2)\n"
+	"and writes with O_SYNC are. Renaming it puts the new bytes in place too, and so does the\n"
+	"mount that follows after the daemon was killed, as far as they were written.\n"
+	".PP\n"
+	"What was copied into the store directly, or was raw when a daemon was killed, stays raw\n"
+	"until it changes or\n.B diskvfs pack\nis run.\n"
+	".PP\n"
+	"zstd files of other makers whose frames hold more than 16 MiB can not be read.\n"
+	".PP\n"
+	"Several hosts on one store are not supported.";
+
 static int print_manual(void)
 {
 	puts(".TH DISKVFS 8 \"\" \"diskvfs " DISKVFS_VERSION "\"\n"
@@ -102,10 +116,12 @@ static int print_manual(void)
 	     "are "
 	     "accepted.");
 	fs_options_print_roff(stdout, FS_FOR_MOUNT);
+	puts(manual_caveats);
 	puts(".SH FILES\n"
 	     ".TP\n.I MOUNTPOINT/.diskvfs/stats\nCounters as JSON. Not listed.\n"
 	     ".TP\n.I MOUNTPOINT/.diskvfs/control\nTakes the commands\n.B pack\nand\n.BR finish .\n"
-	     ".TP\n.I STORE/.diskvfs/\nControl files of the store.\n"
+	     ".TP\n.I STORE/.diskvfs/\nControl files of the store;\n.I lost/\nholds bytes that "
+	     "recovery could not place.\n"
 	     ".SH EXIT STATUS\n"
 	     "0 success. 1 wrong usage;\n.B path\nalso uses it for a key that does not exist.\n"
 	     "2 error.\n.B mount\nfollows\n.BR mount (8):\n"

@@ -48,7 +48,7 @@ static const struct fs_option table[] = {
 	{"decode_zst", FS_OPT_SET, NULL, 0, 0, NULL, AT(decode_zst), FS_FOR_INIT,
 	 "with adopt: every *.zst is served as its content"},
 	{"cache_size", FS_OPT_BYTES, "BYTES", MIB, 1024 * GIB, "64M", AT(cache_bytes), FS_FOR_MOUNT,
-	 "memory for decoded frames and descriptors"},
+	 "memory for decoded frames and seek tables"},
 	{"settle", FS_OPT_SECONDS, "SECONDS", 0, 86400, "5", AT(settle_s), FS_FOR_MOUNT,
 	 "a value is packed when it was quiet that long"},
 	{"coherence", FS_OPT_SECONDS, "SECONDS", 0, 86400, "1", AT(coherence_s), FS_FOR_MOUNT,

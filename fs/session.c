@@ -21,9 +21,14 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* A request that took longer than this in the serving thread makes its class slow ... */
-#define SLOW_NS 1000000
-/* ... for so long. */
+/*
+ * A class whose requests take longer than this in the serving thread, on the average of the last
+ * SLOW_WEIGHT or so, is slow: one of them that lost its processor for a moment is not, a disk that
+ * answers late is after a few, one that does not answer at once. A class slow by mistake costs five
+ * times as much for each request: it changes threads, and processors.
+ */
+#define SLOW_NS	       1000000
+#define SLOW_WEIGHT    8
 #define SLOW_FOR_NS    50000000
 #define PATCHED_BITS   (FUSE_PARALLEL_DIROPS | FUSE_HANDLE_KILLPRIV_V2)
 #define READ_AHEAD_KIB 1024u
@@ -296,8 +301,11 @@ static void serve(struct fs_session *fs, struct fuse_buf *buf)
 	}
 	process(fs, buf, false);
 	end = now_ns();
-	if (end - start > SLOW_NS)
+	fs->average_ns[class] += (end - start - fs->average_ns[class]) / SLOW_WEIGHT;
+	if (fs->average_ns[class] > SLOW_NS) {
 		fs->slow_until_ns[class] = end + SLOW_FOR_NS;
+		fs->average_ns[class] = 0;
+	}
 	if (fs_turn.deferred)
 		defer(fs, buf, false);
 }

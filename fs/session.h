@@ -6,8 +6,8 @@
  * store answers -EAGAIN the request is deferred: the handler ends it without a reply, and the loop
  * gives the raw bytes to the pool, where a thread runs the same handler once more, now allowed to
  * wait. So handlers have one code path and copy no arguments. Requests that are known to wait
- * (fsync) go to the pool at once, and so do for SLOW_FOR_MS all requests of a class of which one
- * took longer than SLOW_NS in the serving thread.
+ * (fsync) go to the pool at once, and so do for SLOW_FOR_NS all requests of a class that
+ * takes longer than SLOW_NS in the serving thread, on the average.
  *
  *      read -> serve -> handler(nowait) -> reply
  *                  \         | -EAGAIN: fuse_reply_none()
@@ -89,7 +89,7 @@ struct fs_session {
 	/* Of the serving thread alone. */
 	uint64_t init_unique; /* of the INIT whose reply is to be patched, else 0 */
 	uint32_t init_offered;
-	int64_t slow_until_ns[FS_CLASSES];
+	int64_t average_ns[FS_CLASSES], slow_until_ns[FS_CLASSES];
 	uint64_t commands[FS_COMMANDS_KNOWN]; /* uniques of the last ones, whether done or not */
 	unsigned next_command;
 };

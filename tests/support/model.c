@@ -67,19 +67,36 @@ struct model_bytes *model_now(const struct model *m, size_t key)
 	return k->states[k->count - 1].bytes;
 }
 
-static void push(struct model_key *k, struct model_bytes *bytes)
+static void push(struct model *m, struct model_key *k, struct model_bytes *bytes)
 {
 	if (k->count == k->room) {
 		k->room = k->room ? k->room * 2 : 8;
 		k->states = must(realloc(k->states, k->room * sizeof(*k->states)));
 	}
-	k->states[k->count++] = (struct model_state){.bytes = bytes, .segment = k->segment};
+	k->states[k->count++] = (struct model_state){
+		.bytes = bytes,
+		.segment = k->segment,
+		.file = k->file,
+		.stamp = ++m->stamps,
+	};
 }
 
 void model_push(struct model *m, size_t key, struct model_bytes *bytes, bool as_whole)
 {
-	m->keys[key].segment += as_whole;
-	push(&m->keys[key], bytes);
+	struct model_key *k = &m->keys[key];
+	if (as_whole) {
+		k->segment++;
+		k->file = ++m->files;
+	}
+	push(m, k, bytes);
+}
+
+void model_push_over(struct model *m, size_t from, size_t to)
+{
+	struct model_key *b = &m->keys[to];
+	b->segment++;
+	b->file = m->keys[from].file;
+	push(m, b, model_bytes_ref(model_now(m, from)));
 }
 
 /* Forgets states from..to-1. Numbers move only where they are the first ones. */
@@ -134,7 +151,10 @@ void model_drop_stage(struct model *m, size_t key)
 		model_bytes_unref(k->states[i].bytes);
 		k->states[i].bytes = model_bytes_ref(before.bytes);
 		k->states[i].segment = before.segment;
+		k->states[i].file = before.file;
 	}
+	k->segment = before.segment;
+	k->file = before.file;
 }
 
 void model_copy(struct model *m, size_t from, size_t to, bool all)
@@ -145,7 +165,8 @@ void model_copy(struct model *m, size_t from, size_t to, bool all)
 		if (segment != a->states[i].segment)
 			b->segment++;
 		segment = a->states[i].segment;
-		push(b, model_bytes_ref(a->states[i].bytes));
+		b->file = a->states[i].file;
+		push(m, b, model_bytes_ref(a->states[i].bytes));
 	}
 	b->hidden = a->hidden;
 }
@@ -155,13 +176,15 @@ void model_exchange(struct model *m, size_t a, size_t b)
 	struct model_key *ka = &m->keys[a], *kb = &m->keys[b];
 	size_t from_a = segment_start(ka), count_a = ka->count - from_a;
 	size_t from_b = segment_start(kb), count_b = kb->count - from_b;
+	unsigned file = ka->file, group = ka->group;
+	ka->file = kb->file;
+	kb->file = file;
 	ka->segment++;
 	kb->segment++;
 	for (size_t i = 0; i < count_b; i++)
-		push(ka, model_bytes_ref(kb->states[from_b + i].bytes));
+		push(m, ka, model_bytes_ref(kb->states[from_b + i].bytes));
 	for (size_t i = 0; i < count_a; i++)
-		push(kb, model_bytes_ref(ka->states[from_a + i].bytes));
-	unsigned group = ka->group;
+		push(m, kb, model_bytes_ref(ka->states[from_a + i].bytes));
 	ka->group = kb->group;
 	kb->group = group;
 }
@@ -251,6 +274,28 @@ static void note(struct model_seen *seen, bool *found, size_t first, size_t last
 	*found = true;
 }
 
+/*
+ * The states that the file of k's segment at..at+n-1 may be in: those, and what was written to it later under other names.
+ * Frees nothing of them; the array is the caller's.
+ */
+static struct model_state *file_states(const struct model *m, const struct model_key *k, size_t at, size_t n, size_t *count)
+{
+	const struct model_state *last = &k->states[at + n - 1];
+	size_t room = n;
+	for (size_t i = 0; i < m->count; i++)
+		room += m->keys[i].count;
+	struct model_state *all = must(malloc(room * sizeof(*all)));
+	memcpy(all, k->states + at, n * sizeof(*all));
+	*count = n;
+	for (size_t i = 0; i < m->count; i++)
+		for (size_t j = 0; j < m->keys[i].count; j++) {
+			const struct model_state *s = &m->keys[i].states[j];
+			if (s->bytes && s->file == last->file && s->stamp > last->stamp)
+				all[(*count)++] = *s;
+		}
+	return all;
+}
+
 bool model_explain(const struct model *m, size_t key, bool hidden_too, struct model_seen *seen)
 {
 	const struct model_key *k = &m->keys[key];
@@ -264,8 +309,13 @@ bool model_explain(const struct model *m, size_t key, bool hidden_too, struct mo
 	for (size_t i = 0, n; i < limit; i += n) {
 		for (n = 1; i + n < limit && k->states[i + n].segment == k->states[i].segment;)
 			n++;
-		if (k->states[i].bytes && is_mix(&k->states[i], n, seen))
+		if (!k->states[i].bytes)
+			continue;
+		size_t count;
+		struct model_state *all = file_states(m, k, i, n, &count);
+		if (is_mix(all, count, seen))
 			note(seen, &found, k->base + i, k->base + i + n - 1);
+		free(all);
 	}
 	return found;
 }

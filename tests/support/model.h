@@ -33,6 +33,8 @@ struct model_bytes {
 struct model_state {
 	struct model_bytes *bytes; /* NULL: no such key */
 	unsigned segment;
+	unsigned file;	/* a renamed file is changed under its old name too, as long as the renaming is not durable.. */
+	unsigned stamp; /* ..by what comes after */
 };
 
 struct model_key {
@@ -40,7 +42,7 @@ struct model_key {
 	struct model_state *states;
 	size_t count, room;
 	size_t base; /* number of states[0] */
-	unsigned segment;
+	unsigned segment, file;
 	bool hidden;
 	unsigned group; /* keys of one group are links to one file */
 };
@@ -54,7 +56,7 @@ struct model {
 	size_t count;
 	struct model_pair pairs[MODEL_PAIRS];
 	size_t pair_count;
-	unsigned groups;
+	unsigned groups, files, stamps;
 };
 
 /* What was seen of a key. */
@@ -79,6 +81,8 @@ struct model_bytes *model_now(const struct model *m, size_t key);
 
 /* Takes bytes. as_whole: a new segment. */
 void model_push(struct model *m, size_t key, struct model_bytes *bytes, bool as_whole);
+/* A renaming over a good value: `to` holds what `from` holds now, whole. */
+void model_push_over(struct model *m, size_t from, size_t to);
 /* Only the last state is possible. */
 void model_settle(struct model *m, size_t key);
 /* The stage is being put in place: only its last state can be seen of it. */

@@ -83,14 +83,14 @@ static const struct workload workloads[] = {
 	{"suffix", "path:.txt", "mkdir d; put d/a 9000; fsync d/a; run; put b 3000; rename b d/a; fsync d/a; link d/a c; put d/a 9000; run"},
 };
 
-static const char *random_key(struct test_random *r, bool dirs)
+static inline const char *random_key(struct test_random *r, bool dirs)
 {
 	static const char *const path[] = {"a", "b", "d/a", "d/b", "e/c"}, *const flat[] = {"abc", "abcabc", "ab", "abcd", "x"};
 	return (dirs ? path : flat)[test_random_below(r, 5)];
 }
 
 /* One step with values of a few frames; some make no sense and are left out. */
-static void random_step(struct test_random *r, bool dirs, char *out, size_t size)
+static inline void random_step(struct test_random *r, bool dirs, char *out, size_t size)
 {
 	static const char *const ops[] = {"put",    "put",  "put",      "write", "write", "append", "append", "trunc",
 					  "fsync",  "fsync", "fsync",   "run",   "run",	  "run",    "rename", "rename",
@@ -110,7 +110,7 @@ static void random_step(struct test_random *r, bool dirs, char *out, size_t size
 		snprintf(out, size, "%s %s %zu", op, a, !strcmp(op, "append") ? 1 + y / 16 : y);
 }
 
-static void random_script(uint64_t seed, bool dirs, unsigned steps, char *out, size_t size)
+static inline void random_script(uint64_t seed, bool dirs, unsigned steps, char *out, size_t size)
 {
 	struct test_random r = {.state = seed * 2654435761u + 1};
 	size_t at = (size_t)snprintf(out, size, dirs ? "mkdir d; mkdir e; put a 9000; fsync a" : "put abc 9000; fsync abc");

@@ -211,7 +211,7 @@ static void push_all(struct world *w, size_t key, struct model_bytes *bytes, boo
 {
 	unsigned group = w->m.keys[key].group;
 	for (size_t k = 0; k < w->m.count; k++)
-		if (w->m.keys[k].group == group) {
+		if (w->m.keys[k].group == group && model_now(&w->m, k)) {
 			model_push(&w->m, k, model_bytes_ref(bytes), as_whole);
 			w->m.keys[k].hidden |= hidden;
 		}
@@ -317,6 +317,13 @@ static bool do_trunc(struct world *w, const char *path, size_t size)
 	return true;
 }
 
+/* A new shard directory under split may move a value aside, and bring it to rest before. */
+static void commit_neighbours(struct world *w)
+{
+	if (!strncmp(w->transform, "split", 5))
+		commit_all(w);
+}
+
 static bool do_create(struct world *w, const char *path)
 {
 	struct dv_node *dir, *n = NULL;
@@ -328,6 +335,8 @@ static bool do_create(struct world *w, const char *path)
 	dv_err err = parent_of(w, path, &dir, &last);
 	if (err)
 		return wrong(w, "%s: parent: %s", path, strerror(-err));
+	commit_neighbours(w);
+	w->m.keys[key].group = ++w->m.groups;
 	model_push(&w->m, key, model_bytes_new(0), true);
 	begin(w);
 	end(w, dv_store_mknod(w->s, &call, dir, last, S_IFREG | 0644, 0, &n, &st));
@@ -398,7 +407,7 @@ static bool do_unlink(struct world *w, const char *path)
 	dv_err err = parent_of(w, path, &dir, &last);
 	if (err)
 		return wrong(w, "%s: parent: %s", path, strerror(-err));
-	w->may_put_aside = w->m.keys[key].hidden;
+	w->may_put_aside = true; /* of a stage whose value was removed, but not to the end */
 	if (w->mode == WORLD_POWER)
 		model_drop_stage(&w->m, key);
 	model_push(&w->m, key, NULL, true);
@@ -439,10 +448,11 @@ static bool do_rename(struct world *w, const char *from, const char *to, bool ex
 		return true;
 	if (!two_parents(w, from, to, &da, &la, &db, &lb))
 		return false;
+	commit_neighbours(w);
 	commit_group(w, a);
 	if (exchange)
 		commit_group(w, b);
-	w->may_put_aside = kb->hidden;
+	w->may_put_aside = over;
 	if (w->mode == WORLD_POWER)
 		model_drop_stage(&w->m, b);
 	model_pair(&w->m, a, b);
@@ -450,7 +460,7 @@ static bool do_rename(struct world *w, const char *from, const char *to, bool ex
 		model_exchange(&w->m, a, b);
 	} else {
 		if (over)
-			model_push(&w->m, b, model_bytes_ref(now), true);
+			model_push_over(&w->m, a, b);
 		else
 			model_copy(&w->m, a, b, false);
 		model_push(&w->m, a, NULL, true);
@@ -492,13 +502,24 @@ static bool do_link(struct world *w, const char *from, const char *to)
 	model_copy(&w->m, a, b, false);
 	begin(w);
 	end(w, dv_store_link(w->s, &call, n, dir, last, &st));
-	if (acknowledged(w)) {
-		w->m.keys[b].group = w->m.keys[a].group;
-		settle_group(w, b);
-	}
+	w->m.keys[b].group = w->m.keys[a].group; /* where it failed, too: it may be there */
+	settle_group(w, b);
 	dv_node_unref(w->s, dir);
 	dv_node_unref(w->s, n);
 	return true;
+}
+
+/* Whether the step was made: acknowledged, or failed after it was made. A step that failed may not have been. */
+static bool is_made(struct world *w, const char *path, bool exists)
+{
+	struct dv_node *n = NULL;
+	if (acknowledged(w))
+		return true;
+	if (simfs_is_cut(w->fs))
+		return false;
+	bool found = node_of(w, path, &n) == 0;
+	dv_node_unref(w->s, n);
+	return found == exists;
 }
 
 static bool do_mkdir(struct world *w, const char *path, bool remove)
@@ -517,7 +538,7 @@ static bool do_mkdir(struct world *w, const char *path, bool remove)
 	begin(w);
 	end(w, remove ? dv_store_rmdir(w->s, &call, dir, last)
 		      : dv_store_mkdir(w->s, &call, dir, last, 0755, &n, &st));
-	if (acknowledged(w))
+	if (is_made(w, path, !remove))
 		strcpy(w->dirs[remove ? at : slot], remove ? "" : path);
 	dv_node_unref(w->s, n);
 	dv_node_unref(w->s, dir);
@@ -557,7 +578,7 @@ static bool do_rendir(struct world *w, const char *from, const char *to)
 	move_keys(w, from, to);
 	begin(w);
 	end(w, dv_store_rename(w->s, &call, da, la, db, lb, 0));
-	if (acknowledged(w)) {
+	if (is_made(w, to, true)) {
 		strcpy(w->dirs[at], to);
 		for (size_t k = 0; k < w->m.count; k++)
 			if (lies_in(w->m.keys[k].path, from))
