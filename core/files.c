@@ -208,11 +208,11 @@ ssize_t dv_store_write(struct dv_store *s, const struct dv_call *call, struct dv
 /* ---- size ---- */
 
 /* A good value is truncated to nothing: it stays in the store until the new one is whole. */
-static dv_err truncate_to_nothing(struct dv_store *s, struct dv_node *n, bool *done)
+static dv_err truncate_to_nothing(struct dv_store *s, struct dv_node *n, bool nowait, bool *done)
 {
 	struct dv_stat st;
 	*done = false;
-	dv_err err = dv_value_stat(s, n, &st);
+	dv_err err = dv_value_stat(s, n, nowait, &st);
 	if (err || st.size == 0)
 		return err;
 	if (n->stage) {
@@ -229,7 +229,9 @@ static dv_err truncate_to_nothing(struct dv_store *s, struct dv_node *n, bool *d
 	if ((err == -EPERM || err == -EACCES) && n->form == DV_FORM_RAW)
 		return 0; /* its owner can not be kept: in place */
 	*done = !err;
-	if (!err && !dv_node_has_name(s, n)) {
+	if (!err && dv_node_has_name(s, n)) {
+		dv_keeper_touch(s, n); /* whatever fails from here on */
+	} else if (!err) {
 		dv_stage_drop(s, n);
 		*done = false;
 	}
@@ -245,7 +247,7 @@ static dv_err set_size(struct dv_store *s, const struct dv_call *call, struct dv
 		return -EFBIG;
 	if (s->options.read_only)
 		return -EROFS;
-	dv_err err = set->size == 0 ? truncate_to_nothing(s, n, &done) : 0;
+	dv_err err = set->size == 0 ? truncate_to_nothing(s, n, call->nowait, &done) : 0;
 	if (!err && done)
 		fd = dv_stage_fd(n->stage), file = NULL;
 	else if (!err)
@@ -283,21 +285,6 @@ static dv_err set_on(struct dv_store *s, int fd, const struct dv_setattr *set)
 	return err;
 }
 
-/* The ctime kept over a swap ends with a change of ours, however soon that comes. */
-static void forget_kept_ctime(struct dv_store *s, struct dv_node *n, int fd)
-{
-	struct dv_stat st;
-	struct dv_tag tag;
-	if (n->kept_ctime.tv_sec == 0 && n->kept_ctime.tv_nsec == 0)
-		return;
-	n->real_ctime = n->kept_ctime = (struct timespec){0};
-	if (DV_B(s, stat, fd, "", &st) || !dv_tag_load_fd(s, fd, &st, &tag) || !tag.has_ctime)
-		return;
-	struct dv_ident id = dv_ident_of(&st);
-	tag.has_ctime = false;
-	dv_tag_store(s, fd, &id, &tag);
-}
-
 static dv_err set_others(struct dv_store *s, struct dv_node *n, const struct dv_setattr *set)
 {
 	struct dv_file *f = NULL;
@@ -307,7 +294,7 @@ static dv_err set_others(struct dv_store *s, struct dv_node *n, const struct dv_
 	dv_pack_cancel(s, n);
 	err = set_on(s, f->fd, set);
 	if (!err)
-		forget_kept_ctime(s, n, f->fd);
+		dv_forget_kept_ctime(s, n);
 	dv_file_unref(s, f);
 	/* The stage gets the same, so that the value has it after the commit. */
 	if (!err && n->stage)
@@ -333,7 +320,7 @@ dv_err dv_store_setattr(struct dv_store *s, const struct dv_call *call, struct d
 		if (!err && (set->valid & ~(unsigned)(DV_SET_SIZE | DV_SET_KILL_SUIDGID)))
 			err = set_others(s, n, set);
 		if (!err)
-			err = dv_value_stat(s, n, out);
+			err = dv_value_stat(s, n, call->nowait, out);
 		dv_gate_open(n);
 	} while (dv_try_again(s, call, n, &err, &tries));
 	return err && err != -EAGAIN ? dv_count_error(s, err) : err;
@@ -344,6 +331,8 @@ dv_err dv_store_setattr(struct dv_store *s, const struct dv_call *call, struct d
 static dv_err commit_for_fsync(struct dv_store *s, struct dv_node *n)
 {
 	struct dv_node *dir = NULL;
+	if (!S_ISREG(n->type))
+		return 0;
 	dv_err err = dv_stage_sync(s, n);
 	if (err)
 		return err;

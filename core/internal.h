@@ -42,7 +42,7 @@ struct dv_store {
 
 	pthread_mutex_t files_lock; /* node.c */
 	struct dv_file *files;	    /* utlist, recently used first */
-	unsigned file_count, file_max;
+	unsigned file_count, pinned_count, file_max; /* count: of the list */
 
 	pthread_mutex_t facts_lock; /* value.c */
 
@@ -89,6 +89,12 @@ static inline struct dv_ident dv_ident_of(const struct dv_stat *st)
 static inline struct dv_version dv_version_of(const struct dv_stat *st)
 {
 	return (struct dv_version){.size = st->size, .mtime = st->mtime, .ctime = st->ctime};
+}
+
+/* Memory that the seek table of one value may take; a value that needs more stays raw. */
+static inline uint64_t dv_layout_bytes_max(const struct dv_store *s)
+{
+	return s->options.cache_bytes / 2;
 }
 
 #define DV_CONTROL_DIR ".diskvfs"

@@ -53,24 +53,24 @@ struct lister {
 };
 
 /* Is it this entry that stands for the key, where the key may have two? */
-static bool stands_for_key(const struct lister *l, const char *stored, const char *name, enum dv_form form, uint64_t *ino)
+static bool stands_for_key(const struct lister *l, enum dv_form form, struct dv_list_entry *e)
 {
 	struct dv_store *s = l->s;
 	struct dv_names names;
 	struct dv_stat st;
-	struct dv_node *n = dv_node_find_name(s, l->dir, name);
+	struct dv_node *n = dv_node_find_name(s, l->dir, e->name);
 	bool loser = n && n->loser; /* without the gate: the keeper settles nothing while we list */
-	*ino = n ? n->ino : 0;
+	if (n) {
+		e->ino = n->ino;
+		e->type = n->type;
+	}
 	dv_node_unref(s, n);
-	if (form == DV_FORM_OTHER)
-		return true;
-	if (form == DV_FORM_RAW)
-		return !loser;
 	if (loser)
+		return form == DV_FORM_PACKED;
+	if (form != DV_FORM_PACKED)
 		return true;
-	if (dv_names_of(s->transform, name, &names))
+	if (dv_names_of(s->transform, e->name, &names))
 		return false;
-	(void)stored;
 	/* Raw beside it: that one is the value, and is listed by itself. */
 	return (!names.raw[0] || DV_B(s, stat, l->dirfd, names.raw, &st) != 0 || !S_ISREG(st.mode)) &&
 	       (!names.aside[0] || DV_B(s, stat, l->dirfd, names.aside, &st) != 0 || !S_ISREG(st.mode));
@@ -96,7 +96,7 @@ static bool give(const struct lister *l, const struct dv_dirent *d, int64_t cook
 	if (!strcmp(name, ".") || !strcmp(name, ".."))
 		return true;
 	struct dv_list_entry entry = {.name = name, .type = type_of(e.type), .cookie = cookie};
-	if (!stands_for_key(l, e.name, name, form, &entry.ino))
+	if (!stands_for_key(l, form, &entry))
 		return true;
 	return l->fn(l->ctx, &entry);
 }
@@ -269,12 +269,24 @@ static dv_err list_shards(struct lister *l, struct dv_list *list, int64_t cookie
 	return err;
 }
 
+/* A descriptor that could only reach what lies in the directory is opened anew: its mode may have changed. */
+static dv_err list_open_flat(struct lister *l, int64_t cookie)
+{
+	dv_err err = list_flat(l, cookie);
+	if (err != -EBADF)
+		return err;
+	if (l->dir != l->s->root)
+		dv_node_drop_file(l->s, l->dir);
+	err = list_flat(l, cookie);
+	return err == -EBADF ? -EACCES : err;
+}
+
 static dv_err list_any(struct lister *l, struct dv_list *list, int64_t cookie)
 {
 	if (!S_ISDIR(l->dir->type))
 		return -ENOTDIR;
 	if (!dv_transform_has_shards(l->s->transform))
-		return list_flat(l, cookie);
+		return list_open_flat(l, cookie);
 	return list ? list_shards(l, list, cookie) : -EINVAL;
 }
 

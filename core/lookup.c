@@ -68,7 +68,7 @@ dv_err dv_bring_to_rest(struct dv_store *s, struct dv_node *n, bool nowait)
 		return err;
 	if (n->job)
 		err = dv_pack_retract(s, n);
-	if (!err && n->stage && dir)
+	if (!err && n->stage)
 		err = dv_stage_commit(s, n, true);
 	if (!err && n->loser)
 		err = dv_stage_settle(s, n);
@@ -84,7 +84,9 @@ dv_err dv_make_raw(struct dv_store *s, struct dv_node *n, bool nowait)
 	dv_err err = dv_swap_gates(s, n, false, &dir);
 	if (err)
 		return err;
-	if (n->job)
+	if (!dir)
+		err = -ENOENT;
+	if (!err && n->job)
 		err = dv_pack_retract(s, n);
 	if (!err && !n->stage && n->form == DV_FORM_PACKED) {
 		err = dv_stage_begin(s, n, false);
@@ -99,11 +101,12 @@ dv_err dv_make_raw(struct dv_store *s, struct dv_node *n, bool nowait)
 	return err;
 }
 
-void dv_keep_open(struct dv_store *s, struct dv_node *n)
+void dv_keep_open(struct dv_store *s, struct dv_node *n, uint32_t nlink)
 {
 	struct dv_file *f = NULL;
-	if (n->stage)
-		return; /* the stage is its file */
+	/* A stage is its own file. Names that were never looked up keep the object, but do not lead to it from here. */
+	if (n->stage || (nlink > 1 && dv_node_has_names(s, n, 2)))
+		return;
 	dv_err err = -EINVAL;
 	if (S_ISREG(n->type) && n->form == DV_FORM_RAW)
 		err = dv_value_file(s, n, true, true, &f);
@@ -114,6 +117,24 @@ void dv_keep_open(struct dv_store *s, struct dv_node *n)
 	if (err)
 		return; /* those who have it open get ESTALE from now on */
 	dv_node_set_file(s, n, f, true);
+	dv_file_unref(s, f);
+}
+
+void dv_forget_kept_ctime(struct dv_store *s, struct dv_node *n)
+{
+	struct dv_stat st;
+	struct dv_tag tag;
+	struct dv_file *f = NULL;
+	if (n->kept_ctime.tv_sec == 0 && n->kept_ctime.tv_nsec == 0)
+		return;
+	n->real_ctime = n->kept_ctime = (struct timespec){0};
+	if (dv_value_handle(s, n, &f))
+		return; /* gone: nobody reads its tag */
+	if (DV_B(s, stat, f->fd, "", &st) == 0 && dv_tag_load_fd(s, f->fd, &st, &tag) && tag.has_ctime) {
+		struct dv_ident id = dv_ident_of(&st);
+		tag.has_ctime = false;
+		dv_tag_store(s, f->fd, &id, &tag);
+	}
 	dv_file_unref(s, f);
 }
 
@@ -149,7 +170,7 @@ static dv_err check_known(struct dv_store *s, const struct dv_call *call, const 
 	if (err)
 		return err;
 	if (n->stage) {
-		err = out ? dv_value_stat(s, n, out) : 0;
+		err = out ? dv_value_stat(s, n, call->nowait, out) : 0;
 		dv_gate_open(n);
 		return err;
 	}
@@ -158,7 +179,7 @@ static dv_err check_known(struct dv_store *s, const struct dv_call *call, const 
 	if (!err && f.form == n->form && dv_ident_equal(&id, &n->id)) {
 		if (out) {
 			*out = f.st;
-			err = dv_value_show(s, n, p, f.stored, out);
+			err = dv_value_show(s, n, p, f.stored, call->nowait, out);
 		}
 		dv_gate_open(n);
 		return err;
@@ -195,7 +216,7 @@ static dv_err lookup_new(struct dv_store *s, const struct dv_call *call, struct 
 			*again = true; /* known under another name, and swapped just now */
 		} else {
 			*st = f.st;
-			err = dv_value_show(s, n, p, f.stored, st);
+			err = dv_value_show(s, n, p, f.stored, call->nowait, st);
 		}
 		dv_gate_open(n);
 	}
@@ -252,7 +273,7 @@ dv_err dv_store_getattr(struct dv_store *s, const struct dv_call *call, struct d
 		err = dv_gate_shared(n, call->nowait);
 		if (err)
 			return err;
-		err = dv_value_stat(s, n, out);
+		err = dv_value_stat(s, n, call->nowait, out);
 		dv_gate_open(n);
 	} while (dv_try_again(s, call, n, &err, &tries));
 	return err;

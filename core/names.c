@@ -53,7 +53,7 @@ static dv_err move_aside(struct dv_store *s, const struct dv_call *call, const c
 		}
 		if (!err || err == -ENOTDIR)
 			dv_place_close(s, &p);
-		atomic_store(&n->names_durable, false);
+		dv_names_changed(n, DV_NAMES_MADE);
 		dv_gate_open(n);
 	}
 	dv_node_unref(s, n);
@@ -265,9 +265,10 @@ static dv_err link_at_rest(struct dv_store *s, struct dv_node *n, struct dv_node
 	if (!err)
 		err = dv_node_add_name(s, n, dir, name, DV_SLOT_PLAIN);
 	if (!err) {
-		atomic_store(&n->names_durable, false);
+		dv_names_changed(n, DV_NAMES_MADE);
 		n->writes++; /* a packer that counted one link looks again */
-		err = dv_value_stat(s, n, st);
+		dv_forget_kept_ctime(s, n);
+		err = dv_value_stat(s, n, false, st);
 	}
 	return err;
 }
@@ -283,7 +284,7 @@ dv_err dv_store_link(struct dv_store *s, const struct dv_call *call, struct dv_n
 		return -EROFS;
 	dv_err err = dv_names_of(s->transform, name, &names);
 	/* A name too long to be packed: the value goes raw, under both. */
-	if (!err && n->form == DV_FORM_PACKED && !names.packed[0])
+	if (!err && !names.packed[0] && dv_node_form(s, n) == DV_FORM_PACKED)
 		err = dv_make_raw(s, n, call->nowait);
 	while (!err || dv_try_again(s, call, n, &err, &tries)) {
 		err = dv_bring_to_rest(s, n, call->nowait);
@@ -313,17 +314,9 @@ dv_err dv_store_link(struct dv_store *s, const struct dv_call *call, struct dv_n
 static dv_err unlink_forms(struct dv_store *s, struct dv_node *n, const struct dv_place *p)
 {
 	struct dv_found f;
-	struct dv_stat st;
 	dv_err err = n->job ? dv_pack_retract(s, n) : 0;
-	if (!err && n->loser && DV_B(s, stat, p->dirfd, p->names.packed, &st) == 0) {
-		struct dv_ident id = dv_ident_of(&st);
-		if (dv_ident_equal(&id, &n->loser_id)) /* I5 */
-			err = DV_B(s, unlink, p->dirfd, p->names.packed);
-	}
-	if (!err && n->loser) {
-		n->loser = false;
-		dv_journal_end(s, n->loser_record);
-	}
+	if (!err)
+		err = dv_stage_drop_loser(s, n, p);
 	if (!err)
 		err = dv_place_find(s, p, &f);
 	struct dv_ident id = dv_ident_of(&f.st);
@@ -331,9 +324,11 @@ static dv_err unlink_forms(struct dv_store *s, struct dv_node *n, const struct d
 		return -ESTALE;
 	if (err)
 		return err;
-	if (f.st.nlink == 1 || S_ISDIR(n->type))
-		dv_keep_open(s, n);
-	return DV_B(s, unlink, p->dirfd, f.stored);
+	dv_keep_open(s, n, f.st.nlink);
+	err = DV_B(s, unlink, p->dirfd, f.stored);
+	if (err)
+		dv_node_unpin(s, n);
+	return err;
 }
 
 static dv_err unlink_known(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name, struct dv_node *n)
@@ -398,8 +393,10 @@ static dv_err remove_dir(struct dv_store *s, struct dv_node *dir, const char *na
 		return err;
 	err = dv_place_find(s, &p, &f);
 	if (!err) {
-		dv_keep_open(s, n);
+		dv_keep_open(s, n, 1);
 		err = DV_B(s, rmdir, p.dirfd, f.stored);
+		if (err)
+			dv_node_unpin(s, n);
 	}
 	dv_place_close(s, &p);
 	if (!err)

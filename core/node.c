@@ -43,6 +43,7 @@ struct dv_node *dv_node_new(mode_t type, uint64_t ino)
 	pthread_rwlock_init(&n->gate, &attr);
 	pthread_rwlockattr_destroy(&attr);
 	atomic_init(&n->refs, 1);
+	atomic_init(&n->unsynced, DV_NAMES_MADE);
 	n->type = type & S_IFMT;
 	n->ino = ino;
 	return n;
@@ -109,16 +110,6 @@ static void detach_locked(struct dv_store *s, struct dv_link *l, struct dv_link 
 	*dead = l;
 }
 
-static void bury(struct dv_store *s, struct dv_link *dead)
-{
-	while (dead) {
-		struct dv_link *l = dead;
-		dead = l->next;
-		dv_node_unref(s, l->dir);
-		free(l);
-	}
-}
-
 static void leave_objects_locked(struct dv_store *s, struct dv_node *n)
 {
 	if (n->in_objects)
@@ -138,30 +129,46 @@ static void enter_objects_locked(struct dv_store *s, struct dv_node *n)
 	n->in_objects = true;
 }
 
-void dv_node_unref(struct dv_store *s, struct dv_node *n)
+/* Gives a reference back; with the last one n goes, and its links are added to *dead. */
+static void release(struct dv_store *s, struct dv_node *n, struct dv_link **dead)
 {
-	if (!n)
-		return;
 	unsigned refs = atomic_load_explicit(&n->refs, memory_order_relaxed);
 	while (refs > 1)
 		if (atomic_compare_exchange_weak(&n->refs, &refs, refs - 1))
 			return;
-	struct dv_link *dead = NULL;
 	pthread_mutex_lock(&s->names_lock); /* tables lend references only under it */
 	if (atomic_fetch_sub(&n->refs, 1) > 1) {
 		pthread_mutex_unlock(&s->names_lock);
 		return;
 	}
 	while (n->links)
-		detach_locked(s, n->links, &dead);
+		detach_locked(s, n->links, dead);
 	leave_objects_locked(s, n);
 	pthread_mutex_unlock(&s->names_lock);
 	assert(!n->stage && !n->job && !n->queued);
 	dv_node_drop_file(s, n);
-	bury(s, dead);
 	pthread_rwlock_destroy(&n->gate);
 	free(n);
 	atomic_fetch_sub(&s->node_count, 1);
+}
+
+/* Not by recursion: directories go with their last child, and a tree may be deeper than the stack. */
+static void bury(struct dv_store *s, struct dv_link *dead)
+{
+	while (dead) {
+		struct dv_link *l = dead;
+		dead = l->next;
+		release(s, l->dir, &dead);
+		free(l);
+	}
+}
+
+void dv_node_unref(struct dv_store *s, struct dv_node *n)
+{
+	struct dv_link *dead = NULL;
+	if (n)
+		release(s, n, &dead);
+	bury(s, dead);
 }
 
 struct dv_node *dv_node_find_name(struct dv_store *s, struct dv_node *dir, const char *name)
@@ -183,6 +190,17 @@ static struct dv_node *find_object_locked(struct dv_store *s, const struct dv_no
 	if (n && (n->type != fresh->type || !dv_ident_equal(&n->id, &fresh->id)))
 		n = NULL;
 	return n;
+}
+
+void dv_node_superseded_gone(struct dv_store *s, const struct dv_ident *id)
+{
+	struct dv_object_key key = {id->dev, id->ino, DV_FORM_PACKED};
+	struct dv_node *n = NULL;
+	pthread_mutex_lock(&s->names_lock);
+	HASH_FIND(hh, s->objects, &key, sizeof(key), n);
+	if (n && atomic_load(&n->superseded) && dv_ident_equal(&n->id, id))
+		atomic_fetch_sub(&n->superseded, 1);
+	pthread_mutex_unlock(&s->names_lock);
 }
 
 dv_err dv_node_enter(struct dv_store *s, struct dv_node *fresh, struct dv_node *dir, const char *name, uint8_t slot,
@@ -308,10 +326,17 @@ dv_err dv_node_swap_names(struct dv_store *s, struct dv_node *dir1, const char *
 
 bool dv_node_has_name(struct dv_store *s, struct dv_node *n)
 {
+	return n == s->root || dv_node_has_names(s, n, 1);
+}
+
+bool dv_node_has_names(struct dv_store *s, struct dv_node *n, unsigned count)
+{
 	pthread_mutex_lock(&s->names_lock);
-	bool has = n->links != NULL || n == s->root;
+	struct dv_link *l = n->links;
+	for (; l && count > 1; count--)
+		l = l->next;
 	pthread_mutex_unlock(&s->names_lock);
-	return has;
+	return l != NULL;
 }
 
 dv_err dv_node_name(struct dv_store *s, struct dv_node *n, unsigned skip, struct dv_node **out_dir, char name[DV_NAME_MAX + 1],
@@ -362,6 +387,14 @@ void dv_node_set_object(struct dv_store *s, struct dv_node *n, const struct dv_i
 	n->form = form;
 	enter_objects_locked(s, n);
 	pthread_mutex_unlock(&s->names_lock);
+}
+
+enum dv_form dv_node_form(struct dv_store *s, struct dv_node *n)
+{
+	pthread_mutex_lock(&s->names_lock);
+	enum dv_form form = n->form;
+	pthread_mutex_unlock(&s->names_lock);
+	return form;
 }
 
 uint64_t dv_node_ino(const struct dv_node *n)
@@ -442,9 +475,24 @@ void dv_file_unref(struct dv_store *s, struct dv_file *f)
 	free(f);
 }
 
+/* Pinned files stand outside the list of those that may be closed. */
+static void set_pinned_locked(struct dv_store *s, struct dv_file *f, bool pinned)
+{
+	if (f->pinned == pinned)
+		return;
+	f->pinned = pinned;
+	if (pinned)
+		DL_DELETE(s->files, f);
+	else
+		DL_PREPEND(s->files, f);
+	s->file_count += pinned ? -1u : 1u;
+	s->pinned_count += pinned ? 1u : -1u;
+}
+
 /* Takes f out of its node and the list; the node's reference is the caller's now. */
 static void take_out_locked(struct dv_store *s, struct dv_file *f)
 {
+	set_pinned_locked(s, f, false);
 	DL_DELETE(s->files, f);
 	s->file_count--;
 	f->node->file = NULL;
@@ -459,7 +507,7 @@ struct dv_file *dv_node_file(struct dv_store *s, struct dv_node *n, bool writabl
 		f = NULL;
 	if (f) {
 		atomic_fetch_add(&f->refs, 1);
-		if (s->files != f) {
+		if (s->files != f && !f->pinned) {
 			DL_DELETE(s->files, f);
 			DL_PREPEND(s->files, f);
 		}
@@ -473,7 +521,7 @@ void dv_node_set_file(struct dv_store *s, struct dv_node *n, struct dv_file *f, 
 	struct dv_file *dead = NULL, *old = NULL;
 	pthread_mutex_lock(&s->files_lock);
 	if (n->file == f) {
-		f->pinned |= pinned;
+		set_pinned_locked(s, f, pinned || f->pinned);
 		pthread_mutex_unlock(&s->files_lock);
 		return;
 	}
@@ -482,23 +530,27 @@ void dv_node_set_file(struct dv_store *s, struct dv_node *n, struct dv_file *f, 
 		take_out_locked(s, old);
 	}
 	atomic_fetch_add(&f->refs, 1);
-	f->pinned = pinned;
+	f->pinned = false;
 	f->node = n;
 	n->file = f;
 	DL_PREPEND(s->files, f);
 	s->file_count++;
+	set_pinned_locked(s, f, pinned);
 	if (s->file_count > s->file_max) {
-		struct dv_file *last = s->files->prev; /* utlist: the head's prev is the tail */
-		for (unsigned tries = 0; last->pinned && tries < 64; tries++)
-			last = last->prev;
-		if (!last->pinned && last != f) {
-			dead = last;
-			take_out_locked(s, dead);
-		}
+		dead = s->files->prev; /* utlist: the head's prev is the tail */
+		take_out_locked(s, dead);
 	}
 	pthread_mutex_unlock(&s->files_lock);
 	dv_file_unref(s, old);
 	dv_file_unref(s, dead);
+}
+
+void dv_node_unpin(struct dv_store *s, struct dv_node *n)
+{
+	pthread_mutex_lock(&s->files_lock);
+	if (n->file)
+		set_pinned_locked(s, n->file, false);
+	pthread_mutex_unlock(&s->files_lock);
 }
 
 void dv_node_drop_file(struct dv_store *s, struct dv_node *n)

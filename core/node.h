@@ -35,7 +35,7 @@ struct dv_file {
 	bool writable;		   /* opened O_RDWR; a shared flock is held on it */
 	bool pinned;		   /* of an object without a name: never closed to make room */
 	struct dv_node *node;	   /* files_lock: whose node->file this is, NULL once taken out */
-	struct dv_file *prev, *next; /* files_lock: recently used first */
+	struct dv_file *prev, *next; /* files_lock: recently used first; pinned ones stand outside */
 };
 
 enum { /* dv_link.slot: which of the stored names is taken; PACKED or not follows from the node's form */
@@ -76,21 +76,21 @@ struct dv_node {
 
 	pthread_rwlock_t gate;
 	/* under the gate */
-	enum dv_form form;
-	struct dv_ident id;	    /* of the object in the store; of the old one while staged */
+	enum dv_form form;	    /* written under names_lock too */
+	struct dv_ident id;	    /* of the object in the store; of the old one while staged. Written under names_lock too */
 	struct dv_stage *stage;	    /* newer bytes; NULL where the store's object is the value */
 	struct dv_pack_job *job;    /* a packer works on it */
-	bool loser;		    /* raw is the value, a superseded packed form is still beside it */
+	atomic_bool loser;	    /* raw is the value, a superseded packed form is still beside it */
 	struct dv_ident loser_id;
 	uint64_t loser_record;
 	struct timespec real_ctime, kept_ctime; /* where ctime is still real_ctime, kept_ctime is reported */
 	uint64_t writes;	    /* counts changes of bytes or attributes */
-	atomic_bool names_durable;  /* the directory was synced since the last name was made */
-	atomic_bool moved;	    /* renamed by us, and the directory was not synced since */
-	atomic_bool unsettled;	    /* a form of it was unlinked, and the directory was not synced since */
+	atomic_uint unsynced;	    /* DV_NAMES_*: what of its names may be lost with the power; a count of changes above them */
 	atomic_bool dirty;	    /* bytes may be unsynced */
 	atomic_int error;	    /* of later work; told once by fsync */
 	atomic_uint unpacks;	    /* times it had to be unpacked: its quiet time doubles */
+
+	atomic_uint superseded; /* stored names of the packed object that a rename took its value from, and that are still there */
 
 	/* facts_lock (short) */
 	struct dv_facts facts;
@@ -114,6 +114,27 @@ struct dv_node {
 	atomic_llong listed_until_ns; /* a listing is under way: names are not swapped */
 	struct timespec touched;      /* names_lock; shard transforms: the root's mtime as seen by names */
 };
+
+enum {
+	DV_NAMES_MADE = 1,	/* one was made, and its directory was not synced since */
+	DV_NAMES_MOVED = 2,	/* renamed by us, the same */
+	DV_NAMES_UNSETTLED = 4, /* a form of it was unlinked, the same */
+	DV_NAMES_COUNT = 8,
+};
+
+/* A name of n was changed; any gate or none. */
+static inline void dv_names_changed(struct dv_node *n, unsigned what)
+{
+	unsigned was = atomic_load(&n->unsynced);
+	while (!atomic_compare_exchange_weak(&n->unsynced, &was, (was + DV_NAMES_COUNT) | what))
+		;
+}
+
+/* The directory was synced, after n->unsynced was `seen`. Where there was a change meanwhile nothing is forgotten: another sync tells. */
+static inline void dv_names_synced(struct dv_node *n, unsigned seen, unsigned what)
+{
+	atomic_compare_exchange_strong(&n->unsynced, &seen, seen & ~what);
+}
 
 #define DV_FILES_MAX 4096	    /* kept open for reuse: more costs the kernel memory and saves nothing */
 #define DV_FILES_MAX_FRACTION 2 /* of RLIMIT_NOFILE: the rest is for stages, packers and listings */
@@ -144,13 +165,20 @@ DV_CHECK dv_err dv_node_move_name(struct dv_store *s, struct dv_node *olddir, co
 				  const char *newname, uint8_t slot);
 DV_CHECK dv_err dv_node_swap_names(struct dv_store *s, struct dv_node *dir1, const char *name1, struct dv_node *dir2, const char *name2);
 bool dv_node_has_name(struct dv_store *s, struct dv_node *n);
+bool dv_node_has_names(struct dv_store *s, struct dv_node *n, unsigned count); /* so many at least */
 
 /* A name of n: *out_dir lends a reference, name is copied. -ESTALE: it has none. skip: which one (0 the first). */
 DV_CHECK dv_err dv_node_name(struct dv_store *s, struct dv_node *n, unsigned skip, struct dv_node **out_dir, char name[DV_NAME_MAX + 1],
 			     uint8_t *out_slot);
 
+/* Without the gate: as it was a moment ago. */
+enum dv_form dv_node_form(struct dv_store *s, struct dv_node *n);
+
 /* n's object is another now (a swap): enters the table under it. Gate exclusive. */
 void dv_node_set_object(struct dv_store *s, struct dv_node *n, const struct dv_ident *id, enum dv_form form);
+
+/* A superseded stored name of the packed object is gone. */
+void dv_node_superseded_gone(struct dv_store *s, const struct dv_ident *id);
 
 /* ---- gates: nowait gives -EAGAIN ---- */
 DV_CHECK dv_err dv_gate_shared(struct dv_node *n, bool nowait);
@@ -168,6 +196,8 @@ void dv_file_unref(struct dv_store *s, struct dv_file *f); /* NULL is allowed */
 struct dv_file *dv_node_file(struct dv_store *s, struct dv_node *n, bool writable);
 /* Makes f n's file (shares the reference), in place of another one; closes what was used longest ago where there are too many. */
 void dv_node_set_file(struct dv_store *s, struct dv_node *n, struct dv_file *f, bool pinned);
+/* n keeps its name: its file may be closed to make room again. */
+void dv_node_unpin(struct dv_store *s, struct dv_node *n);
 void dv_node_drop_file(struct dv_store *s, struct dv_node *n);
 
 #endif

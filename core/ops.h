@@ -28,11 +28,15 @@ DV_CHECK dv_err dv_make_raw(struct dv_store *s, struct dv_node *n, bool nowait);
  */
 DV_CHECK dv_err dv_clear_way(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name);
 
-/* n is about to lose its last name: opens what keeps it usable. Gate exclusive. */
-void dv_keep_open(struct dv_store *s, struct dv_node *n);
+/* n is about to lose a name, of nlink: opens what keeps it usable where it is the last that is known. Where the name stays after all:
+ * dv_node_unpin(). Gate exclusive. */
+void dv_keep_open(struct dv_store *s, struct dv_node *n, uint32_t nlink);
 
 /* n changed: who packs it must stop, and the keeper looks at it later. Gate exclusive. */
 void dv_changed(struct dv_store *s, struct dv_node *n);
+
+/* A change of ours of n's attributes, names or links ends the ctime that a swap had kept, however soon it comes. Gate exclusive. */
+void dv_forget_kept_ctime(struct dv_store *s, struct dv_node *n);
 
 /* A name came or went in dir. */
 void dv_touch_dir(struct dv_store *s, struct dv_node *dir);

@@ -4,6 +4,7 @@
 
 #include "core/cleanup.h"
 #include "core/encode.h"
+#include "core/format.h"
 #include "core/journal.h"
 #include "core/log.h"
 #include "core/meta.h"
@@ -22,7 +23,7 @@ struct dv_pack_job {
 	atomic_bool cancelled;
 	bool published;		/* gate: the packed name exists */
 	bool leased, recorded, failed;
-	bool moved; /* its renaming is not durable yet */
+	unsigned names_seen; /* n->unsynced when it was claimed */
 	uint64_t id, writes;
 	int rawfd, fd;
 	struct dv_stat raw, packed;
@@ -63,6 +64,13 @@ static uint64_t gain_limit(const struct dv_store *s, uint64_t size)
 	return by_block < by_share ? by_block : by_share;
 }
 
+/* Frames are found through a table that is held in memory while the value is read. */
+static bool too_many_frames(const struct dv_store *s, uint64_t size)
+{
+	uint64_t frames = size / s->config.frame_size + 1;
+	return frames > DV_FRAMES_MAX || frames * 16 > dv_layout_bytes_max(s);
+}
+
 static bool is_sparse(struct dv_store *s, int fd, uint64_t size)
 {
 	uint64_t hole = size;
@@ -100,7 +108,7 @@ static enum dv_pack_outcome claim(struct dv_store *s, struct dv_node *n, struct 
 		struct dv_ident id = dv_ident_of(&j->raw);
 		if (!dv_ident_equal(&id, &n->id))
 			outcome = DV_PACK_BUSY;
-		else if (j->raw.nlink != 1 || too_small(s, j->raw.size) || !p.names.packed[0] ||
+		else if (j->raw.nlink != 1 || too_small(s, j->raw.size) || too_many_frames(s, j->raw.size) || !p.names.packed[0] ||
 			 DV_B(s, stat, p.dirfd, p.names.packed, &twin) != -ENOENT ||
 			 is_sparse(s, j->rawfd, j->raw.size))
 			outcome = DV_PACK_NO_GAIN;
@@ -121,7 +129,7 @@ static enum dv_pack_outcome claim(struct dv_store *s, struct dv_node *n, struct 
 			   ? n->kept_ctime
 			   : j->raw.ctime;
 	j->writes = n->writes;
-	j->moved = atomic_load(&n->moved);
+	j->names_seen = atomic_load(&n->unsynced);
 	n->job = j;
 	return DV_PACK_DONE;
 }
@@ -236,8 +244,10 @@ static enum dv_pack_outcome worth_a_try(struct dv_store *s, struct dv_node *n)
 static dv_err prepare(struct dv_store *s, struct dv_pack_item *item)
 {
 	item->outcome = worth_a_try(s, item->node);
-	if (item->outcome != DV_PACK_DONE)
+	if (item->outcome != DV_PACK_DONE) {
+		dv_count(s, pack_refused, item->outcome == DV_PACK_NO_GAIN);
 		return 0;
+	}
 	struct dv_pack_job *j = calloc(1, sizeof(*j));
 	if (!j)
 		return -ENOMEM;
@@ -344,8 +354,8 @@ static dv_err publish(struct dv_store *s, struct dv_pack_item *item, struct dv_n
 		err = DV_B(s, rename, dv_journal_dirfd(s->journal), name, p.dirfd, p.names.packed, RENAME_NOREPLACE);
 		dv_dir_times_restore(s, &times);
 		j->published = *published = !err;
-		if (!err && j->moved) /* and not again since, or it had changed */
-			atomic_store(&n->moved, false);
+		if (!err)
+			dv_names_synced(n, j->names_seen, DV_NAMES_MOVED);
 		if (err == -EEXIST)
 			err = 0;
 	}
@@ -379,7 +389,7 @@ static void become_packed(struct dv_store *s, struct dv_node *n, struct dv_pack_
 					     .frames = j->enc.frames, .single = j->enc.single, .known = true};
 		pthread_mutex_unlock(&s->facts_lock);
 	}
-	atomic_store(&n->unsettled, true); /* names_durable stays: the directories above are as they were */
+	dv_names_changed(n, DV_NAMES_UNSETTLED); /* its name stays: the directories above are as they were */
 	atomic_store(&n->dirty, false);
 	atomic_fetch_add(&s->swaps, 1);
 	dv_count(s, packed, 1);
@@ -422,7 +432,7 @@ static enum dv_pack_outcome finish(struct dv_store *s, struct dv_pack_item *item
 		}
 	} else {
 		err = unlink_packed(s, &p, j);
-		atomic_store(&n->unsettled, true);
+		dv_names_changed(n, DV_NAMES_UNSETTLED);
 	}
 	dv_dir_times_restore(s, &times);
 	dv_place_of_close(s, &p);
@@ -462,7 +472,7 @@ dv_err dv_pack_retract(struct dv_store *s, struct dv_node *n)
 	dv_place_of_close(s, &p);
 	if (!err) {
 		j->published = false;
-		atomic_store(&n->unsettled, true);
+		dv_names_changed(n, DV_NAMES_UNSETTLED);
 	}
 	return err;
 }
@@ -493,7 +503,7 @@ static dv_err with_gates(struct dv_store *s, struct dv_pack_item *item, bool las
 
 static bool to_sync(const struct dv_pack_item *item, bool moved)
 {
-	return item->job && (!moved || item->job->moved);
+	return item->job && (!moved || (item->job->names_seen & DV_NAMES_MOVED));
 }
 
 /* moved: only of those that were renamed; see dv_sync_move(). */
@@ -539,19 +549,29 @@ static size_t count_live(const struct dv_pack_item *items, size_t count)
 	return live;
 }
 
-dv_err dv_pack_batch(struct dv_store *s, struct dv_pack_item *items, size_t count)
+/* Step 1 for as many as fit DV_PACK_BATCH_BYTES. -> how many were looked at. */
+static size_t prepare_some(struct dv_store *s, struct dv_pack_item *items, size_t count, dv_err *first)
 {
-	dv_err first = 0, err;
-	size_t live;
-	pthread_mutex_lock(&s->batch_lock);
-	for (size_t i = 0; i < count; i++) {
-		err = s->journal && s->config.compress ? prepare(s, &items[i]) : 0;
-		if (!items[i].job && !s->config.compress)
+	uint64_t bytes = 0;
+	size_t i;
+	for (i = 0; i < count && bytes < DV_PACK_BATCH_BYTES; i++) {
+		if (!s->journal || !s->config.compress) {
 			items[i].outcome = DV_PACK_NO_GAIN;
-		first = first ? first : err;
+			continue;
+		}
+		dv_err err = prepare(s, &items[i]);
+		*first = *first ? *first : err;
+		bytes += items[i].job ? items[i].plain_size : 0;
 	}
-	live = count_live(items, count);
-	err = live ? sync_files(s, items, count, live) : 0;
+	return i;
+}
+
+/* Step 2: files, records, and the directories that earlier changes of them are in. */
+static dv_err sync_prepared(struct dv_store *s, struct dv_pack_item *items, size_t count)
+{
+	dv_err first = 0;
+	size_t live = count_live(items, count);
+	dv_err err = live ? sync_files(s, items, count, live) : 0;
 	for (size_t i = 0; i < count; i++) {
 		if (!items[i].job)
 			continue;
@@ -565,27 +585,43 @@ dv_err dv_pack_batch(struct dv_store *s, struct dv_pack_item *items, size_t coun
 	err = live ? dv_journal_sync(s) : 0;
 	if (live && !err)
 		err = sync_dirs(s, items, count, live, true);
-	for (size_t i = 0; i < count; i++) {
-		if (!items[i].job)
-			continue;
-		if (err)
+	for (size_t i = 0; err && i < count; i++)
+		if (items[i].job)
 			give_up(s, &items[i], DV_PACK_FAILED);
-		else
+	return first ? first : err;
+}
+
+/* Steps 3 to 5. */
+static dv_err swap_prepared(struct dv_store *s, struct dv_pack_item *items, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (items[i].job)
 			dv_ignore(with_gates(s, &items[i], false, false)); /* told by its outcome */
-	}
-	first = first ? first : err;
-	live = count_live(items, count);
-	err = live ? sync_dirs(s, items, count, live, false) : 0;
-	first = first ? first : err;
+	size_t live = count_live(items, count);
+	dv_err err = live ? sync_dirs(s, items, count, live, false) : 0;
 	for (size_t i = 0; i < count; i++) {
 		struct dv_pack_job *j = items[i].job;
 		if (!j)
 			continue;
-		dv_ignore(with_gates(s, &items[i], true, err == 0));
+		dv_ignore(with_gates(s, &items[i], true, err == 0)); /* likewise */
 		if (items[i].outcome == DV_PACK_DONE)
 			tell_changed(s, items[i].node);
 		items[i].job = NULL;
 		close_job(s, j);
+	}
+	return err;
+}
+
+dv_err dv_pack_batch(struct dv_store *s, struct dv_pack_item *items, size_t count)
+{
+	dv_err first = 0;
+	pthread_mutex_lock(&s->batch_lock);
+	for (size_t done = 0, some; done < count; done += some) {
+		some = prepare_some(s, items + done, count - done, &first);
+		dv_err err = sync_prepared(s, items + done, some);
+		first = first ? first : err;
+		err = swap_prepared(s, items + done, some);
+		first = first ? first : err;
 	}
 	pthread_mutex_unlock(&s->batch_lock);
 	return first;

@@ -58,23 +58,76 @@ static dv_err open_child_dir(struct dv_store *s, struct dv_file *parent, struct 
 	return 0;
 }
 
+/* From dir up to the nearest ancestor with an open file; a tree may be deeper than any stack, and than PATH_MAX. */
+struct climb {
+	struct dv_node **at; /* at[0] is dir; a reference each but for that */
+	size_t count, room;
+};
+
+static dv_err climb_push(struct climb *c, struct dv_node *n)
+{
+	if (c->count == c->room) {
+		size_t room = c->room ? c->room * 2 : 16;
+		struct dv_node **grown = realloc(c->at, room * sizeof(struct dv_node *));
+		if (!grown)
+			return -ENOMEM;
+		c->at = grown;
+		c->room = room;
+	}
+	c->at[c->count++] = n;
+	return 0;
+}
+
+/* Pushes the directories without an open file; *out is the file of the one above them. */
+static dv_err climb_up(struct dv_store *s, struct climb *c, struct dv_node *dir, struct dv_file **out)
+{
+	char name[DV_NAME_MAX + 1];
+	struct dv_node *n = dir;
+	*out = NULL;
+	dv_err err = climb_push(c, n);
+	while (!err) {
+		err = dv_node_name(s, n, 0, &n, name, NULL);
+		if (!err && (*out = dv_node_file(s, n, false))) {
+			dv_node_unref(s, n);
+			return 0;
+		}
+		dv_err push = err ? err : climb_push(c, n);
+		if (push && !err)
+			dv_node_unref(s, n);
+		err = push;
+	}
+	return err;
+}
+
+/* Opens dir, which has the name in parent's descriptor that it has now. */
+static dv_err open_below(struct dv_store *s, struct dv_file *parent, struct dv_node *dir, struct dv_file **out)
+{
+	char name[DV_NAME_MAX + 1];
+	uint8_t slot;
+	struct dv_node *above = NULL;
+	dv_err err = dv_node_name(s, dir, 0, &above, name, &slot);
+	dv_node_unref(s, above);
+	return err ? err : open_child_dir(s, parent, dir, name, slot, out);
+}
+
 dv_err dv_dir_file(struct dv_store *s, struct dv_node *dir, struct dv_file **out)
 {
 	*out = dv_node_file(s, dir, false);
 	if (*out)
 		return 0;
-	struct dv_node *parent = NULL;
-	char name[DV_NAME_MAX + 1];
-	uint8_t slot;
-	dv_err err = dv_node_name(s, dir, 0, &parent, name, &slot);
-	if (err)
-		return err;
-	struct dv_file *above = NULL;
-	err = dv_dir_file(s, parent, &above); /* depth: at most that of the path, a small frame each */
-	if (!err)
-		err = open_child_dir(s, above, dir, name, slot, out);
-	dv_file_unref(s, above);
-	dv_node_unref(s, parent);
+	struct climb c = {0};
+	struct dv_file *file = NULL;
+	dv_err err = climb_up(s, &c, dir, &file);
+	for (size_t i = c.count; !err && i-- > 0;) {
+		struct dv_file *below = NULL;
+		err = open_below(s, file, c.at[i], &below);
+		dv_file_unref(s, file);
+		file = below;
+	}
+	for (size_t i = 1; i < c.count; i++)
+		dv_node_unref(s, c.at[i]);
+	free(c.at);
+	*out = file;
 	return err;
 }
 

@@ -176,16 +176,17 @@ static dv_err repath(struct dv_store *s, const struct renaming *r, bool back)
  */
 static dv_err sync_unlinked_forms(struct dv_store *s, const struct renaming *r, bool nowait)
 {
-	bool from = atomic_load(&r->n->unsettled), to = r->over && atomic_load(&r->over->unsettled);
+	unsigned from_seen = atomic_load(&r->n->unsynced), to_seen = r->over ? atomic_load(&r->over->unsynced) : 0;
+	bool from = from_seen & DV_NAMES_UNSETTLED, to = to_seen & DV_NAMES_UNSETTLED;
 	if ((from || to) && nowait)
 		return -EAGAIN;
 	dv_err err = from ? DV_B(s, fsync, r->from.dirfd) : 0;
 	if (!err && from)
-		atomic_store(&r->n->unsettled, false);
+		dv_names_synced(r->n, from_seen, DV_NAMES_UNSETTLED);
 	if (!err && to)
 		err = DV_B(s, fsync, r->to.dirfd);
 	if (!err && to)
-		atomic_store(&r->over->unsettled, false);
+		dv_names_synced(r->over, to_seen, DV_NAMES_UNSETTLED);
 	return err;
 }
 
@@ -209,24 +210,28 @@ static dv_err rename_plain(struct dv_store *s, struct renaming *r, bool nowait)
 			return err;
 		atomic_store(&r->n->dirty, false);
 	}
-	if (r->over && (r->dst.st.nlink == 1 || S_ISDIR(r->over->type)))
-		dv_keep_open(s, r->over);
+	if (r->over)
+		dv_keep_open(s, r->over, S_ISDIR(r->over->type) ? 1 : r->dst.st.nlink);
 	dv_err err = repath(s, r, false);
 	if (!err)
 		err = move(s, r, &slot, &record, &crossed);
 	if (err) {
+		if (r->over)
+			dv_node_unpin(s, r->over);
 		dv_ignore(repath(s, r, true)); /* recovery looks at both */
 		return err;
 	}
 	err = dv_node_move_name(s, r->olddir, r->oldname, r->newdir, r->newname, slot);
-	atomic_store(&r->n->names_durable, false);
-	atomic_store(&r->n->moved, true);
+	dv_forget_kept_ctime(s, r->n);
+	dv_names_changed(r->n, DV_NAMES_MADE | DV_NAMES_MOVED);
 	if (r->over && !dv_node_has_name(s, r->over)) {
 		if (r->over->stage)
 			dv_stage_drop(s, r->over);
 		dv_keeper_forget(s, r->over);
 	}
 	if (crossed) {
+		if (r->over->form == DV_FORM_PACKED) /* no stage was its value */
+			atomic_fetch_add(&r->over->superseded, 1);
 		r->n->loser = true;
 		r->n->loser_id = dv_ident_of(&r->dst.st); /* over's own may be its stage now */
 		r->n->loser_record = record;
@@ -255,10 +260,8 @@ static dv_err rename_exchange(struct dv_store *s, struct renaming *r)
 	if (!err)
 		err = dv_node_swap_names(s, r->olddir, r->oldname, r->newdir, r->newname);
 	if (!err) {
-		atomic_store(&r->n->names_durable, false);
-		atomic_store(&r->over->names_durable, false);
-		atomic_store(&r->n->moved, true);
-		atomic_store(&r->over->moved, true);
+		dv_names_changed(r->n, DV_NAMES_MADE | DV_NAMES_MOVED);
+		dv_names_changed(r->over, DV_NAMES_MADE | DV_NAMES_MOVED);
 	}
 	return err;
 }
@@ -269,12 +272,25 @@ static bool is_unsettled(const struct dv_node *over)
 	return dv_pack_is_active(over) || over->loser || (over->stage && dv_stage_is_in_place(over->stage));
 }
 
-/* Brings both to a state that one rename can move. *again: a form was changed, look once more. No gate held. */
+/* Under n's gate, without which a job may be gone while it is looked at. n NULL: neither. */
+static dv_err look_at(struct dv_node *n, bool nowait, bool *packed, bool *unsettled)
+{
+	*packed = *unsettled = false;
+	dv_err err = n ? dv_gate_shared(n, nowait) : 0;
+	if (err || !n)
+		return err;
+	*packed = n->form == DV_FORM_PACKED;
+	*unsettled = is_unsettled(n);
+	dv_gate_open(n);
+	return 0;
+}
+
+/* Brings both to a state that one rename can move. No gate held. */
 static dv_err prepare(struct dv_store *s, const struct dv_call *call, const struct renaming *r)
 {
 	struct dv_names names;
 	struct dv_place to;
-	bool nowait = call->nowait;
+	bool nowait = call->nowait, packed, over_packed, unsettled;
 	dv_err err = dv_place_open(s, r->newdir, r->newname, true, &to);
 	if (!err)
 		dv_place_close(s, &to);
@@ -282,14 +298,18 @@ static dv_err prepare(struct dv_store *s, const struct dv_call *call, const stru
 		err = dv_clear_way(s, call, r->newdir, r->newname);
 	if (!err)
 		err = dv_bring_to_rest(s, r->n, nowait);
-	if (!err && r->over && (is_unsettled(r->over) || (r->flags & RENAME_EXCHANGE)))
+	if (!err)
+		err = look_at(r->over, nowait, &over_packed, &unsettled);
+	if (!err && r->over && (unsettled || (r->flags & RENAME_EXCHANGE)))
 		err = dv_bring_to_rest(s, r->over, nowait);
 	if (!err)
 		err = dv_names_of(s->transform, r->newname, &names);
+	if (!err)
+		err = look_at(r->over, nowait, &over_packed, &unsettled);
+	if (!err)
+		err = look_at(r->n, nowait, &packed, &unsettled);
 	if (err)
 		return err;
-	bool packed = r->n->form == DV_FORM_PACKED;
-	bool over_packed = r->over && r->over->form == DV_FORM_PACKED;
 	if (packed && (!names.packed[0] || (r->over && !over_packed)))
 		err = dv_make_raw(s, r->n, nowait);
 	if (!err && (r->flags & RENAME_EXCHANGE) && over_packed && !packed)

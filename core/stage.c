@@ -139,44 +139,112 @@ static dv_err sync_shards(struct dv_store *s, const char *shard)
 
 dv_err dv_sync_move(struct dv_store *s, struct dv_node *n, int dirfd)
 {
-	if (!atomic_load(&n->moved))
+	unsigned seen = atomic_load(&n->unsynced);
+	if (!(seen & DV_NAMES_MOVED))
 		return 0;
 	dv_err err = DV_B(s, fsync, dirfd);
 	if (!err)
-		atomic_store(&n->moved, false);
+		dv_names_synced(n, seen, DV_NAMES_MOVED);
+	return err;
+}
+
+/* Syncs what n's skip-th name lies in; lends the directory. -ESTALE: no such name. */
+static dv_err sync_name(struct dv_store *s, struct dv_node *n, unsigned skip, struct dv_node **out_dir)
+{
+	char name[DV_NAME_MAX + 1];
+	struct dv_place p;
+	dv_err err = dv_node_name(s, n, skip, out_dir, name, NULL);
+	if (err)
+		return err;
+	err = dv_place_open(s, *out_dir, name, false, &p);
+	if (!err) {
+		err = p.shard ? sync_shards(s, p.shard) : DV_B(s, fsync, p.dirfd);
+		dv_place_close(s, &p);
+	}
+	if (err) {
+		dv_node_unref(s, *out_dir);
+		*out_dir = NULL;
+	}
+	return err;
+}
+
+/* Nodes whose names were synced: told when all above them were, since a synced name says that of those too. */
+struct synced {
+	struct synced_node {
+		struct dv_node *node; /* a reference */
+		unsigned seen;
+	} *at;
+	size_t count, room;
+};
+
+/* Takes the reference where it returns 0. */
+static dv_err synced_push(struct synced *y, struct dv_node *n, unsigned seen)
+{
+	if (y->count == y->room) {
+		size_t room = y->room ? y->room * 2 : 16;
+		struct synced_node *grown = realloc(y->at, room * sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		y->at = grown;
+		y->room = room;
+	}
+	y->at[y->count++] = (struct synced_node){n, seen};
+	return 0;
+}
+
+static void synced_end(struct dv_store *s, struct synced *y, bool good)
+{
+	for (size_t i = 0; i < y->count; i++) {
+		if (good)
+			dv_names_synced(y->at[i].node, y->at[i].seen, DV_NAMES_COUNT - 1);
+		dv_node_unref(s, y->at[i].node);
+	}
+	free(y->at);
+}
+
+/* Syncs the names of dir and of the directories above it, up to one whose names are durable. Takes the reference. No recursion: a tree may be
+ * deeper than the stack. */
+static dv_err sync_up(struct dv_store *s, struct dv_node *dir, struct synced *y)
+{
+	dv_err err = 0;
+	while (!err && dir) {
+		struct dv_node *above = NULL;
+		unsigned seen = atomic_load(&dir->unsynced);
+		if (dir == s->root || !(seen & DV_NAMES_MADE))
+			break;
+		err = sync_name(s, dir, 0, &above);
+		if (!err)
+			err = synced_push(y, dir, seen);
+		if (err) {
+			dv_node_unref(s, above);
+			break;
+		}
+		dir = above;
+	}
+	dv_node_unref(s, dir);
 	return err;
 }
 
 dv_err dv_sync_names(struct dv_store *s, struct dv_node *n)
 {
-	dv_err err = 0;
-	if (n == s->root || atomic_load(&n->names_durable))
+	unsigned seen = atomic_load(&n->unsynced);
+	if (n == s->root || !(seen & DV_NAMES_MADE))
 		return 0;
-	/* Set before: a name made meanwhile clears it again, and is synced next time. */
-	atomic_store(&n->names_durable, true);
-	atomic_store(&n->unsettled, false);
-	atomic_store(&n->moved, false);
+	struct synced y = {0};
+	dv_err err = 0;
 	for (unsigned skip = 0; !err; skip++) {
 		struct dv_node *dir = NULL;
-		char name[DV_NAME_MAX + 1];
-		struct dv_place p;
-		err = dv_node_name(s, n, skip, &dir, name, NULL);
-		if (err == -ESTALE)
-			return 0;
-		if (err)
-			break;
-		err = dv_place_open(s, dir, name, false, &p);
-		if (!err) {
-			err = p.shard ? sync_shards(s, p.shard) : DV_B(s, fsync, p.dirfd);
-			dv_place_close(s, &p);
+		err = sync_name(s, n, skip, &dir);
+		if (err == -ESTALE && !dv_node_has_names(s, n, skip + 1)) {
+			err = 0;
+			break; /* that were all */
 		}
 		if (!err)
-			err = dv_sync_names(s, dir);
-		dv_node_unref(s, dir);
+			err = sync_up(s, dir, &y);
 	}
-	atomic_store(&n->names_durable, false);
-	atomic_store(&n->unsettled, true);
-	atomic_store(&n->moved, true);
+	if (!err)
+		dv_names_synced(n, seen, DV_NAMES_COUNT - 1);
+	synced_end(s, &y, !err);
 	return err == -ENOENT || err == -ESTALE ? 0 : err; /* removed meanwhile: nothing leads to it */
 }
 
@@ -511,6 +579,12 @@ static dv_err commit_in_place(struct dv_store *s, struct dv_node *n, const struc
 	dv_err err = dv_node_path_alloc(s, n, &path);
 	if (err)
 		return err;
+	if (atomic_load(&n->unsynced) & (DV_NAMES_MADE | DV_NAMES_MOVED)) /* I4: the record finds its object by this name */
+		err = DV_B(s, fsync, p->dirfd);
+	if (err) {
+		free(path);
+		return err;
+	}
 	int target = DV_B(s, open, p->dirfd, stored, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
 	struct dv_rewrite w = {.from = n->stage->file->fd, .to = target, .packed = n->form == DV_FORM_PACKED,
 			       .object = n->id, .st_ino = n->ino, .path = path, .failed = &n->stage->copy_id};
@@ -614,7 +688,7 @@ static dv_err commit_swap(struct dv_store *s, struct dv_node *n, const struct dv
 	n->loser = was_packed;
 	n->loser_id = old;
 	n->loser_record = stage->swap_id;
-	atomic_store(&n->names_durable, false);
+	dv_names_changed(n, DV_NAMES_MADE);
 	/* Keeps other mounts' packers away while it is written on. */
 	dv_ignore(DV_B(s, flock, stage->file->fd, LOCK_SH | LOCK_NB));
 	dv_node_set_file(s, n, stage->file, false);
@@ -632,8 +706,10 @@ dv_err dv_stage_commit(struct dv_store *s, struct dv_node *n, bool settle)
 	struct dv_node *dir = NULL;
 	uint8_t slot = 0;
 	char name[DV_NAME_MAX + 1];
-	if (!n->stage || !dv_node_has_name(s, n))
+	if (!n->stage)
 		return 0;
+	if (!dv_node_has_name(s, n)) /* others took it away; where we did, the stage went with it */
+		return n->stage->named ? commit_conflict(s, n) : 0;
 	if (n->loser) {
 		dv_err err = dv_stage_settle(s, n);
 		if (err)
@@ -661,30 +737,49 @@ dv_err dv_stage_commit(struct dv_store *s, struct dv_node *n, bool settle)
 	return err;
 }
 
-dv_err dv_stage_settle(struct dv_store *s, struct dv_node *n)
+static void end_loser(struct dv_store *s, struct dv_node *n)
 {
-	struct dv_place p;
-	const char *stored;
+	n->loser = false;
+	dv_node_superseded_gone(s, &n->loser_id);
+	dv_names_changed(n, DV_NAMES_UNSETTLED);
+	dv_journal_end(s, n->loser_record);
+}
+
+dv_err dv_stage_drop_loser(struct dv_store *s, struct dv_node *n, const struct dv_place *p)
+{
 	struct dv_stat st;
 	struct dv_dir_times times;
-	dv_err err = dv_sync_names(s, n); /* I3 */
-	if (err || !n->loser)
-		return err;
-	err = dv_place_of(s, n, 0, &p, &stored);
+	if (!n->loser || !p->names.packed[0])
+		return 0;
+	dv_err err = DV_B(s, stat, p->dirfd, p->names.packed, &st);
 	if (err)
-		return err;
-	err = DV_B(s, stat, p.dirfd, p.names.packed, &st);
+		return err == -ENOENT ? 0 : err;
 	struct dv_ident id = dv_ident_of(&st);
-	if (!err && dv_ident_equal(&id, &n->loser_id)) { /* I5 */
-		dv_dir_times_keep(s, p.dirfd, &times);
-		err = DV_B(s, unlink, p.dirfd, p.names.packed);
-		dv_dir_times_restore(s, &times);
+	if (!dv_ident_equal(&id, &n->loser_id)) /* I5 */
+		return 0;
+	dv_dir_times_keep(s, p->dirfd, &times);
+	err = DV_B(s, unlink, p->dirfd, p->names.packed);
+	dv_dir_times_restore(s, &times);
+	if (!err)
+		end_loser(s, n);
+	return err;
+}
+
+dv_err dv_stage_settle(struct dv_store *s, struct dv_node *n)
+{
+	dv_err err = dv_sync_names(s, n); /* I3 */
+	/* It lies beside the name that was swapped, which need not be the first any more. */
+	for (unsigned skip = 0; !err && n->loser; skip++) {
+		struct dv_place p;
+		const char *stored;
+		err = dv_place_of(s, n, skip, &p, &stored);
+		if (err)
+			break;
+		err = dv_stage_drop_loser(s, n, &p);
+		dv_place_of_close(s, &p);
 	}
-	dv_place_of_close(s, &p);
-	if (err && err != -ENOENT)
+	if (err != -ESTALE)
 		return err;
-	n->loser = false;
-	atomic_store(&n->unsettled, true);
-	dv_journal_end(s, n->loser_record);
+	end_loser(s, n); /* under none of them: others removed it, or took the name away */
 	return 0;
 }

@@ -67,6 +67,8 @@ DV_CHECK dv_err dv_stage_commit(struct dv_store *s, struct dv_node *n, bool sett
 
 /* Unlinks the superseded packed form; makes the raw name durable before, if it is not. Node gate exclusive. */
 DV_CHECK dv_err dv_stage_settle(struct dv_store *s, struct dv_node *n);
+/* Unlinks it if it lies at p, whatever is durable: the name goes too. Node gate exclusive. */
+DV_CHECK dv_err dv_stage_drop_loser(struct dv_store *s, struct dv_node *n, const struct dv_place *p);
 
 /* The value has no name any more: the stage lives on as n's file. Gate exclusive. */
 void dv_stage_drop(struct dv_store *s, struct dv_node *n);

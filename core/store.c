@@ -372,7 +372,7 @@ static dv_err pack_name(struct walk *w, struct dv_node *dir, const char *name, u
 		err = pack_dir(w, n, depth + 1);
 	if (S_ISREG(n->type))
 		w->result->seen++;
-	if (S_ISREG(n->type) && n->form == DV_FORM_RAW) {
+	if (S_ISREG(n->type) && dv_node_form(w->s, n) == DV_FORM_RAW) {
 		if (w->bytes + st.size > DV_PACK_BATCH_BYTES)
 			flush(w);
 		w->items[w->fill++] = (struct dv_pack_item){.node = n};
@@ -470,7 +470,7 @@ void dv_store_stats(struct dv_store *s, struct dv_store_stats *out)
 		.cache_entries = c.entries,
 	};
 	pthread_mutex_lock(&s->files_lock);
-	out->open_fds = s->file_count;
+	out->open_fds = s->file_count + s->pinned_count;
 	pthread_mutex_unlock(&s->files_lock);
 	pthread_mutex_lock(&s->queue_lock);
 	out->waiting = s->queue_len;

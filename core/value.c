@@ -22,7 +22,6 @@
 
 #define TAIL_BYTES 4096u	     /* read first from a file's end: holds the table of 300 frames */
 #define INLINE_STORED_MAX (32u << 10) /* decoded by a caller that may not wait, where it is in memory */
-#define LAYOUT_BYTES_MAX(s) ((s)->options.cache_bytes / 2)
 
 dv_err dv_read_full(struct dv_store *s, int fd, void *buf, size_t len, uint64_t off)
 {
@@ -216,7 +215,7 @@ static dv_err load_layout(struct dv_store *s, int fd, uint64_t size, struct dv_l
 	if (!err)
 		err = dv_table_probe(tail, tail_len, size, &table_len);
 	if (err == -ENOENT || err == -EBADMSG) { /* none, or one that is no good: walk */
-		err = dv_walk_frames(s, fd, size, LAYOUT_BYTES_MAX(s), out);
+		err = dv_walk_frames(s, fd, size, dv_layout_bytes_max(s), out);
 		*single = !err && out->count == 1 && dv_layout_stored_size(out) == size;
 		return err;
 	}
@@ -224,7 +223,7 @@ static dv_err load_layout(struct dv_store *s, int fd, uint64_t size, struct dv_l
 		return err;
 	if (table_len <= tail_len)
 		return dv_table_parse(tail + tail_len - table_len, table_len, size, out);
-	if (table_len > LAYOUT_BYTES_MAX(s))
+	if (table_len > dv_layout_bytes_max(s))
 		return -EFBIG;
 	DV_AUTO_FREE uint8_t *table = malloc(table_len);
 	if (!table)
@@ -268,7 +267,7 @@ static struct timespec shown_ctime(const struct dv_node *n, const struct dv_stat
 
 /* The plain size of the packed value that lies at (at, stored): st. */
 static dv_err packed_size(struct dv_store *s, struct dv_node *n, const struct dv_place *at, const char *stored,
-			  const struct dv_stat *st, uint64_t *out)
+			  const struct dv_stat *st, bool nowait, uint64_t *out)
 {
 	struct dv_facts facts;
 	struct dv_tag tag;
@@ -282,8 +281,10 @@ static dv_err packed_size(struct dv_store *s, struct dv_node *n, const struct dv
 		*out = tag.plain_size;
 		return 0;
 	}
+	if (nowait && st->size > INLINE_STORED_MAX)
+		return -EAGAIN; /* its frames may have to be walked, or even decoded */
 	struct dv_file *f = NULL;
-	dv_err err = dv_value_file(s, n, false, false, &f);
+	dv_err err = dv_value_file(s, n, false, nowait, &f);
 	if (!err)
 		err = dv_value_facts(s, n, f, &facts);
 	dv_file_unref(s, f);
@@ -300,24 +301,35 @@ static dv_err packed_size(struct dv_store *s, struct dv_node *n, const struct dv
 	return err;
 }
 
-dv_err dv_value_show(struct dv_store *s, struct dv_node *n, const struct dv_place *at, const char *stored, struct dv_stat *st)
+static void show_touched(struct dv_store *s, struct dv_node *root, struct dv_stat *st)
+{
+	pthread_mutex_lock(&s->names_lock);
+	if (root->touched.tv_sec > st->mtime.tv_sec)
+		st->mtime = root->touched;
+	pthread_mutex_unlock(&s->names_lock);
+}
+
+dv_err dv_value_show(struct dv_store *s, struct dv_node *n, const struct dv_place *at, const char *stored, bool nowait,
+		     struct dv_stat *st)
 {
 	dv_err err = 0;
 	if (n->form == DV_FORM_PACKED) {
 		uint64_t size = 0;
-		err = packed_size(s, n, at, stored, st, &size);
+		err = packed_size(s, n, at, stored, st, nowait, &size);
 		st->size = size;
 	}
 	st->ctime = shown_ctime(n, st);
 	st->ino = n->ino;
+	uint32_t superseded = atomic_load(&n->superseded);
+	st->nlink -= superseded < st->nlink ? superseded : st->nlink;
 	if (S_ISREG(st->mode) && st->blocks == 0 && st->size > 0)
 		st->blocks = 1; /* 0 would be read as one hole */
-	if (n == s->root && n->touched.tv_sec > st->mtime.tv_sec)
-		st->mtime = n->touched;
+	if (n == s->root)
+		show_touched(s, n, st);
 	return err;
 }
 
-dv_err dv_value_stat(struct dv_store *s, struct dv_node *n, struct dv_stat *out)
+dv_err dv_value_stat(struct dv_store *s, struct dv_node *n, bool nowait, struct dv_stat *out)
 {
 	if (n->stage)
 		return dv_stage_stat(s, n, out);
@@ -326,7 +338,7 @@ dv_err dv_value_stat(struct dv_store *s, struct dv_node *n, struct dv_stat *out)
 		const char *stored;
 		if (n == s->root) {
 			dv_err err = DV_B(s, stat, s->rootfd, "", out);
-			return err ? err : dv_value_show(s, n, NULL, NULL, out);
+			return err ? err : dv_value_show(s, n, NULL, NULL, nowait, out);
 		}
 		dv_err err = dv_place_of(s, n, skip, &p, &stored);
 		if (err == -ESTALE && !dv_node_has_name(s, n)) {
@@ -335,7 +347,7 @@ dv_err dv_value_stat(struct dv_store *s, struct dv_node *n, struct dv_stat *out)
 				return err;
 			err = DV_B(s, stat, f->fd, "", out);
 			dv_file_unref(s, f);
-			return err ? err : dv_value_show(s, n, NULL, NULL, out);
+			return err ? err : dv_value_show(s, n, NULL, NULL, nowait, out);
 		}
 		if (err)
 			return err;
@@ -343,7 +355,7 @@ dv_err dv_value_stat(struct dv_store *s, struct dv_node *n, struct dv_stat *out)
 		struct dv_ident id = dv_ident_of(out);
 		bool same = !err && dv_ident_equal(&id, &n->id);
 		if (same)
-			err = dv_value_show(s, n, &p, stored, out);
+			err = dv_value_show(s, n, &p, stored, nowait, out);
 		dv_place_of_close(s, &p);
 		if (same || (err && err != -ENOENT))
 			return err;

@@ -12,10 +12,11 @@
 #include "core/place.h"
 
 /* Attributes as the mount shows them: plain size, kept ctime, own inode number. */
-DV_CHECK dv_err dv_value_stat(struct dv_store *s, struct dv_node *n, struct dv_stat *out);
+DV_CHECK dv_err dv_value_stat(struct dv_store *s, struct dv_node *n, bool nowait, struct dv_stat *out);
 
 /* Turns st, the stat of n's object in the store, into what is shown. at: where it lies, to find a packed one's size (NULL: its file). */
-DV_CHECK dv_err dv_value_show(struct dv_store *s, struct dv_node *n, const struct dv_place *at, const char *stored, struct dv_stat *st);
+DV_CHECK dv_err dv_value_show(struct dv_store *s, struct dv_node *n, const struct dv_place *at, const char *stored, bool nowait,
+			      struct dv_stat *st);
 
 /*
  * Takes the gate exclusively and looks what lies under n's names: another object that is the same value (its tag says so: another mount packed it)

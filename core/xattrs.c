@@ -214,6 +214,8 @@ static dv_err change(struct dv_store *s, const struct dv_call *call, struct dv_n
 			err = value ? DV_B(s, setxattr, file->fd, attr, value, size, flags)
 				    : DV_B(s, removexattr, file->fd, attr);
 		dv_file_unref(s, file);
+		if (!err)
+			dv_forget_kept_ctime(s, n);
 		/* The stage gets the same; it may differ from the old object by what was changed there since. */
 		if (!err && n->stage) {
 			err = value ? DV_B(s, setxattr, dv_stage_fd(n->stage), attr, value, size, 0)

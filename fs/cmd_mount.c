@@ -138,6 +138,7 @@ static int open_store(const struct fs_options *o, const struct places *p, struct
 	so.read_only = o->read_only;
 	so.background = true;
 	so.transform = o->transform;
+	so.threads = o->threads;
 	so.compress = o->compress;
 	so.frame_size = (uint32_t)o->frame_bytes;
 	so.mountpoint = p->mountpoint;

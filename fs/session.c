@@ -30,6 +30,8 @@
 #define SLOW_NS	       1000000
 #define SLOW_WEIGHT    8
 #define SLOW_FOR_NS    50000000
+#define POOL_THREADS_MIN 4u
+#define POOL_THREADS_MAX 16u
 #define PATCHED_BITS   (FUSE_PARALLEL_DIROPS | FUSE_HANDLE_KILLPRIV_V2)
 #define READ_AHEAD_KIB 1024u
 
@@ -425,6 +427,17 @@ static dv_err make_session(struct fs_session *fs, char *why, size_t why_size)
 	return 0;
 }
 
+/* A few at least: they mostly wait. */
+static unsigned waiting_threads(const struct fs_session *fs)
+{
+	long online = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned threads = fs->options->threads;
+
+	if (threads == 0 && online > 0)
+		threads = online < POOL_THREADS_MAX ? (unsigned)online : POOL_THREADS_MAX;
+	return threads < POOL_THREADS_MIN ? POOL_THREADS_MIN : threads;
+}
+
 dv_err fs_session_open(struct fs_session *fs, char *why, size_t why_size)
 {
 	static const struct fuse_custom_io io = {.writev = io_writev, .read = io_read};
@@ -448,7 +461,7 @@ dv_err fs_session_open(struct fs_session *fs, char *why, size_t why_size)
 	mounting = false;
 	if (err < 0)
 		return err;
-	err = fs_pool_new(&pool, fs->options->threads, &fs->pool);
+	err = fs_pool_new(&pool, waiting_threads(fs), &fs->pool);
 	if (err == 0)
 		err = fs_notify_new(fs->se, &fs->notify);
 	if (err < 0)

@@ -7,7 +7,8 @@ need setfacl setfattr
 # What tar keeps, of everything below a folder.
 listing() {
 	(cd "$1" && find . -printf '%y %m %U:%G %s %T@ %n %l %p\n' | sed 's/^\(d [^ ]* [^ ]*\) [0-9]*/\1/' | sort &&
-		getfacl -nR . && getfattr -dR -m - .)
+		find . -print0 | sort -z | xargs -0 getfacl -nP &&
+		find . -print0 | sort -z | xargs -0 getfattr -hd -m -)
 }
 same_tree() {
 	diff -r --no-dereference "$1" "$2" || fail "contents differ"

@@ -11,7 +11,7 @@ if command -v vim >/dev/null; then
 		claim "vim, backupcopy=$copy: packed values are edited"
 		pack_now
 		for f in "$M/text" "$T/text"; do
-			timeout 20 vim -u NONE -es -c "set backup backupcopy=$copy" -c '%s/^1/one/' -c 'normal GoThe end' -c wq \
+			timeout 20 vim -u NONE -es -c "set backup backupcopy=$copy" -c '%s/^1/one/e' -c 'normal GoThe end' -c wq \
 				"$f" </dev/null >/dev/null 2>&1 || fail vim
 		done
 		same "$T/text" "$M/text"

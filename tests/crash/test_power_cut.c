@@ -62,6 +62,7 @@ static bool cut_at(const struct workload *load, unsigned long n, uint64_t seeds,
 	tell(load, n, 0, 0);
 	world_init(&w, WORLD_POWER, load->transform);
 	simfs_set_ordered(w.fs, ordered);
+	w.keep = !ordered;
 	simfs_power_cut_at(w.fs, n);
 	world_run(&w, load->script);
 	bool cut = simfs_is_cut(w.fs);

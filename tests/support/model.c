@@ -194,13 +194,14 @@ size_t model_next(const struct model *m, size_t key)
 	return m->keys[key].base + m->keys[key].count;
 }
 
-void model_pair(struct model *m, size_t a, size_t b)
+void model_pair(struct model *m, size_t a, size_t b, bool of_directory)
 {
 	if (m->pair_count == MODEL_PAIRS)
 		abort();
 	m->pairs[m->pair_count++] = (struct model_pair){
 		.key = {a, b},
 		.state = {model_next(m, a), model_next(m, b)},
+		.of_directory = of_directory,
 	};
 }
 
@@ -296,17 +297,17 @@ static struct model_state *file_states(const struct model *m, const struct model
 	return all;
 }
 
-bool model_explain(const struct model *m, size_t key, bool hidden_too, struct model_seen *seen)
+static bool explain_from(const struct model *m, size_t key, size_t from, bool hidden_too, struct model_seen *seen)
 {
 	const struct model_key *k = &m->keys[key];
 	size_t limit = k->hidden && !hidden_too ? segment_start(k) : k->count;
 	bool found = false;
-	for (size_t i = 0; i < limit; i++)
+	for (size_t i = from; i < limit; i++)
 		if (is_state(&k->states[i], seen))
 			note(seen, &found, k->base + i, k->base + i);
 	if (found || !seen->exists)
 		return found;
-	for (size_t i = 0, n; i < limit; i += n) {
+	for (size_t i = from, n; i < limit; i += n) {
 		for (n = 1; i + n < limit && k->states[i + n].segment == k->states[i].segment;)
 			n++;
 		if (!k->states[i].bytes)
@@ -318,6 +319,29 @@ bool model_explain(const struct model *m, size_t key, bool hidden_too, struct mo
 		free(all);
 	}
 	return found;
+}
+
+/* As a name beneath a directory whose renaming was lost. */
+static bool explain_elsewhere(const struct model *m, size_t key, bool hidden_too, struct model_seen *seen, unsigned depth)
+{
+	for (size_t i = 0; i < m->pair_count && depth < 8; i++) {
+		const struct model_pair *p = &m->pairs[i];
+		if (!p->of_directory || p->key[0] != key)
+			continue;
+		size_t base = m->keys[p->key[1]].base, from = p->state[1] > base ? p->state[1] - base : 0;
+		if (explain_from(m, p->key[1], from, hidden_too, seen) ||
+		    explain_elsewhere(m, p->key[1], hidden_too, seen, depth + 1)) {
+			seen->first = seen->last = p->state[0] - 1;
+			return true;
+		}
+	}
+	return false;
+}
+
+bool model_explain(const struct model *m, size_t key, bool hidden_too, struct model_seen *seen)
+{
+	return explain_from(m, key, 0, hidden_too, seen) ||
+	       (!hidden_too && explain_elsewhere(m, key, hidden_too, seen, 0));
 }
 
 int model_torn_pair(const struct model *m, const struct model_seen *seen)

@@ -49,6 +49,7 @@ struct model_key {
 
 struct model_pair {
 	size_t key[2], state[2]; /* indexes of keys, numbers of states */
+	bool of_directory; /* where it is lost the first key shows all that is done to the second */
 };
 
 struct model {
@@ -94,7 +95,7 @@ void model_copy(struct model *m, size_t from, size_t to, bool all);
 /* Each may hold what the last segment of the other one may. Both exist. */
 void model_exchange(struct model *m, size_t a, size_t b);
 /* Their next states come together. Called before they are pushed. */
-void model_pair(struct model *m, size_t a, size_t b);
+void model_pair(struct model *m, size_t a, size_t b, bool of_directory);
 /* The number that the next state of key will have. */
 size_t model_next(const struct model *m, size_t key);
 

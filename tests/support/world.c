@@ -76,6 +76,9 @@ dv_err world_close(struct world *w)
 			dv_node_unref(w->s, w->holds[i].node);
 		w->holds[i].node = NULL;
 	}
+	for (size_t i = 0; i < w->kept_count && w->s; i++)
+		dv_node_unref(w->s, w->kept[i]);
+	w->kept_count = 0;
 	return dv_store_close(&w->s, NULL);
 }
 
@@ -120,6 +123,15 @@ static bool acknowledged(const struct world *w)
 	return w->err >= 0 && !simfs_is_cut(w->fs);
 }
 
+static void keep(struct world *w, struct dv_node *n)
+{
+	for (size_t i = 0; i < w->kept_count; i++)
+		if (w->kept[i] == n)
+			return;
+	if (w->keep && n && w->kept_count < WORLD_KEPT)
+		w->kept[w->kept_count++] = dv_node_ref(n);
+}
+
 /* A reference on the directory of path, and where its last component begins. */
 static dv_err parent_of(struct world *w, const char *path, struct dv_node **dir, const char **last)
 {
@@ -132,6 +144,7 @@ static dv_err parent_of(struct world *w, const char *path, struct dv_node **dir,
 		struct dv_node *child = NULL;
 		snprintf(name, sizeof(name), "%.*s", (int)(slash - at), at);
 		err = dv_store_lookup(w->s, &call, *dir, name, &child, &st);
+		keep(w, child);
 		dv_node_unref(w->s, *dir);
 		*dir = child;
 	}
@@ -152,6 +165,7 @@ static dv_err node_of(struct world *w, const char *path, struct dv_node **out)
 	dv_err err = parent_of(w, path, &dir, &last);
 	if (!err)
 		err = dv_store_lookup(w->s, &call, dir, last, out, &st);
+	keep(w, *out);
 	dv_node_unref(w->s, dir);
 	return err;
 }
@@ -340,6 +354,7 @@ static bool do_create(struct world *w, const char *path)
 	model_push(&w->m, key, model_bytes_new(0), true);
 	begin(w);
 	end(w, dv_store_mknod(w->s, &call, dir, last, S_IFREG | 0644, 0, &n, &st));
+	keep(w, n);
 	settle_group(w, key);
 	dv_node_unref(w->s, n);
 	dv_node_unref(w->s, dir);
@@ -397,6 +412,15 @@ static bool do_fsyncdir(struct world *w, const char *dir)
 
 /* ---- names ---- */
 
+/* Its value is about to lose the name: a stage is dropped with it, but the one that other names share is put in place before. */
+static void lose_name(struct world *w, size_t key)
+{
+	if (links_of(w, key) > 1)
+		commit_group(w, key);
+	else if (w->mode == WORLD_POWER)
+		model_drop_stage(&w->m, key);
+}
+
 static bool do_unlink(struct world *w, const char *path)
 {
 	struct dv_node *dir;
@@ -408,8 +432,7 @@ static bool do_unlink(struct world *w, const char *path)
 	if (err)
 		return wrong(w, "%s: parent: %s", path, strerror(-err));
 	w->may_put_aside = true; /* of a stage whose value was removed, but not to the end */
-	if (w->mode == WORLD_POWER)
-		model_drop_stage(&w->m, key);
+	lose_name(w, key);
 	model_push(&w->m, key, NULL, true);
 	begin(w);
 	end(w, dv_store_unlink(w->s, &call, dir, last));
@@ -453,9 +476,8 @@ static bool do_rename(struct world *w, const char *from, const char *to, bool ex
 	if (exchange)
 		commit_group(w, b);
 	w->may_put_aside = over;
-	if (w->mode == WORLD_POWER)
-		model_drop_stage(&w->m, b);
-	model_pair(&w->m, a, b);
+	lose_name(w, b);
+	model_pair(&w->m, a, b, false);
 	if (exchange) {
 		model_exchange(&w->m, a, b);
 	} else {
@@ -556,7 +578,7 @@ static void move_keys(struct world *w, const char *from, const char *to)
 		size_t b = model_key(&w->m, path);
 		if (!model_now(&w->m, k))
 			continue;
-		model_pair(&w->m, k, b);
+		model_pair(&w->m, k, b, true);
 		model_copy(&w->m, k, b, true);
 		w->m.keys[b].group = w->m.keys[k].group;
 		if (w->mode == WORLD_POWER)

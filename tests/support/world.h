@@ -26,6 +26,7 @@
 
 #define WORLD_DIRS 8
 #define WORLD_HOLDS 4
+#define WORLD_KEPT 256
 #define WORLD_BOOT "boot-a"
 #define WORLD_OTHER_BOOT "boot-b"
 
@@ -42,6 +43,10 @@ struct world {
 		char path[MODEL_PATH];
 		struct dv_node *node;
 	} holds[WORLD_HOLDS];
+	/* Nodes are kept as the kernel keeps them, until the store is closed; else each step looks anew. */
+	bool keep;
+	struct dv_node *kept[WORLD_KEPT];
+	size_t kept_count;
 	unsigned writes; /* makes each write's bytes its own */
 	/* Called around each call of the store; NULL: nothing. */
 	void (*before)(struct world *w);

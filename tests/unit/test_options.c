@@ -23,7 +23,7 @@ static void test_defaults_are_those_of_the_table(void)
 	CHECK_EQ(parse(""), 0);
 	CHECK_EQ(o.cache_bytes, 64 << 20);
 	CHECK_EQ(o.frame_bytes, 0);
-	CHECK_EQ(o.threads, 4);
+	CHECK_EQ(o.threads, 0);
 	CHECK(o.settle_s == 5.0 && o.coherence_s == 1.0);
 	CHECK(!o.compress && !o.transform && !o.passed && !o.suid && !o.dev);
 }

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_mutation.c - proof that the power-cut test would notice: each fsync of a workload in turn
+ * does nothing, and the power is cut behind it. The known ones must be missed.
+ *
+ *   bytes     a stage's, before it takes the name of a good value (I2)
+ *   record    the journal's, before both forms of a value exist (I4)
+ *   names     the directory's, before the superseded form is unlinked (I3)
+ *
+ * With --table every fsync is listed with what is lost without it, or that nothing is.
+ */
+#include "core/cleanup.h"
+#include "core/log.h"
+#include "tests/support/check.h"
+#include "tests/support/workloads.h"
+#include "tests/support/world.h"
+
+#define SEEDS 12
+#define FSYNCS_MAX 200
+
+static void no_log(enum dv_log_level level, const char *line)
+{
+	(void)level;
+	(void)line;
+}
+
+/* The workload with its fsync number `ignored` void, cut at call n. why: what is lost. -> false: it ended before. */
+static bool cut_without(const struct workload *load, unsigned long ignored, unsigned long n, char *why, size_t why_size)
+{
+	struct world w;
+	world_context("%s: fsync %lu ignored, cut at %lu", load->name, ignored, n);
+	world_init(&w, WORLD_POWER, load->transform);
+	simfs_ignore_fsync(w.fs, ignored);
+	simfs_power_cut_at(w.fs, n);
+	world_run(&w, load->script);
+	bool cut = simfs_is_cut(w.fs);
+	for (uint64_t seed = 0; seed < SEEDS && cut && !why[0]; seed++) {
+		struct simfs *disk = simfs_after_cut(w.fs, seed);
+		if (!world_check(&w, disk, WORLD_OTHER_BOOT))
+			snprintf(why, why_size, "%s", w.why);
+		w.why[0] = '\0';
+		simfs_free(disk);
+	}
+	world_release(&w);
+	return cut;
+}
+
+static unsigned long count_fsyncs(const struct workload *load)
+{
+	struct world w;
+	world_init(&w, WORLD_POWER, load->transform);
+	unsigned long before = simfs_fsync_calls(w.fs);
+	CHECK(world_run(&w, load->script));
+	unsigned long count = simfs_fsync_calls(w.fs) - before;
+	world_release(&w);
+	return count;
+}
+
+/* Which fsyncs are missed? needed[i]: the i-th (from 1). -> how many there are. */
+static unsigned long try_each(const struct workload *load, bool needed[FSYNCS_MAX], bool table)
+{
+	unsigned long count = count_fsyncs(load);
+	CHECK(count < FSYNCS_MAX);
+	for (unsigned long i = 0; i <= count; i++) { /* 0: none, and then nothing is lost */
+		char why[256] = "";
+		for (unsigned long n = 1; !why[0] && cut_without(load, i, n, why, sizeof(why)); n++)
+			;
+		needed[i] = why[0] != '\0';
+		CHECK(i > 0 || !needed[i]);
+		if (table)
+			printf("  %s, fsync %lu of %lu: %s\n", load->name, i, count, needed[i] ? why : "not missed");
+	}
+	return count;
+}
+
+static bool table;
+
+static unsigned needed_of(const struct workload *load)
+{
+	bool needed[FSYNCS_MAX] = {false};
+	unsigned total = 0;
+	unsigned long count = try_each(load, needed, table);
+	for (unsigned long i = 1; i <= count; i++)
+		total += needed[i];
+	return total;
+}
+
+static void test_a_replacement_needs_its_bytes(void)
+{
+	/* the fsync of the value; the stage's bytes before it takes the name */
+	CHECK(needed_of(&(struct workload){"replace raw", "path", "put a 3000; fsync a; put a 2000; run; fsyncdir ."}) >= 3);
+}
+
+static void test_a_rename_over_a_good_value_needs_its_bytes(void)
+{
+	CHECK(needed_of(&(struct workload){"rename over", "path", "put a 9000; fsync a; put b 7000; rename b a; fsyncdir ."}) >= 3);
+}
+
+static void test_a_swap_of_forms_needs_bytes_record_and_names(void)
+{
+	CHECK(needed_of(&(struct workload){"replace packed", "path", "put a 20000; fsync a; run; put a 9000; run"}) >= 9);
+}
+
+static void test_packing_needs_bytes_record_and_names(void)
+{
+	CHECK(needed_of(&(struct workload){"pack", "path", "put a 20000; fsync a; run"}) >= 5);
+}
+
+static void test_a_rewrite_in_place_needs_its_record_and_copy(void)
+{
+	CHECK(needed_of(&(struct workload){"rewrite in place", "path",
+					   "put a 20000; fsync a; run; link a b; fsync b; append a 5000; fsync a"}) >= 9);
+}
+
+static void test_fsync_needs_every_directory_above(void)
+{
+	CHECK(needed_of(&(struct workload){"fsync", "path", "mkdir d; mkdir d/e; put d/e/a 9000; fsync d/e/a; look d/e/a; chmod d/e/a"}) >= 4);
+}
+
+/* Of those that stand the strict model of a disk. */
+static void test_the_fsyncs_of_every_workload(void)
+{
+	if (!table)
+		return;
+	for (size_t i = 0; i < DV_ARRAY_LEN(workloads); i++)
+		printf("%s: %u missed\n", workloads[i].name, needed_of(&workloads[i]));
+}
+
+int main(int argc, char **argv)
+{
+	static const struct check_test tests[] = {
+		CHECK_TEST(test_a_replacement_needs_its_bytes),
+		CHECK_TEST(test_a_rename_over_a_good_value_needs_its_bytes),
+		CHECK_TEST(test_a_swap_of_forms_needs_bytes_record_and_names),
+		CHECK_TEST(test_packing_needs_bytes_record_and_names),
+		CHECK_TEST(test_a_rewrite_in_place_needs_its_record_and_copy),
+		CHECK_TEST(test_fsync_needs_every_directory_above),
+		CHECK_TEST(test_the_fsyncs_of_every_workload),
+	};
+	dv_log_set_sink(no_log);
+	table = argc > 1 && !strcmp(argv[1], "--table");
+	return check_main(argc - table, argv + table, tests, DV_ARRAY_LEN(tests));
+}

@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Two mounts of one store, writers on both, and a shell that changes the store itself: every read is
+# one whole version, and what others did is seen within the coherence time.
+. "$(dirname "$0")/harness.sh"
+need jq zstd python3
+
+: "${SECONDS_LONG:=4}"
+mk_store
+A=$T/a B=$T/b
+M=$A
+mnt_up -o settle=0,coherence=1
+a_pid=$dv_pid
+M=$B
+mnt_up -o settle=0,coherence=1
+
+claim "what one mount, or the shell, does is seen by the other within 1 s and the time of the call"
+seen() { # seen COMMAND...: true within the coherence time, with a second of reserve for a busy machine
+	local end=$(($(date +%s%N) + 2000000000))
+	until "$@"; do
+		[ "$(date +%s%N)" -lt "$end" ] || fail "not seen in time: $*"
+		sleep 0.05
+	done
+}
+is() { cmp -s <(text "$1") "$2"; }
+ls "$A" "$B"
+cat "$B/x" 2>/dev/null || true
+text 50000 >"$A/x"
+seen is 50000 "$B/x"
+text 60000 >"$B/x"
+seen is 60000 "$A/x"
+M=$A pack_now
+[ "$(M=$A store_form x)" = packed ] || fail "x is not packed"
+seen is 60000 "$B/x"
+text 100 >"$S/x" && rm -f "$S/x.zst"
+seen is 100 "$A/x"
+seen is 100 "$B/x"
+text 70000 | zstd -q >"$S/y.zst"
+seen is 70000 "$A/y"
+seen is 70000 "$B/y"
+mv "$A/y" "$A/z"
+seen test ! -e "$B/y"
+seen is 70000 "$B/z"
+rm "$S/z.zst"
+seen test ! -e "$A/z"
+seen test ! -e "$B/z"
+chmod 600 "$A/x"
+seen eval '[ "$(stat -c %a "$B/x")" = 600 ]'
+ln "$B/x" "$B/x2"
+seen test "$A/x" -ef "$A/x2"
+rm "$A/x2"
+mkdir "$B/dir"
+seen test -d "$A/dir"
+text 10000 >"$A/dir/in"
+seen is 10000 "$B/dir/in"
+
+claim "writers on both mounts, packing, and a shell in the store: no read mixes two versions"
+python3 "$here/two_mounts.py" "$A" "$B" "$S" "$SECONDS_LONG" >"$T/out" 2>&1 || { cat "$T/out"; fail "see above"; }
+tail -n 3 "$T/out"
+
+claim "at rest both show the same, and the store is sound"
+for m in "$A" "$B"; do M=$m pack_now; done
+sleep 1.1
+diff -r "$A" "$B" >"$T/out" 2>&1 || { cat "$T/out"; fail "the mounts differ"; }
+M=$B
+mnt_down
+M=$A dv_pid=$a_pid
+mnt_down
+all_zst_good
+[ -z "$(find "$S" -name '*.zst' | while IFS= read -r f; do [ ! -e "${f%.zst}" ] || echo "$f"; done)" ] ||
+	fail "two forms are left"
+[ -z "$(ls "$S/.diskvfs/lost" 2>/dev/null)" ] || ls -l "$S/.diskvfs/lost"

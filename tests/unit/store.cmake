@@ -1,0 +1,2 @@
+# The store over the kernel.
+dv_unit_test(store MODULES store)
