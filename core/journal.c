@@ -18,6 +18,7 @@
 
 struct open_record {
 	uint64_t id;
+	bool ended; /* of a swap: what it led to may not be durable yet, so that the log goes on to have it */
 	UT_hash_handle hh;
 	size_t len;
 	uint8_t bytes[];
@@ -31,7 +32,7 @@ struct dv_journal {
 	uint64_t log_len, open_len;
 	uint64_t synced_len; /* of the log, as it was last synced; UINT64_MAX after a failure */
 	uint64_t next_id;
-	bool swaps_ended; /* records of the log that count until what they led to is durable */
+	unsigned ended; /* records of `open` that are */
 	struct open_record *open;
 };
 
@@ -143,7 +144,7 @@ void dv_journal_close(struct dv_store *s, struct dv_journal **slot)
 	struct dv_journal *j = *slot;
 	if (!j)
 		return;
-	bool done = !j->open && (!j->swaps_ended || !DV_B(s, syncfs, s->rootfd));
+	bool done = HASH_COUNT(j->open) == j->ended && (!j->ended || !DV_B(s, syncfs, s->rootfd));
 	if (done && j->dirfd >= 0) {
 		/* Whatever fails here leaves a folder without open records: the next owner sweeps it. */
 		dv_ignore(DV_B(s, unlink, j->dirfd, "log"));
@@ -194,13 +195,27 @@ static dv_err append_locked(struct dv_store *s, struct dv_journal *j, const uint
 	return err;
 }
 
+/* What they led to is durable. The old log, should it stay, tells of them without harm. */
+static void drop_ended_locked(struct dv_journal *j)
+{
+	struct open_record *r, *next;
+	HASH_ITER(hh, j->open, r, next) {
+		if (!r->ended)
+			continue;
+		HASH_DEL(j->open, r);
+		free(r);
+	}
+	j->ended = 0;
+}
+
 /* Writes the open records to a new log in place of the old one, which stays where that fails. */
 static void compact_locked(struct dv_store *s, struct dv_journal *j)
 {
 	if (j->log_len < DV_LOG_COMPACT || j->log_len / 4 < j->open_len)
 		return;
-	if (j->swaps_ended && DV_B(s, syncfs, s->rootfd))
+	if (j->ended && DV_B(s, syncfs, s->rootfd))
 		return;
+	drop_ended_locked(j);
 	int fd = DV_B(s, open, j->dirfd, "log.new", O_RDWR | O_CREAT | O_TRUNC, 0600);
 	if (fd < 0)
 		return;
@@ -221,7 +236,6 @@ static void compact_locked(struct dv_store *s, struct dv_journal *j)
 	DV_B(s, close, j->logfd);
 	j->logfd = fd;
 	j->log_len = at;
-	j->swaps_ended = false;
 	j->synced_len = UINT64_MAX; /* until its name is durable */
 	/* Where the new name is lost with the power, the old log holds every record that counts. */
 	dv_ignore(DV_B(s, fsync, j->dirfd));
@@ -231,13 +245,14 @@ static void remember_locked(struct dv_journal *j, struct open_record *r)
 {
 	struct open_record *old = NULL;
 	HASH_FIND(hh, j->open, &r->id, sizeof(r->id), old);
+	r->ended = old && old->ended;
 	if (old) {
 		HASH_DEL(j->open, old);
-		j->open_len -= old->len;
+		j->open_len -= old->ended ? 0 : old->len;
 		free(old);
 	}
 	HASH_ADD(hh, j->open, id, sizeof(r->id), r);
-	j->open_len += r->len;
+	j->open_len += r->ended ? 0 : r->len;
 }
 
 static dv_err append_open_locked(struct dv_store *s, struct dv_journal *j, const struct dv_record *r)
@@ -280,19 +295,21 @@ void dv_journal_end(struct dv_store *s, uint64_t id)
 	dv_record_encode(&end, bytes);
 	pthread_mutex_lock(&j->lock);
 	HASH_FIND(hh, j->open, &id, sizeof(id), r);
-	if (r) {
-		struct dv_record was;
-		HASH_DEL(j->open, r);
+	struct dv_record was;
+	if (r && !r->ended) {
 		j->open_len -= r->len;
 		/*
 		 * The end of a swap must not be durable before the unlinking of its loser is, or both forms stay for good: it is not
 		 * written. Until the log is made anew, or removed, recovery looks at the record again and finds nothing to do.
 		 */
-		if (dv_record_decode(r->bytes, r->len, &was) && was.type == DV_RECORD_SWAP)
-			j->swaps_ended = true;
-		else /* a record whose end is lost finds its objects gone, and does nothing */
+		if (dv_record_decode(r->bytes, r->len, &was) && was.type == DV_RECORD_SWAP) {
+			r->ended = true;
+			j->ended++;
+		} else { /* a record whose end is lost finds its objects gone, and does nothing */
+			HASH_DEL(j->open, r);
+			free(r);
 			dv_ignore(append_locked(s, j, bytes, sizeof(bytes)));
-		free(r);
+		}
 	}
 	pthread_mutex_unlock(&j->lock);
 }
@@ -319,6 +336,7 @@ dv_err dv_journal_repath(struct dv_store *s, const char *from, const char *to)
 	struct dv_journal *j = s->journal;
 	size_t from_len = strlen(from), to_len = strlen(to);
 	dv_err err = 0;
+	bool sync = false;
 	pthread_mutex_lock(&j->lock);
 	struct open_record *o, *next;
 	HASH_ITER(hh, j->open, o, next) {
@@ -339,9 +357,10 @@ dv_err dv_journal_repath(struct dv_store *s, const char *from, const char *to)
 		err = append_open_locked(s, j, &r); /* the whole record again: the last one counts */
 		if (err)
 			break;
+		sync |= r.type != DV_RECORD_STAGE; /* those do not outlive the power */
 	}
 	pthread_mutex_unlock(&j->lock);
-	return err;
+	return err || !sync ? err : dv_journal_sync(s);
 }
 
 uint64_t dv_journal_open_records(struct dv_store *s)

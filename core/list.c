@@ -58,19 +58,26 @@ static bool stands_for_key(const struct lister *l, enum dv_form form, struct dv_
 	struct dv_store *s = l->s;
 	struct dv_names names;
 	struct dv_stat st;
+	struct dv_ident loser = {0};
 	struct dv_node *n = dv_node_find_name(s, l->dir, e->name);
-	bool loser = n && n->loser; /* without the gate: the keeper settles nothing while we list */
+	bool has_loser = n && n->loser; /* without its gate: the keeper settles nothing while we list */
 	if (n) {
 		e->ino = n->ino;
 		e->type = n->type;
+		loser = n->loser_id;
 	}
 	dv_node_unref(s, n);
-	if (loser)
-		return form == DV_FORM_PACKED;
-	if (form != DV_FORM_PACKED)
+	if (form != DV_FORM_PACKED && !has_loser)
 		return true;
 	if (dv_names_of(s->transform, e->name, &names))
 		return false;
+	if (has_loser && names.packed[0] && DV_B(s, stat, l->dirfd, names.packed, &st) == 0) {
+		struct dv_ident id = dv_ident_of(&st);
+		if (dv_ident_equal(&id, &loser)) /* and not beside another of its names */
+			return form == DV_FORM_PACKED;
+	}
+	if (form != DV_FORM_PACKED)
+		return true;
 	/* Raw beside it: that one is the value, and is listed by itself. */
 	return (!names.raw[0] || DV_B(s, stat, l->dirfd, names.raw, &st) != 0 || !S_ISREG(st.mode)) &&
 	       (!names.aside[0] || DV_B(s, stat, l->dirfd, names.aside, &st) != 0 || !S_ISREG(st.mode));

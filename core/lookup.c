@@ -49,6 +49,11 @@ bool dv_try_again(struct dv_store *s, const struct dv_call *call, struct dv_node
 	return *err == 0;
 }
 
+dv_err dv_node_parent(struct dv_store *s, struct dv_node *n, struct dv_node **out_dir, char name[256])
+{
+	return dv_node_name(s, n, 0, out_dir, name, NULL);
+}
+
 /* ---- coming to rest ---- */
 
 dv_err dv_bring_to_rest(struct dv_store *s, struct dv_node *n, bool nowait)

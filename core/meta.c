@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#define XFS_ACLS "trusted.SGI_ACL_" /* XFS shows root each ACL a second time, under a name that no other filesystem knows */
 #define TAG_BYTES 88
 #define TAG_VERSION 1
 #define HAS_SIZE 1
@@ -142,6 +143,8 @@ struct timespec dv_tag_ctime(const struct dv_tag *tag, const struct dv_stat *st)
 bool dv_meta_is_hidden(const char *attr)
 {
 	size_t n = strlen(DV_TAG_NAME);
+	if (strncmp(attr, XFS_ACLS, strlen(XFS_ACLS)) == 0)
+		return true;
 	return strncmp(attr, DV_TAG_NAME, n) == 0 && (attr[n] == '\0' || attr[n] == '.');
 }
 

@@ -10,11 +10,17 @@
 #include "core/stage.h"
 #include "core/value.h"
 
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
+#include <unistd.h>
 
 #define OWNERS_MAX 4096
+#define DYING_TRIES 500 /* of a killed owner: 5 s */
+#define DYING_WAIT_NS 10000000
 #define SWEEP_ROUNDS 64 /* of 512 names: more stage files than that are left for the next time */
 
 struct adoption {
@@ -80,16 +86,22 @@ static bool is_object(struct dv_store *s, const struct dv_place *p, const char *
 	return dv_ident_equal(&now, id);
 }
 
-/* Raw or aside: where the record's raw object lies, or NULL. */
+/* Raw, aside or of another type: where the record's winner or raw object lies, or NULL. */
 static const char *find_raw(struct dv_store *s, const struct dv_place *p, const struct dv_ident *id, struct dv_stat *st)
 {
 	if (is_object(s, p, p->names.raw, id, st))
 		return p->names.raw;
+	if (is_object(s, p, p->names.other, id, st))
+		return p->names.other;
 	return is_object(s, p, p->names.aside, id, st) ? p->names.aside : NULL;
 }
 
+/* Its bytes, where it has any, and its name. */
 static dv_err sync_object(struct dv_store *s, const struct dv_place *p, const char *stored)
 {
+	struct dv_stat st;
+	if (DV_B(s, stat, p->dirfd, stored, &st) == 0 && !S_ISREG(st.mode))
+		return DV_B(s, fsync, p->dirfd);
 	int fd = DV_B(s, open, p->dirfd, stored, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
 	if (fd < 0)
 		return fd;
@@ -440,6 +452,32 @@ static void adopt(struct adoption *a, int stagefd, const char *owner)
 		a->err = sweep(a, stagefd, owner);
 }
 
+static bool has_sigkill(const char *status, const char *field)
+{
+	const char *at = strstr(status, field);
+	return at && strtoull(at + strlen(field), NULL, 16) & (1u << (SIGKILL - 1));
+}
+
+/* Was the owner's process killed? Its locks go with its last thread, a moment later. */
+static bool is_dying(struct dv_store *s, const char *owner)
+{
+	char boot[64], pid[32], path[64], status[4096];
+	if (dv_owner_field(owner, "boot", boot, sizeof(boot)) || strcmp(boot, s->boot_id) != 0 ||
+	    dv_owner_field(owner, "pid", pid, sizeof(pid)))
+		return false;
+	snprintf(path, sizeof(path), "/proc/%ld/status", strtol(pid, NULL, 10));
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, status, sizeof(status) - 1);
+	if (fd >= 0)
+		close(fd);
+	if (n <= 0)
+		return false; /* of a namespace that is not seen from here */
+	status[n] = '\0';
+	const char *state = strstr(status, "\nState:\t");
+	return (state && strchr("ZX", state[8])) || has_sigkill(status, "\nSigPnd:\t") ||
+	       has_sigkill(status, "\nShdPnd:\t");
+}
+
 /* 0: ours now, its lock held on *out_fd; -EWOULDBLOCK: alive; others. */
 static dv_err take_owner(struct dv_store *s, int dirfd, int *out_fd, bool *same_boot)
 {
@@ -448,12 +486,16 @@ static dv_err take_owner(struct dv_store *s, int dirfd, int *out_fd, bool *same_
 	if (fd < 0)
 		return fd;
 	dv_err err = DV_B(s, flock, fd, LOCK_EX | LOCK_NB);
-	ssize_t n = err ? err : DV_B(s, pread, fd, text, DV_OWNER_MAX, 0);
-	if (n < 0) {
-		DV_B(s, close, fd);
-		return (dv_err)n;
+	ssize_t n = err && err != -EWOULDBLOCK ? err : DV_B(s, pread, fd, text, DV_OWNER_MAX, 0);
+	text[n > 0 ? n : 0] = '\0';
+	for (unsigned tries = 0; err == -EWOULDBLOCK && n > 0 && tries < DYING_TRIES && is_dying(s, text); tries++) {
+		nanosleep(&(struct timespec){.tv_nsec = DYING_WAIT_NS}, NULL);
+		err = DV_B(s, flock, fd, LOCK_EX | LOCK_NB);
 	}
-	text[n] = '\0';
+	if (err || n < 0) {
+		DV_B(s, close, fd);
+		return err ? err : (dv_err)n;
+	}
 	*same_boot = dv_owner_field(text, "boot", boot, sizeof(boot)) == 0 && strcmp(boot, s->boot_id) == 0;
 	*out_fd = fd;
 	return 0;

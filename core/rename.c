@@ -333,6 +333,8 @@ static dv_err rename_gated(struct dv_store *s, const struct dv_call *call, struc
 		err = find_both(s, r);
 		if (!err)
 			err = check_types(r);
+		if (!err && call->nowait && S_ISDIR(r->n->type) && dv_journal_open_records(s))
+			err = -EAGAIN; /* they are written anew, and synced */
 		if (!err)
 			err = sync_unlinked_forms(s, r, call->nowait);
 		if (!err)

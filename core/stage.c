@@ -768,17 +768,20 @@ dv_err dv_stage_drop_loser(struct dv_store *s, struct dv_node *n, const struct d
 dv_err dv_stage_settle(struct dv_store *s, struct dv_node *n)
 {
 	dv_err err = dv_sync_names(s, n); /* I3 */
+	bool none = false;
 	/* It lies beside the name that was swapped, which need not be the first any more. */
 	for (unsigned skip = 0; !err && n->loser; skip++) {
 		struct dv_place p;
 		const char *stored;
 		err = dv_place_of(s, n, skip, &p, &stored);
+		if (err == -ESTALE && !dv_node_has_names(s, n, skip + 1))
+			none = true;
 		if (err)
 			break;
 		err = dv_stage_drop_loser(s, n, &p);
 		dv_place_of_close(s, &p);
 	}
-	if (err != -ESTALE)
+	if (!none)
 		return err;
 	end_loser(s, n); /* under none of them: others removed it, or took the name away */
 	return 0;

@@ -39,7 +39,10 @@ static dv_err read_config(struct dv_store *s, const char *path, char *why, size_
 	DV_AUTO_FREE char *text = malloc(DV_CONFIG_MAX + 1);
 	if (!text)
 		return -ENOMEM;
-	int fd = DV_B(s, open, s->rootfd, CONFIG_PATH, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+	int quiet = s->options.read_only ? O_NOATIME : 0;
+	int fd = DV_B(s, open, s->rootfd, CONFIG_PATH, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | quiet, 0);
+	if (fd == -EPERM && quiet) /* the owner's right */
+		fd = DV_B(s, open, s->rootfd, CONFIG_PATH, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
 	if (fd == -ENOENT || fd == -ENOTDIR) {
 		snprintf(why, why_size, "%s is not a store; make it one with: diskvfs init %s", path, path);
 		return -EINVAL;
@@ -207,6 +210,7 @@ dv_err dv_store_open(struct dv_backing backing, const char *path, const struct d
 	why[0] = '\0';
 	s->b = backing;
 	s->hooks = options->hooks;
+	s->options.read_only = options->read_only; /* the rest waits for the store's own configuration */
 	s->self_uid = geteuid();
 	s->self_gid = getegid();
 	init_locks(s);

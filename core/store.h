@@ -140,6 +140,9 @@ void **dv_node_cookie(struct dv_node *n);
 /* One of its paths in the mount, "" where none is known or it does not fit: for logs and the writer probe. No leading slash. */
 void dv_node_path(struct dv_store *s, struct dv_node *n, char *buf, size_t buf_size);
 
+/* One of its names: *out_dir lends a reference. -ESTALE: it has none. */
+DV_CHECK dv_err dv_node_parent(struct dv_store *s, struct dv_node *n, struct dv_node **out_dir, char name[256]);
+
 DV_CHECK dv_err dv_store_lookup(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name,
 				struct dv_node **out, struct dv_stat *out_stat);
 /* st_size is the plain size, st_blocks what is stored. */

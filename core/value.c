@@ -324,8 +324,10 @@ dv_err dv_value_show(struct dv_store *s, struct dv_node *n, const struct dv_plac
 	st->nlink -= superseded < st->nlink ? superseded : st->nlink;
 	if (S_ISREG(st->mode) && st->blocks == 0 && st->size > 0)
 		st->blocks = 1; /* 0 would be read as one hole */
-	if (n == s->root)
+	if (n == s->root) {
+		st->nlink -= st->nlink > 2; /* the control folder is not one of the mount's */
 		show_touched(s, n, st);
+	}
 	return err;
 }
 

@@ -48,7 +48,7 @@ struct fs_options {
 	uint64_t frame_bytes;	    /* 0: the store's own */
 	uint64_t cache_bytes;
 	double settle_s, coherence_s;
-	unsigned threads;
+	unsigned threads, max_nodes;
 	unsigned max_read_bytes; /* 0: libfuse's */
 	bool noacl;
 	bool read_only;

@@ -9,6 +9,7 @@
 
 #include "core/cleanup.h"
 #include "core/log.h"
+#include "fs/evict.h"
 #include "fs/mountpoint.h"
 #include "fs/ops.h"
 
@@ -30,6 +31,7 @@
 #define SLOW_NS	       1000000
 #define SLOW_WEIGHT    8
 #define SLOW_FOR_NS    50000000
+#define EVICT_EVERY	   256u /* requests between two looks at the number of nodes */
 #define POOL_THREADS_MIN 4u
 #define POOL_THREADS_MAX 16u
 #define PATCHED_BITS   (FUSE_PARALLEL_DIROPS | FUSE_HANDLE_KILLPRIV_V2)
@@ -310,6 +312,8 @@ static void serve(struct fs_session *fs, struct fuse_buf *buf)
 	}
 	if (fs_turn.deferred)
 		defer(fs, buf, false);
+	if (++fs->served % EVICT_EVERY == 0)
+		fs_evict_check(fs->evict, fs_nodes_count(fs->nodes));
 }
 
 dv_err fs_session_loop(struct fs_session *fs)
@@ -464,6 +468,8 @@ dv_err fs_session_open(struct fs_session *fs, char *why, size_t why_size)
 	err = fs_pool_new(&pool, waiting_threads(fs), &fs->pool);
 	if (err == 0)
 		err = fs_notify_new(fs->se, &fs->notify);
+	if (err == 0)
+		err = fs_evict_new(fs, fs->options->max_nodes, &fs->evict);
 	if (err < 0)
 		snprintf(why, why_size, "can not start threads: %s", strerror(-err));
 	return err;
@@ -484,6 +490,7 @@ void fs_session_close(struct fs_session *fs)
 	atomic_store(&fs->ending, true);
 	fs_pool_free(&fs->pool); /* their replies need the session and the notify thread */
 	fs_notify_free(&fs->notify);
+	fs_evict_free(&fs->evict);
 	while (atomic_load(&fs->notices) > 0)
 		nanosleep(&moment, NULL);
 	if (fs->se) {

@@ -72,6 +72,7 @@ struct fs_session {
 	struct fs_nodes *nodes;
 	struct fs_pool *pool;
 	struct fs_notify *notify;
+	struct fs_evict *evict;
 	struct fs_control control;
 	struct fs_stats stats;
 	double timeout_s; /* of entries and attributes */
@@ -92,6 +93,7 @@ struct fs_session {
 	int64_t average_ns[FS_CLASSES], slow_until_ns[FS_CLASSES];
 	uint64_t commands[FS_COMMANDS_KNOWN]; /* uniques of the last ones, whether done or not */
 	unsigned next_command;
+	unsigned served; /* requests, modulo 2^32 */
 };
 
 /* The request that a thread is at work on. */

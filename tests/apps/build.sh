@@ -47,7 +47,7 @@ cp /bin/sleep "$p/runs"
 pack_now
 "$p/runs" 30 &
 pid=$!
-until_true 5 test "$(readlink /proc/$pid/exe)" = "$p/runs"
+until_true 5 eval '[ "$(readlink /proc/$pid/exe)" = "$p/runs" ]'
 ! cp /bin/true "$p/runs" 2>/dev/null || fail "written to while it runs"
 cp /bin/true "$p/runs.new" && mv "$p/runs.new" "$p/runs"
 "$p/runs"

@@ -24,7 +24,7 @@ static struct test_random rng;
 static char *shadow, *buf;
 static size_t size;
 static int fd = -1, other = -1;
-static char path[4096], second[4096];
+static char path[4000], second[4096];
 static unsigned long step;
 static bool verbose;
 static char doing[200];
@@ -228,7 +228,7 @@ static void do_link(void)
 	snprintf(doing, sizeof(doing), "link or unlink");
 	close_files();
 	if (strcmp(second, path) == 0) {
-		snprintf(second, sizeof(second), "%s.zst", path);
+		strcat(strcpy(second, path), ".zst");
 		if (link(path, second))
 			fail("link");
 	} else {

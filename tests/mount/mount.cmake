@@ -34,6 +34,8 @@ dv_mount_test(kill9 LABELS brief TIMEOUT 300)
 dv_mount_test(damage LABELS brief TIMEOUT 300)
 dv_mount_test(transforms LABELS brief TIMEOUT 300)
 dv_mount_test(ownership LABELS brief)
+dv_mount_test(nodes LABELS brief)
+dv_mount_test(replace_100k SCRIPT replace LABELS slow TIMEOUT 3600 ENV REPLACEMENTS=100000)
 
 dv_mount_test(kill9_200 SCRIPT kill9 LABELS slow TIMEOUT 1800 ENV ROUNDS=200)
 dv_mount_test(roundtrip_all SCRIPT roundtrip LABELS slow TIMEOUT 1800 ENV SOURCE_MB=1000)

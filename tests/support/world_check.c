@@ -111,8 +111,10 @@ static bool explain_all(struct world *w, struct model_seen *seen)
 	if (torn < 0)
 		return true;
 	const struct model_pair *p = &w->m.pairs[torn];
-	return wrong(w, "a rename between %s and %s is half done", w->m.keys[p->key[0]].path,
-		     w->m.keys[p->key[1]].path);
+	const struct model_seen *a = &seen[p->key[0]], *b = &seen[p->key[1]];
+	return wrong(w, "a rename is half done: %s is in states %zu to %zu, renamed as %zu; %s in %zu to %zu, as %zu",
+		     w->m.keys[p->key[0]].path, a->first, a->last, p->state[0], w->m.keys[p->key[1]].path, b->first,
+		     b->last, p->state[1]);
 }
 
 /* ---- what is listed ---- */
