@@ -6,7 +6,8 @@
  *   raw      none, raw, other  one rename; over a good value the source's bytes are durable first (I2)
  *   raw      packed            SWAP record (raw wins), rename, the packed form is dropped by the keeper once the new name is durable
  *   packed   none, packed      one rename
- *   packed   raw               the source is made raw first: where both forms exist raw is the value (I1)
+ *   packed   raw               the source is made raw first: where both forms exist raw is the value (I1). With several links it stays
+ *                              packed: SWAP record (packed wins), rename, the new name made durable, the raw form is dropped
  *   other    packed            rename, then the packed form is dropped, with a record as above
  */
 #include "core/cleanup.h"
@@ -100,18 +101,50 @@ static dv_err path_in(struct dv_store *s, struct dv_node *dir, const char *name,
 }
 
 /* I4: the packed value that loses its name is recorded before the winner appears. */
-static dv_err record_loser(struct dv_store *s, const struct renaming *r, uint64_t *out_id)
+static dv_err record_loser(struct dv_store *s, const struct renaming *r, bool packed_wins, uint64_t *out_id)
 {
 	char *path = NULL;
 	dv_err err = path_in(s, r->newdir, r->newname, &path);
 	if (err)
 		return err;
 	*out_id = dv_journal_new_id(s->journal);
-	struct dv_record rec = {.id = *out_id, .type = DV_RECORD_SWAP, .raw = r->n->id, .packed = r->over->id,
+	struct dv_ident over = dv_ident_of(&r->dst.st);
+	struct dv_record rec = {.id = *out_id, .type = DV_RECORD_SWAP, .flags = packed_wins ? DV_RECORD_PACKED_WINS : 0,
+				.raw = packed_wins ? over : r->n->id, .packed = packed_wins ? r->n->id : over,
 				.st_ino = r->n->ino, .path = path, .path_len = strlen(path)};
 	err = dv_journal_append(s, &rec);
 	free(path);
 	return err ? err : dv_journal_sync(s);
+}
+
+static bool packed_over_other(const struct renaming *r)
+{
+	return r->dst_there && r->n->form == DV_FORM_PACKED && r->dst.form != DV_FORM_PACKED;
+}
+
+/* A packed value with several links takes the place of what is not packed. May wait. */
+static dv_err move_over_other(struct dv_store *s, struct renaming *r)
+{
+	uint64_t record = 0;
+	if (!r->to.names.packed[0])
+		return -ENAMETOOLONG;
+	dv_err err = dv_sync_move(s, r->over, r->to.dirfd);
+	if (!err)
+		err = record_loser(s, r, true, &record);
+	if (err)
+		return err;
+	err = DV_B(s, rename, r->from.dirfd, r->src.stored, r->to.dirfd, r->to.names.packed, RENAME_NOREPLACE);
+	if (err) {
+		dv_journal_end(s, record);
+		return err == -EEXIST ? -ESTALE : err;
+	}
+	err = DV_B(s, fsync, r->to.dirfd); /* I3 */
+	if (!err)
+		err = DV_B(s, unlink, r->to.dirfd, r->dst.stored);
+	atomic_fetch_add(&s->swaps, 1);
+	if (!err) /* else recovery drops it */
+		dv_journal_end(s, record);
+	return err;
 }
 
 /* Moves the object; *crossed: a packed form stays beside it for now. */
@@ -120,6 +153,8 @@ static dv_err move(struct dv_store *s, struct renaming *r, uint8_t *slot, uint64
 	const char *as = dv_place_stored(&r->to, r->n->form, DV_SLOT_PLAIN);
 	struct dv_stat st;
 	*slot = DV_SLOT_PLAIN;
+	if (packed_over_other(r))
+		return move_over_other(s, r);
 	if (r->n->form == DV_FORM_RAW && r->to.names.aside[0] && DV_B(s, stat, r->to.dirfd, as, &st) == 0 &&
 	    S_ISDIR(st.mode)) {
 		*slot = DV_SLOT_ASIDE;
@@ -131,7 +166,7 @@ static dv_err move(struct dv_store *s, struct renaming *r, uint8_t *slot, uint64
 	if (*crossed) {
 		dv_err err = dv_sync_move(s, r->over, r->to.dirfd);
 		if (!err)
-			err = record_loser(s, r, record);
+			err = record_loser(s, r, false, record);
 		if (err)
 			return err;
 	}
@@ -139,6 +174,8 @@ static dv_err move(struct dv_store *s, struct renaming *r, uint8_t *slot, uint64
 	dv_err err = DV_B(s, rename, r->from.dirfd, r->src.stored, r->to.dirfd, as, flags);
 	if (err && *crossed)
 		dv_journal_end(s, *record);
+	if (err == -EEXIST && *crossed) /* another mount has put a raw value there meanwhile */
+		err = -ESTALE;
 	/* A target under another stored name (a link where files carry a suffix) is gone only now. */
 	if (!err && r->dst_there && !*crossed && strcmp(r->dst.stored, as) != 0)
 		err = DV_B(s, unlink, r->to.dirfd, r->dst.stored);
@@ -198,6 +235,8 @@ static dv_err rename_plain(struct dv_store *s, struct renaming *r, bool nowait)
 	bool crossed = false;
 	bool over_value = r->dst_there && S_ISREG(r->over->type);
 	bool crossing = over_value && r->over->form == DV_FORM_PACKED && r->n->form == DV_FORM_RAW;
+	if (nowait && packed_over_other(r))
+		return -EAGAIN;
 	if (over_value && S_ISREG(r->n->type) && (crossing || atomic_load(&r->n->dirty))) { /* I2 */
 		if (nowait)
 			return -EAGAIN;
@@ -323,14 +362,14 @@ static dv_err rename_gated(struct dv_store *s, const struct dv_call *call, struc
 	bool over_busy = r->over && (is_unsettled(r->over) || ((r->flags & RENAME_EXCHANGE) && r->over->stage));
 	if (dv_is_busy(r->n) || over_busy)
 		return -ESTALE;
-	if (r->n->form == DV_FORM_PACKED && r->over && r->over->form != DV_FORM_PACKED)
-		return -ESTALE;
 	dv_err err = dv_place_open(s, r->olddir, r->oldname, false, &r->from);
 	if (err)
 		return err;
 	err = dv_place_open(s, r->newdir, r->newname, true, &r->to);
 	if (!err) {
 		err = find_both(s, r);
+		if (!err && packed_over_other(r) && (r->src.st.nlink == 1 || (r->flags & RENAME_EXCHANGE)))
+			err = -ESTALE; /* it can be made raw */
 		if (!err)
 			err = check_types(r);
 		if (!err && call->nowait && S_ISDIR(r->n->type) && dv_journal_open_records(s))

@@ -21,6 +21,7 @@
 #include <sys/file.h>
 
 #define TAIL_BYTES 4096u	     /* read first from a file's end: holds the table of 300 frames */
+#define STREAM_BYTES (512u << 10)    /* a read this long is part of a stream */
 #define INLINE_STORED_MAX (32u << 10) /* decoded by a caller that may not wait, where it is in memory */
 
 dv_err dv_read_full(struct dv_store *s, int fd, void *buf, size_t len, uint64_t off)
@@ -580,17 +581,41 @@ struct read_job {
 	atomic_int err;
 };
 
+/*
+ * A long read is a stream: whole frames of it are decoded to where they are wanted. The kernel keeps those pages and does not ask for
+ * them again, so that to cache them here would only push out what is asked for again.
+ */
+static bool streamed(struct read_job *j, uint32_t index, const struct dv_frame *fr)
+{
+	struct dv_store *s = j->p->s;
+	struct dv_cache_key key = cache_key(&j->p->st, index);
+	struct dv_cache_entry *e = NULL;
+	if (j->nowait || j->range.len < STREAM_BYTES || fr->plain_len > DV_FRAME_PLAIN_MAX || fr->plain_off < j->range.off ||
+	    fr->plain_off + fr->plain_len > j->range.off + j->range.len)
+		return false;
+	if (dv_cache_get(s->cache, &key, fr->plain_len, true, &e) == DV_CACHE_HIT) {
+		dv_cache_put(s->cache, e);
+		return false; /* at hand: to be copied */
+	}
+	dv_err err = decode_frame(s, j->p->fd, fr, j->buf + (fr->plain_off - j->range.off), false);
+	if (err)
+		atomic_store(&j->err, err);
+	return true;
+}
+
 static void read_step(void *ctx, size_t i)
 {
 	struct read_job *j = ctx;
 	uint32_t index = j->first + (uint32_t)i;
 	struct dv_cache_entry *e = NULL;
+	struct dv_frame fr = dv_layout_frame(&j->p->layout, index);
+	if (streamed(j, index, &fr))
+		return;
 	dv_err err = get_frame(j->p, index, j->nowait, &e);
 	if (err) {
 		atomic_store(&j->err, err);
 		return;
 	}
-	struct dv_frame fr = dv_layout_frame(&j->p->layout, index);
 	uint64_t from = fr.plain_off > j->range.off ? fr.plain_off : j->range.off;
 	uint64_t frame_end = fr.plain_off + fr.plain_len, range_end = j->range.off + j->range.len;
 	uint64_t to = frame_end < range_end ? frame_end : range_end;
