@@ -9,7 +9,7 @@
 #include "core/cleanup.h"
 #include "core/codec.h"
 #include "core/format.h"
-#include "core/value.h"
+#include "core/io.h"
 
 #include <string.h>
 

@@ -18,6 +18,8 @@
 
 #define UNPACK_INLINE_MAX (64u << 10) /* stored bytes of a packed value that a caller who may not wait unpacks */
 
+#define STAGES_MAX_FRACTION 2	       /* of the descriptors that are kept for reuse, which is half of what the process may have */
+
 /* ---- reading ---- */
 
 ssize_t dv_store_read(struct dv_store *s, const struct dv_call *call, struct dv_node *n, void *buf, struct dv_range range)
@@ -180,6 +182,20 @@ static ssize_t write_gated(struct dv_store *s, const struct dv_call *call, struc
 	return done ? (ssize_t)done : err;
 }
 
+/*
+ * A stage holds a descriptor. Who begins them faster than the keeper commits, which waits for the disk, helps it, before the process has no
+ * descriptor left. Those with a writer stay.
+ */
+static dv_err make_room_for_stage(struct dv_store *s, const struct dv_call *call)
+{
+	if (atomic_load(&s->counters.pending) < s->file_max / STAGES_MAX_FRACTION)
+		return 0;
+	if (call->nowait)
+		return -EAGAIN;
+	dv_keeper_commit_quiet(s);
+	return 0;
+}
+
 ssize_t dv_store_write(struct dv_store *s, const struct dv_call *call, struct dv_node *n, const void *buf, struct dv_range range,
 		       unsigned flags)
 {
@@ -190,6 +206,9 @@ ssize_t dv_store_write(struct dv_store *s, const struct dv_call *call, struct dv
 		return S_ISDIR(n->type) ? -EISDIR : -EINVAL;
 	if (range.len > SSIZE_MAX || range.off > (uint64_t)INT64_MAX - range.len)
 		return -EFBIG;
+	err = dv_node_form(s, n) == DV_FORM_PACKED ? make_room_for_stage(s, call) : 0;
+	if (err)
+		return err;
 	do {
 		err = dv_gate_exclusive(n, call->nowait);
 		if (err)
@@ -312,6 +331,9 @@ dv_err dv_store_setattr(struct dv_store *s, const struct dv_call *call, struct d
 		return -EROFS;
 	if ((set->valid & DV_SET_SIZE) && !S_ISREG(n->type))
 		return S_ISDIR(n->type) ? -EISDIR : -EINVAL;
+	err = set->valid & DV_SET_SIZE ? make_room_for_stage(s, call) : 0;
+	if (err)
+		return err;
 	do {
 		err = dv_gate_exclusive(n, call->nowait);
 		if (err)
@@ -333,7 +355,14 @@ static dv_err commit_for_fsync(struct dv_store *s, struct dv_node *n)
 	struct dv_node *dir = NULL;
 	if (!S_ISREG(n->type))
 		return 0;
-	dv_err err = dv_stage_sync(s, n);
+	dv_err err = dv_gate_shared(n, false);
+	if (err)
+		return err;
+	bool staged = n->stage;
+	dv_gate_open(n);
+	if (!staged) /* mostly: nobody in the directory is kept waiting */
+		return 0;
+	err = dv_stage_sync(s, n);
 	if (err)
 		return err;
 	err = dv_swap_gates(s, n, false, &dir);
@@ -354,18 +383,25 @@ static dv_err sync_file(struct dv_store *s, struct dv_node *n, bool data_only)
 	if (err)
 		return err;
 	err = S_ISDIR(n->type) ? dv_dir_file(s, n, &f) : dv_value_file(s, n, false, false, &f);
+	uint64_t writes = n->writes;
 	dv_gate_open(n);
 	if (err)
 		return err;
-	bool dirty = atomic_exchange(&n->dirty, false);
 	if (S_ISDIR(n->type) && dv_transform_has_shards(s->transform))
 		err = DV_B(s, syncfs, f->fd); /* its names are in any of the shard directories */
 	else
 		err = data_only ? DV_B(s, fdatasync, f->fd) : DV_B(s, fsync, f->fd);
-	if (err && dirty)
-		atomic_store(&n->dirty, true);
 	dv_file_unref(s, f);
-	return err;
+	if (err || !atomic_load(&n->dirty))
+		return err;
+	/* Only now: who renames it over a good value must not find it clean before it is. */
+	err = dv_gate_shared(n, false);
+	if (err)
+		return err;
+	if (n->writes == writes)
+		atomic_store(&n->dirty, false);
+	dv_gate_open(n);
+	return 0;
 }
 
 dv_err dv_store_fsync(struct dv_store *s, const struct dv_call *call, struct dv_node *n, bool data_only)

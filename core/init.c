@@ -6,6 +6,7 @@
  */
 #include "core/cleanup.h"
 #include "core/internal.h"
+#include "core/io.h"
 #include "core/journal.h"
 #include "core/log.h"
 
@@ -60,13 +61,8 @@ static dv_err write_config(struct dv_store *s)
 	if (!err && fd < 0)
 		err = fd;
 	size_t len = strlen(text);
-	for (size_t done = 0; !err && done < len;) {
-		ssize_t n = DV_B(s, pwrite, fd, text + done, len - done, done);
-		if (n <= 0)
-			err = n ? (dv_err)n : -EIO;
-		else
-			done += (size_t)n;
-	}
+	if (!err)
+		err = dv_write_full(s, fd, text, len, 0);
 	free(text);
 	if (!err)
 		err = DV_B(s, fsync, fd);

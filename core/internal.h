@@ -38,6 +38,7 @@ struct dv_store {
 	pthread_mutex_t names_lock; /* node.c */
 	struct dv_link *names;
 	struct dv_node *objects;
+	uint64_t moves; /* counts names that were moved */
 	atomic_ullong node_count;
 
 	pthread_mutex_t files_lock; /* node.c */
@@ -53,7 +54,8 @@ struct dv_store {
 	bool keeper_running, keeper_ending;
 	int64_t keeper_wake_ns; /* when the keeper looks again by itself */
 	pthread_t keeper;
-	pthread_mutex_t batch_lock; /* one batch of packing at a time */
+	pthread_mutex_t round_lock; /* one round of the keeper at a time: what it took out of the queue is in nobody's count */
+	pthread_mutex_t batch_lock; /* one batch of packing at a time; after round_lock, before the gates */
 
 	struct dv_store_hooks hooks;	 /* hooks_lock */
 	pthread_mutex_t hooks_lock;

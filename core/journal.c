@@ -7,6 +7,7 @@
 #include "core/journal.h"
 
 #include "core/cleanup.h"
+#include "core/io.h"
 #include "core/log.h"
 
 #include <inttypes.h>
@@ -25,32 +26,18 @@ struct open_record {
 };
 
 struct dv_journal {
-	pthread_mutex_t lock; /* all but the constants */
+	pthread_mutex_t sync_lock; /* before lock: one sync at a time, and none while the log is made anew */
+	pthread_mutex_t lock;	   /* all but the constants */
 	int stagefd, dirfd, ownerfd; /* constant */
 	char name[64];		     /* constant: of the folder */
 	int logfd;
 	uint64_t log_len, open_len;
 	uint64_t synced_len; /* of the log, as it was last synced; UINT64_MAX after a failure */
+	bool doubtful; /* a sync of the log has failed: the kernel may have dropped what it held, and say nothing the next time */
 	uint64_t next_id;
 	unsigned ended; /* records of `open` that are */
 	struct open_record *open;
 };
-
-static dv_err write_all(struct dv_store *s, int fd, const void *buf, size_t len, uint64_t off)
-{
-	const char *at = buf;
-	while (len) {
-		ssize_t n = DV_B(s, pwrite, fd, at, len, off);
-		if (n < 0)
-			return (dv_err)n;
-		if (n == 0)
-			return -EIO;
-		at += n;
-		off += (uint64_t)n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
 
 /* ---- the owner folder ---- */
 
@@ -66,7 +53,7 @@ static dv_err write_owner(struct dv_store *s, struct dv_journal *j, int dirfd)
 	if (j->ownerfd < 0)
 		return j->ownerfd;
 	dv_err err = DV_B(s, flock, j->ownerfd, LOCK_EX | LOCK_NB);
-	return err ? err : write_all(s, j->ownerfd, text, (size_t)len, 0);
+	return err ? err : dv_write_full(s, j->ownerfd, text, (size_t)len, 0);
 }
 
 static dv_err make_folder(struct dv_store *s, struct dv_journal *j)
@@ -121,6 +108,7 @@ dv_err dv_journal_open(struct dv_store *s, struct dv_journal **out)
 	if (!j)
 		return -ENOMEM;
 	pthread_mutex_init(&j->lock, NULL);
+	pthread_mutex_init(&j->sync_lock, NULL);
 	j->dirfd = j->ownerfd = j->logfd = -1;
 	j->next_id = 1;
 	dv_err err = DV_B(s, mkdir, s->rootfd, DV_STAGE_DIR, 0700);
@@ -161,6 +149,7 @@ void dv_journal_close(struct dv_store *s, struct dv_journal **slot)
 	close_fd(s, j->dirfd);
 	close_fd(s, j->stagefd);
 	pthread_mutex_destroy(&j->lock);
+	pthread_mutex_destroy(&j->sync_lock);
 	free(j);
 	*slot = NULL;
 }
@@ -187,7 +176,7 @@ void dv_journal_stage_name(uint64_t id, char out[DV_STAGE_NAME])
 
 static dv_err append_locked(struct dv_store *s, struct dv_journal *j, const uint8_t *bytes, size_t len)
 {
-	dv_err err = write_all(s, j->logfd, bytes, len, j->log_len);
+	dv_err err = dv_write_full(s, j->logfd, bytes, len, j->log_len);
 	if (err) /* a half-written record must not stand before the next one */
 		dv_ignore(DV_B(s, truncate, j->logfd, j->log_len));
 	else
@@ -208,21 +197,19 @@ static void drop_ended_locked(struct dv_journal *j)
 	j->ended = 0;
 }
 
-/* Writes the open records to a new log in place of the old one, which stays where that fails. */
-static void compact_locked(struct dv_store *s, struct dv_journal *j)
+/* Writes the open records to a new log in place of the old one, which stays where that fails. Both locks. */
+static dv_err renew_locked(struct dv_store *s, struct dv_journal *j)
 {
-	if (j->log_len < DV_LOG_COMPACT || j->log_len / 4 < j->open_len)
-		return;
-	if (j->ended && DV_B(s, syncfs, s->rootfd))
-		return;
+	dv_err err = j->ended ? DV_B(s, syncfs, s->rootfd) : 0;
+	if (err)
+		return err;
 	drop_ended_locked(j);
 	int fd = DV_B(s, open, j->dirfd, "log.new", O_RDWR | O_CREAT | O_TRUNC, 0600);
 	if (fd < 0)
-		return;
-	dv_err err = 0;
+		return fd;
 	uint64_t at = 0;
 	for (struct open_record *r = j->open; r && !err; r = r->hh.next) {
-		err = write_all(s, fd, r->bytes, r->len, at);
+		err = dv_write_full(s, fd, r->bytes, r->len, at);
 		at += r->len;
 	}
 	if (!err)
@@ -231,7 +218,7 @@ static void compact_locked(struct dv_store *s, struct dv_journal *j)
 		err = DV_B(s, rename, j->dirfd, "log.new", j->dirfd, "log", 0);
 	if (err) {
 		DV_B(s, close, fd);
-		return;
+		return err;
 	}
 	DV_B(s, close, j->logfd);
 	j->logfd = fd;
@@ -239,6 +226,15 @@ static void compact_locked(struct dv_store *s, struct dv_journal *j)
 	j->synced_len = UINT64_MAX; /* until its name is durable */
 	/* Where the new name is lost with the power, the old log holds every record that counts. */
 	dv_ignore(DV_B(s, fsync, j->dirfd));
+	return 0;
+}
+
+static void compact_locked(struct dv_store *s, struct dv_journal *j)
+{
+	if (j->log_len < DV_LOG_COMPACT || j->log_len / 4 < j->open_len || pthread_mutex_trylock(&j->sync_lock))
+		return;
+	dv_ignore(renew_locked(s, j)); /* the next append tries again */
+	pthread_mutex_unlock(&j->sync_lock);
 }
 
 static void remember_locked(struct dv_journal *j, struct open_record *r)
@@ -317,17 +313,29 @@ void dv_journal_end(struct dv_store *s, uint64_t id)
 dv_err dv_journal_sync(struct dv_store *s)
 {
 	struct dv_journal *j = s->journal;
-	dv_err err = 0;
+	pthread_mutex_lock(&j->sync_lock);
 	pthread_mutex_lock(&j->lock);
-	if (j->synced_len != j->log_len) {
-		err = DV_B(s, fdatasync, j->logfd);
-		/* Names of stage files count too: a record's stage must outlive the power with it. */
-		if (!err)
-			err = DV_B(s, fsync, j->dirfd);
-		if (!err)
-			j->synced_len = j->log_len;
-	}
+	dv_err err = j->doubtful ? renew_locked(s, j) : 0;
+	bool clean = j->synced_len == j->log_len;
+	uint64_t len = j->log_len;
+	int fd = j->logfd; /* stays while sync_lock is held */
+	j->doubtful = err;
 	pthread_mutex_unlock(&j->lock);
+	/* Others append meanwhile: begin a stage, end a record. */
+	if (!err && !clean)
+		err = DV_B(s, fdatasync, fd);
+	bool failed = err;
+	/* Names of stage files count too: a record's stage must outlive the power with it. */
+	if (!err && !clean)
+		err = DV_B(s, fsync, j->dirfd);
+	pthread_mutex_lock(&j->lock);
+	j->doubtful |= failed;
+	if (err)
+		j->synced_len = UINT64_MAX;
+	else if (!clean)
+		j->synced_len = len;
+	pthread_mutex_unlock(&j->lock);
+	pthread_mutex_unlock(&j->sync_lock);
 	return err;
 }
 

@@ -316,6 +316,7 @@ int dv_keeper_run(struct dv_store *s, bool now, bool force)
 {
 	struct dv_node *taken[ROUND_MAX];
 	struct dv_pack_item items[DV_PACK_BATCH_MAX];
+	pthread_mutex_lock(&s->round_lock);
 	size_t count = take_due(s, now, taken, ROUND_MAX), fill = 0;
 	commit_some(s, taken, count, force);
 	for (size_t i = 0; i < count; i++) {
@@ -337,6 +338,7 @@ int dv_keeper_run(struct dv_store *s, bool now, bool force)
 	}
 	if (fill)
 		pack_some(s, items, fill);
+	pthread_mutex_unlock(&s->round_lock);
 	pthread_mutex_lock(&s->queue_lock);
 	int left = (int)s->queue_len;
 	pthread_mutex_unlock(&s->queue_lock);

@@ -19,7 +19,8 @@
 
 #define BUF_BYTES 32768u
 #define ENTS_MAX 1024u
-#define LISTED_NS 2000000000ll /* a listing that goes on is asked again within this time */
+#define LISTED_CUT_NS 30000000000ll /* a listing with more to come is asked again within this time */
+#define LISTED_NS 2000000000ll /* and one that has given all, for its end, though most programs do not wait for that */
 
 struct dv_list {
 	pthread_mutex_t lock;
@@ -50,6 +51,8 @@ struct lister {
 	bool quiet; /* the store's own walk: the keeper goes on */
 	dv_list_fn *fn;
 	void *ctx;
+	int64_t last; /* cookie of the last entry that was taken in this call */
+	bool gave;    /* was one? */
 };
 
 /* Is it this entry that stands for the key, where the key may have two? */
@@ -84,7 +87,7 @@ static bool stands_for_key(const struct lister *l, enum dv_form form, struct dv_
 }
 
 /* false: the consumer is full. */
-static bool give(const struct lister *l, const struct dv_dirent *d, int64_t cookie)
+static bool give(struct lister *l, const struct dv_dirent *d, int64_t cookie)
 {
 	struct dv_store *s = l->s;
 	char name[DV_NAME_MAX + 1];
@@ -105,13 +108,38 @@ static bool give(const struct lister *l, const struct dv_dirent *d, int64_t cook
 	struct dv_list_entry entry = {.name = name, .type = type_of(e.type), .cookie = cookie};
 	if (!stands_for_key(l, form, &entry))
 		return true;
-	return l->fn(l->ctx, &entry);
+	if (!l->fn(l->ctx, &entry))
+		return false;
+	l->last = cookie;
+	return l->gave = true;
 }
 
-static void set_listed(const struct lister *l, bool goes_on)
+static void listing_begins(const struct lister *l, int64_t cookie)
 {
-	if (!l->quiet)
-		atomic_store(&l->dir->listed_until_ns, goes_on ? dv_now_ns() + LISTED_NS : 0);
+	if (l->quiet)
+		return;
+	int64_t now = dv_now_ns();
+	if (cookie == 0) {
+		if (atomic_load(&l->dir->listed_until_ns) < now) /* those before were given up */
+			atomic_store(&l->dir->listers, 0);
+		atomic_fetch_add(&l->dir->listers, 1);
+		atomic_store(&l->dir->listed_end, 0);
+	}
+	atomic_store(&l->dir->listed_until_ns, now + LISTED_CUT_NS);
+}
+
+/* cut: more is to come. Else all was given: where something was just now, the end is still to be asked for. */
+static void listing_pauses(const struct lister *l, bool cut)
+{
+	if (l->quiet || cut)
+		return;
+	unsigned others = atomic_load(&l->dir->listers);
+	if (l->gave)
+		atomic_store(&l->dir->listed_end, l->last);
+	else if (others > 0)
+		others = atomic_fetch_sub(&l->dir->listers, 1) - 1;
+	if (others <= l->gave)
+		atomic_store(&l->dir->listed_until_ns, l->gave ? dv_now_ns() + LISTED_NS : 0);
 }
 
 static dv_err list_flat(struct lister *l, int64_t cookie)
@@ -125,21 +153,24 @@ static dv_err list_flat(struct lister *l, int64_t cookie)
 		return err;
 	l->dirfd = f->fd;
 	pthread_mutex_t *lock = &s->list_locks[(unsigned)f->fd % DV_ARRAY_LEN(s->list_locks)];
-	set_listed(l, true);
-	for (bool more = true; more && !err;) {
+	bool more = true;
+	/* What was packed since has a new place, behind the end of those who had all: it must not be given twice. */
+	bool ended = !l->quiet && cookie && cookie == atomic_load(&l->dir->listed_end);
+	listing_begins(l, cookie);
+	while (more && !err && !ended) {
 		pthread_mutex_lock(lock);
 		ssize_t n = DV_B(s, readdir, f->fd, cookie, buf, BUF_BYTES, ents, ENTS_MAX);
 		pthread_mutex_unlock(lock);
 		if (n < 0)
 			err = (dv_err)n;
-		if (n == 0)
-			set_listed(l, false);
-		more = n > 0;
+		ended = n == 0;
 		for (ssize_t i = 0; i < n && more; i++) {
 			more = give(l, &ents[i], ents[i].cookie);
-			cookie = ents[i].cookie;
+			if (more)
+				cookie = ents[i].cookie;
 		}
 	}
+	listing_pauses(l, !ended);
 	dv_file_unref(s, f);
 	return err;
 }
@@ -255,12 +286,12 @@ static dv_err list_shards(struct lister *l, struct dv_list *list, int64_t cookie
 		err = push_level(s, list, ".");
 	}
 	l->shard = list->shard;
-	set_listed(l, true);
-	for (bool more = true; more && !err;) {
+	bool more = true, ended = false;
+	listing_begins(l, cookie);
+	while (more && !err) {
 		struct dv_dirent *e;
 		err = next_entry(s, list, &e);
-		if (!err && !e)
-			set_listed(l, false);
+		ended = !err && !e;
 		if (err || !e)
 			break;
 		struct level *v = list->levels[list->depth - 1];
@@ -272,6 +303,7 @@ static dv_err list_shards(struct lister *l, struct dv_list *list, int64_t cookie
 			list->position++;
 		}
 	}
+	listing_pauses(l, !ended);
 	pthread_mutex_unlock(&list->lock);
 	return err;
 }

@@ -147,7 +147,7 @@ void dv_forget_kept_ctime(struct dv_store *s, struct dv_node *n)
 
 /* The node of what was found, new or known. */
 static dv_err enter_found(struct dv_store *s, struct dv_node *dir, const struct dv_place *p, const struct dv_found *f,
-			  struct dv_node **out, bool *again)
+			  uint64_t moves, struct dv_node **out, bool *again)
 {
 	struct dv_ident id = dv_ident_of(&f->st);
 	struct dv_tag tag;
@@ -163,7 +163,9 @@ static dv_err enter_found(struct dv_store *s, struct dv_node *dir, const struct 
 		n->real_ctime = f->st.ctime;
 		n->kept_ctime = dv_tag_ctime(&tag, &f->st);
 	}
-	return dv_node_enter(s, n, dir, p->name, f->slot, f->st.nlink == 1 || S_ISDIR(f->st.mode), out, again);
+	struct dv_entry e = {.dir = dir, .name = p->name, .slot = f->slot, .moves = moves,
+			     .alone = f->st.nlink == 1 || S_ISDIR(f->st.mode)};
+	return dv_node_enter(s, n, &e, out, again);
 }
 
 /* n has the name: is it still n's? *again: look once more. */
@@ -204,9 +206,10 @@ static dv_err lookup_new(struct dv_store *s, const struct dv_call *call, struct 
 {
 	struct dv_found f;
 	struct dv_node *n = NULL;
+	uint64_t moves = dv_node_moves(s);
 	dv_err err = dv_place_find(s, p, &f);
 	if (!err)
-		err = enter_found(s, dir, p, &f, &n, again);
+		err = enter_found(s, dir, p, &f, moves, &n, again);
 	if (err || *again || !st) {
 		if (err || *again)
 			dv_node_unref(s, n);

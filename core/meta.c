@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define XFS_ACLS "trusted.SGI_ACL_" /* XFS shows root each ACL a second time, under a name that no other filesystem knows */
-#define TAG_BYTES 88
+#define TAG_BYTES 64 /* with its name all that ext4 has room for in an inode of 256 bytes: more takes a block of its own */
 #define TAG_VERSION 1
 #define HAS_SIZE 1
 #define HAS_CTIME 2
@@ -45,18 +45,24 @@ static uint64_t get64(const uint8_t *at)
 	return v;
 }
 
+/* Nanoseconds since 1970, good until 2262. */
+static uint64_t as_ns(struct timespec t)
+{
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 static struct timespec get_time(const uint8_t *at)
 {
-	return (struct timespec){.tv_sec = (time_t)get64(at), .tv_nsec = (long)(uint32_t)get64(at + 8)};
+	int64_t ns = (int64_t)get64(at), rest = ns % 1000000000;
+	rest += rest < 0 ? 1000000000 : 0;
+	return (struct timespec){.tv_sec = (time_t)((ns - rest) / 1000000000), .tv_nsec = (long)rest};
 }
 
 static bool parse_tag(const uint8_t *tag, ssize_t len, const struct dv_stat *st, struct dv_tag *out)
 {
 	if (len != TAG_BYTES || tag[0] != TAG_VERSION)
 		return false;
-	struct timespec btime = get_time(tag + 40);
-	if (get64(tag + 16) != st->ino || btime.tv_sec != st->btime.tv_sec ||
-	    btime.tv_nsec != st->btime.tv_nsec)
+	if (get64(tag + 16) != st->ino || get64(tag + 40) != as_ns(st->btime))
 		return false;
 	out->st_ino = get64(tag + 8);
 	out->plain_size = get64(tag + 24);
@@ -65,8 +71,8 @@ static bool parse_tag(const uint8_t *tag, ssize_t len, const struct dv_stat *st,
 			out->plain_size <= INT64_MAX;
 	out->has_ctime = tag[1] & HAS_CTIME;
 	out->single = tag[1] & SINGLE;
-	out->ctime = get_time(tag + 56);
-	out->swapped = get_time(tag + 72);
+	out->ctime = get_time(tag + 48);
+	out->swapped = get_time(tag + 56);
 	return out->st_ino > 1 && out->st_ino <= INT64_MAX;
 }
 
@@ -97,12 +103,9 @@ static dv_err write_tag(struct dv_store *s, int fd, const struct dv_ident *id, c
 	at = put64(at, id->ino);
 	at = put64(at, t->plain_size);
 	at = put64(at, t->stored_size);
-	at = put64(at, (uint64_t)id->btime.tv_sec);
-	at = put64(at, (uint64_t)id->btime.tv_nsec);
-	at = put64(at, (uint64_t)t->ctime.tv_sec);
-	at = put64(at, (uint64_t)t->ctime.tv_nsec);
-	at = put64(at, (uint64_t)t->swapped.tv_sec);
-	put64(at, (uint64_t)t->swapped.tv_nsec);
+	at = put64(at, as_ns(id->btime));
+	at = put64(at, as_ns(t->ctime));
+	put64(at, as_ns(t->swapped));
 	return DV_B(s, setxattr, fd, DV_TAG_NAME, tag, sizeof(tag), 0);
 }
 

@@ -21,6 +21,25 @@
 
 /* ---- making ---- */
 
+/* Gate exclusive. 0 too where n is not under its raw name any more: the caller looks again. */
+static dv_err rename_aside(struct dv_store *s, struct dv_node *n, const struct dv_place *p)
+{
+	struct dv_stat st;
+	if (!p->names.aside[0])
+		return -ENOTDIR;
+	dv_err err = DV_B(s, stat, p->dirfd, p->names.raw, &st);
+	struct dv_ident id = dv_ident_of(&st);
+	if (err == -ENOENT || (!err && (n->form != DV_FORM_RAW || !dv_ident_equal(&id, &n->id))))
+		return 0;
+	if (!err)
+		err = DV_B(s, rename, p->dirfd, p->names.raw, p->dirfd, p->names.aside, RENAME_NOREPLACE);
+	if (err)
+		return err;
+	atomic_fetch_add(&s->swaps, 1);
+	dv_names_changed(n, DV_NAMES_MADE);
+	return dv_node_add_name(s, n, s->root, p->name, DV_SLOT_ASIDE);
+}
+
 /*
  * A value has the name that a shard directory needs (abc beside abcabc under split:3): it moves aside.
  */
@@ -43,17 +62,10 @@ static dv_err move_aside(struct dv_store *s, const struct dv_call *call, const c
 	err = dv_gate_exclusive(n, call->nowait);
 	if (!err) {
 		err = dv_place_open(s, s->root, name, false, &p);
-		if (!err && p.names.aside[0]) {
-			err = DV_B(s, rename, p.dirfd, p.names.raw, p.dirfd, p.names.aside, RENAME_NOREPLACE);
-			atomic_fetch_add(&s->swaps, 1);
-			if (!err)
-				err = dv_node_add_name(s, n, s->root, name, DV_SLOT_ASIDE);
-		} else if (!err) {
-			err = -ENOTDIR;
-		}
-		if (!err || err == -ENOTDIR)
+		if (!err) {
+			err = rename_aside(s, n, &p);
 			dv_place_close(s, &p);
-		dv_names_changed(n, DV_NAMES_MADE);
+		}
 		dv_gate_open(n);
 	}
 	dv_node_unref(s, n);
@@ -122,10 +134,14 @@ static dv_err enter_new(struct dv_store *s, struct dv_node *dir, const struct dv
 		n->id = id;
 		n->form = form;
 		dv_node_drop_name(s, dir, p->name); /* whoever had it before lost it outside */
-		err = dv_node_enter(s, n, dir, p->name, slot, true, out, &again);
+		struct dv_entry e = {.dir = dir, .name = p->name, .slot = slot, .alone = true, .moves = dv_node_moves(s)};
+		err = dv_node_enter(s, n, &e, out, &again);
 	}
-	if (!err && again)
-		err = -EEXIST; /* made and looked up by another meanwhile */
+	if (!err && again && !dv_node_is(s, *out, &id, form)) { /* looked up meanwhile is fine; replaced is not */
+		dv_node_unref(s, *out);
+		*out = NULL;
+		err = -EEXIST;
+	}
 	if (err) {
 		if (fd >= 0)
 			DV_B(s, close, fd);
@@ -320,7 +336,10 @@ static dv_err unlink_forms(struct dv_store *s, struct dv_node *n, const struct d
 	if (!err)
 		err = dv_place_find(s, p, &f);
 	struct dv_ident id = dv_ident_of(&f.st);
-	if (!err && (f.form != n->form || !dv_ident_equal(&id, &n->id)))
+	/* Beside newer bytes the store's object may have been removed or replaced by others: both go. */
+	if (err == -ENOENT && n->stage)
+		return 0;
+	if (!err && !n->stage && (f.form != n->form || !dv_ident_equal(&id, &n->id)))
 		return -ESTALE;
 	if (err)
 		return err;

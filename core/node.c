@@ -192,6 +192,12 @@ static struct dv_node *find_object_locked(struct dv_store *s, const struct dv_no
 	return n;
 }
 
+uint32_t dv_node_links(struct dv_node *n, uint32_t st_nlink)
+{
+	uint32_t superseded = atomic_load(&n->superseded);
+	return superseded < st_nlink ? st_nlink - superseded : 0;
+}
+
 void dv_node_superseded_gone(struct dv_store *s, const struct dv_ident *id)
 {
 	struct dv_object_key key = {id->dev, id->ino, DV_FORM_PACKED};
@@ -203,22 +209,22 @@ void dv_node_superseded_gone(struct dv_store *s, const struct dv_ident *id)
 	pthread_mutex_unlock(&s->names_lock);
 }
 
-dv_err dv_node_enter(struct dv_store *s, struct dv_node *fresh, struct dv_node *dir, const char *name, uint8_t slot,
-		     bool alone, struct dv_node **out, bool *out_again)
+dv_err dv_node_enter(struct dv_store *s, struct dv_node *fresh, const struct dv_entry *e, struct dv_node **out, bool *out_again)
 {
-	struct dv_link *link = new_link(dir, name, slot), *dead = NULL;
+	struct dv_link *link = new_link(e->dir, e->name, e->slot), *dead = NULL;
 	*out_again = false;
 	if (!link) {
 		dv_node_unref(s, fresh);
 		return -ENOMEM;
 	}
 	pthread_mutex_lock(&s->names_lock);
-	struct dv_link *there = find_link_locked(s, dir, name);
+	struct dv_link *there = find_link_locked(s, e->dir, e->name);
 	struct dv_node *n = there ? there->node : find_object_locked(s, fresh);
-	if (there) {
+	/* Known by another name: was that moved by others, or has a rename of ours just taken it there? */
+	if (there || (n && n->links && s->moves != e->moves)) {
 		*out_again = true;
 	} else {
-		if (n && alone)
+		if (n && e->alone)
 			while (n->links)
 				detach_locked(s, n->links, &dead);
 		if (!n) {
@@ -278,6 +284,7 @@ dv_err dv_node_move_name(struct dv_store *s, struct dv_node *olddir, const char 
 	if (over)
 		detach_locked(s, over, &dead);
 	struct dv_link *l = find_link_locked(s, olddir, oldname);
+	s->moves++;
 	if (l) {
 		struct dv_node *n = l->node;
 		detach_locked(s, l, &dead);
@@ -300,6 +307,7 @@ dv_err dv_node_swap_names(struct dv_store *s, struct dv_node *dir1, const char *
 	}
 	pthread_mutex_lock(&s->names_lock);
 	struct dv_link *l1 = find_link_locked(s, dir1, name1), *l2 = find_link_locked(s, dir2, name2);
+	s->moves++;
 	struct dv_node *n1 = l1 ? l1->node : NULL, *n2 = l2 ? l2->node : NULL;
 	if (l1) {
 		new1->slot = l1->slot; /* it is the name's, not the object's */
@@ -385,8 +393,25 @@ void dv_node_set_object(struct dv_store *s, struct dv_node *n, const struct dv_i
 	pthread_mutex_lock(&s->names_lock);
 	n->id = *id;
 	n->form = form;
+	atomic_store(&n->superseded, 0); /* those are the old object's */
 	enter_objects_locked(s, n);
 	pthread_mutex_unlock(&s->names_lock);
+}
+
+uint64_t dv_node_moves(struct dv_store *s)
+{
+	pthread_mutex_lock(&s->names_lock);
+	uint64_t moves = s->moves;
+	pthread_mutex_unlock(&s->names_lock);
+	return moves;
+}
+
+bool dv_node_is(struct dv_store *s, struct dv_node *n, const struct dv_ident *id, enum dv_form form)
+{
+	pthread_mutex_lock(&s->names_lock);
+	bool is = n->form == form && dv_ident_equal(&n->id, id);
+	pthread_mutex_unlock(&s->names_lock);
+	return is;
 }
 
 enum dv_form dv_node_form(struct dv_store *s, struct dv_node *n)

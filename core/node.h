@@ -64,6 +64,7 @@ struct dv_facts {
 	struct dv_version version; /* of the stored file; size is the stored size */
 	uint64_t plain_size;
 	uint32_t frames;
+	dv_err err;  /* it can not be read at all; plain_size is what is shown */
 	bool single; /* one frame fills the file: no seek table */
 	bool known;
 };
@@ -112,6 +113,8 @@ struct dv_node {
 
 	/* directories */
 	atomic_llong listed_until_ns; /* a listing is under way: names are not swapped */
+	atomic_uint listers;	      /* listings under way, as far as can be told */
+	atomic_llong listed_end;      /* cookie where the last listing had come to its end; 0: none */
 	struct timespec touched;      /* names_lock; shard transforms: the root's mtime as seen by names */
 };
 
@@ -150,11 +153,19 @@ struct dv_node *dv_node_find_name(struct dv_store *s, struct dv_node *dir, const
 
 /*
  * Finds the node of object (id, form) or enters `fresh` for it, and gives it the name (dir, name). Takes the reference `fresh`; lends one.
- * alone: the object has one link, so other names of a found node are gone. Where (dir, name) has another node already, that one is lent and
- * *out_again is set: the caller looks again.
+ * alone: the object has one link, so other names of a found node are gone. Where (dir, name) has another node already, or a name was moved since
+ * the object was found and it has one, that node is lent and *out_again is set: the caller looks again.
  */
-DV_CHECK dv_err dv_node_enter(struct dv_store *s, struct dv_node *fresh, struct dv_node *dir, const char *name, uint8_t slot,
-			      bool alone, struct dv_node **out, bool *out_again);
+struct dv_entry {
+	struct dv_node *dir; /* borrowed */
+	const char *name;
+	uint8_t slot;
+	bool alone;
+	uint64_t moves; /* dv_node_moves() before the object was found under the name */
+};
+DV_CHECK dv_err dv_node_enter(struct dv_store *s, struct dv_node *fresh, const struct dv_entry *e, struct dv_node **out, bool *out_again);
+/* How often names were moved. */
+uint64_t dv_node_moves(struct dv_store *s);
 
 /* Gives n one more name; a name of another node is taken from it. */
 DV_CHECK dv_err dv_node_add_name(struct dv_store *s, struct dv_node *n, struct dv_node *dir, const char *name, uint8_t slot);
@@ -172,11 +183,14 @@ DV_CHECK dv_err dv_node_name(struct dv_store *s, struct dv_node *n, unsigned ski
 			     uint8_t *out_slot);
 
 /* Without the gate: as it was a moment ago. */
+bool dv_node_is(struct dv_store *s, struct dv_node *n, const struct dv_ident *id, enum dv_form form);
 enum dv_form dv_node_form(struct dv_store *s, struct dv_node *n);
 
 /* n's object is another now (a swap): enters the table under it. Gate exclusive. */
 void dv_node_set_object(struct dv_store *s, struct dv_node *n, const struct dv_ident *id, enum dv_form form);
 
+/* Of st_nlink, those that are not superseded. */
+uint32_t dv_node_links(struct dv_node *n, uint32_t st_nlink);
 /* A superseded stored name of the packed object is gone. */
 void dv_node_superseded_gone(struct dv_store *s, const struct dv_ident *id);
 

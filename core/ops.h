@@ -9,8 +9,8 @@
 #include "core/place.h"
 #include "core/stage.h"
 
-/* An operation that meets another object than its node's looks again this often. */
-#define DV_TRIES 8
+/* An operation that meets another object than its node's looks again this often: others may replace a name all the time. */
+#define DV_TRIES 100
 
 /* Looks up without giving attributes. */
 DV_CHECK dv_err dv_find(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name, struct dv_node **out);

@@ -45,6 +45,8 @@ enum {
 	DV_RECORD_OLD_PACKED = 1,   /* STAGE: the object it replaces is packed */
 	DV_RECORD_PACKED_WINS = 2,  /* SWAP: the packed form stays, if raw's version is still as recorded where.. */
 	DV_RECORD_CHECK_RAW = 4,    /* ..this is set too; else the raw form stays */
+	DV_RECORD_IN_PLACE = 8,	    /* STAGE: is copied over the object, which keeps its owner and mode */
+	DV_RECORD_DURABLE = 16,	    /* STAGE: its bytes are on the disk: its owner ended in good order, and could not commit it */
 };
 
 struct dv_record {

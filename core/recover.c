@@ -3,6 +3,7 @@
 #include "core/recover.h"
 
 #include "core/cleanup.h"
+#include "core/io.h"
 #include "core/journal.h"
 #include "core/log.h"
 #include "core/meta.h"
@@ -169,7 +170,8 @@ static dv_err publish_stage(struct adoption *a, const struct target *t, const ch
 	dv_dir_times_keep(s, t->p.dirfd, &times);
 	dv_err err = DV_B(s, rename, a->dirfd, stage, t->p.dirfd, was_packed ? t->p.names.raw : stored,
 			  was_packed ? RENAME_NOREPLACE : 0);
-	if (err == -EEXIST && t->p.names.aside[0])
+	struct dv_stat raw;
+	if (err == -EEXIST && t->p.names.aside[0] && DV_B(s, stat, t->p.dirfd, t->p.names.raw, &raw) == 0 && S_ISDIR(raw.mode))
 		err = DV_B(s, rename, a->dirfd, stage, t->p.dirfd, t->p.names.aside, RENAME_NOREPLACE);
 	if (!err)
 		err = DV_B(s, fsync, t->p.dirfd); /* I3 */
@@ -196,6 +198,12 @@ static dv_err rewrite(struct adoption *a, const struct dv_record *r, const struc
 	return err;
 }
 
+/* Does the stage of r hold what was acknowledged? */
+static bool is_whole(const struct adoption *a, const struct dv_record *r)
+{
+	return a->same_boot || (r->flags & DV_RECORD_DURABLE);
+}
+
 static dv_err recover_stage(struct adoption *a, const struct dv_record *r, const struct target *t, const char *stage)
 {
 	struct dv_store *s = a->s;
@@ -208,7 +216,7 @@ static dv_err recover_stage(struct adoption *a, const struct dv_record *r, const
 	if (fd < 0)
 		return fd;
 	dv_err err = 0;
-	if (!a->same_boot) {
+	if (!is_whole(a, r)) {
 		err = DV_B(s, unlink, a->dirfd, stage); /* I6 */
 	} else {
 		if (was_packed && is_object(s, &t->p, t->p.names.packed, &r->packed, &old))
@@ -216,7 +224,7 @@ static dv_err recover_stage(struct adoption *a, const struct dv_record *r, const
 		else if (!was_packed)
 			stored = find_raw(s, &t->p, &r->raw, &old);
 		err = stored ? DV_B(s, fsync, fd) : -EEXIST; /* I2 */
-		if (!err && old.nlink > 1) {
+		if (!err && (old.nlink > 1 || (r->flags & DV_RECORD_IN_PLACE))) {
 			err = rewrite(a, r, t, fd, stored, was_packed);
 			if (!err)
 				err = DV_B(s, unlink, a->dirfd, stage);
@@ -227,8 +235,7 @@ static dv_err recover_stage(struct adoption *a, const struct dv_record *r, const
 	DV_B(s, close, fd);
 	if (err == -EEXIST) {
 		DV_AUTO_FREE char *key = strndup(r->path, r->path_len);
-		dv_put_aside(s, a->dirfd, stage, key ? key : "", "the value was replaced while no mount was there");
-		err = 0;
+		err = dv_put_aside(s, a->dirfd, stage, key ? key : "", "the value was replaced while no mount was there");
 	}
 	return err;
 }
@@ -245,7 +252,7 @@ static dv_err recover_copy(struct adoption *a, const struct dv_record *r, const 
 		return from == -ENOENT ? 0 : from;
 	dv_err err = 0;
 	if (!stored) {
-		dv_put_aside(s, a->dirfd, stage, t->name, "the value it belongs to is gone");
+		err = dv_put_aside(s, a->dirfd, stage, t->name, "the value it belongs to is gone");
 	} else {
 		int to = DV_B(s, open, t->p.dirfd, stored, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
 		err = to < 0 ? to : dv_copy_over(s, from, to);
@@ -300,11 +307,10 @@ static void recover_one(struct adoption *a, const struct open_record *o)
 	snprintf(key, sizeof(key), "%.*s", (int)(r->path_len < 4095 ? r->path_len : 4095), r->path);
 	if (err == -ENOENT || err == -ESTALE || err == -EINVAL || err == -ENAMETOOLONG) {
 		/* Its directory is gone: nothing of the record can be there. */
-		if (r->type == DV_RECORD_STAGE && a->same_boot)
-			dv_put_aside(s, a->dirfd, stage, key, "its directory is gone");
-		return;
-	}
-	if (!err) {
+		err = r->type == DV_RECORD_STAGE && is_whole(a, r) ? dv_put_aside(s, a->dirfd, stage, key, "its directory is gone") : 0;
+		if (!err)
+			return;
+	} else if (!err) {
 		if (r->type == DV_RECORD_SWAP)
 			err = recover_swap(a, r, &t);
 		else if (r->type == DV_RECORD_STAGE)
@@ -435,7 +441,7 @@ static void adopt(struct adoption *a, int stagefd, const char *owner)
 	size_t len = 0;
 	struct open_record *open = NULL, *o, *next;
 	dv_err err = read_log(a, &log, &len);
-	if (!err)
+	if (!err && log)
 		err = collect(log, len, &open);
 	if (!err) {
 		HASH_SORT(open, by_id);

@@ -6,7 +6,7 @@
  * records name is acted upon if it is still that very object; nothing else is touched.
  *
  *   record                 same boot (kill -9: the page cache lived on)     another boot (power cut)
- *   STAGE                  committed                                         the stage is dropped: the old value stands (I6)
+ *   STAGE                  committed                                         the stage is dropped: the old value stands (I6); DURABLE: committed
  *   SWAP raw wins          the packed form is unlinked once raw is durable   the same; without the raw form nothing
  *   SWAP packed wins       raw unchanged: unlinked; changed: packed is       the same
  *   COPY                   copied over the object again                      the same

@@ -65,12 +65,14 @@ static dv_err find_both(struct dv_store *s, struct renaming *r)
 		return -ESTALE;
 	err = dv_place_find(s, &r->to, &r->dst);
 	r->dst_there = !err;
+	/* Beside newer bytes the store's object may have been replaced by others: both give way. */
+	bool any = r->over && r->over->stage && !(r->flags & RENAME_EXCHANGE);
 	if (err == -ENOENT)
-		return r->over ? -ESTALE : 0;
+		return r->over && !any ? -ESTALE : 0;
 	if (err)
 		return err;
 	id = dv_ident_of(&r->dst.st);
-	if (!r->over || r->dst.form != r->over->form || !dv_ident_equal(&id, &r->over->id))
+	if (!r->over || (!any && (r->dst.form != r->over->form || !dv_ident_equal(&id, &r->over->id))))
 		return -ESTALE;
 	return 0;
 }
@@ -368,7 +370,7 @@ static dv_err rename_gated(struct dv_store *s, const struct dv_call *call, struc
 	err = dv_place_open(s, r->newdir, r->newname, true, &r->to);
 	if (!err) {
 		err = find_both(s, r);
-		if (!err && packed_over_other(r) && (r->src.st.nlink == 1 || (r->flags & RENAME_EXCHANGE)))
+		if (!err && packed_over_other(r) && (dv_node_links(r->n, r->src.st.nlink) == 1 || (r->flags & RENAME_EXCHANGE)))
 			err = -ESTALE; /* it can be made raw */
 		if (!err)
 			err = check_types(r);

@@ -4,6 +4,7 @@
 
 #include "core/cleanup.h"
 #include "core/encode.h"
+#include "core/io.h"
 #include "core/journal.h"
 #include "core/log.h"
 #include "core/meta.h"
@@ -21,6 +22,7 @@ struct dv_stage {
 	bool replacement;
 	bool in_place;	 /* several links, or owner and mode can not be kept: committed by copying over the old object */
 	bool named;	 /* a record and a name in the owner folder exist */
+	bool durable;	 /* it is left to the next owner, its bytes are on the disk */
 	struct dv_file *file;
 	uint64_t swap_id; /* its SWAP record, 0: none yet */
 	uint64_t copy_id; /* COPY record of a commit that was cut short, 0: none */
@@ -96,28 +98,30 @@ dv_err dv_copy_over(struct dv_store *s, int from, int to)
 	return err ? err : DV_B(s, fsync, to);
 }
 
-void dv_put_aside(struct dv_store *s, int dirfd, const char *stage_name, const char *key, const char *why)
+dv_err dv_put_aside(struct dv_store *s, int dirfd, const char *stage_name, const char *key, const char *why)
 {
 	struct dv_stat st;
 	char to[DV_NAME_MAX + 64], tail[128], text[1024];
 	const char *base = strrchr(key, '/');
 	base = base ? base + 1 : key;
-	if (DV_B(s, stat, dirfd, stage_name, &st))
-		return;
+	dv_err err = DV_B(s, stat, dirfd, stage_name, &st);
+	if (err)
+		return err == -ENOENT ? 0 : err;
 	size_t n = 0;
 	for (const char *c = base; *c && n < sizeof(tail) - 1; c++)
 		tail[n++] = (*c < ' ' || *c == 0x7f) ? '?' : *c;
 	tail[n] = '\0';
 	dv_ignore(DV_B(s, mkdir, s->rootfd, DV_LOST_DIR, 0700)); /* it is there mostly; else the rename tells */
 	snprintf(to, sizeof(to), DV_LOST_DIR "/%" PRIu64 ".%ld.%s", st.ino, (long)st.mtime.tv_sec, tail);
-	int err = DV_B(s, rename, dirfd, stage_name, s->rootfd, to, RENAME_NOREPLACE);
+	err = DV_B(s, rename, dirfd, stage_name, s->rootfd, to, RENAME_NOREPLACE);
 	dv_log_key(text, sizeof(text), key);
 	if (err) {
 		dv_error("pending bytes of %s (%s) could not be put aside: %s", text, why, strerror(-err));
-		return;
+		return err;
 	}
 	dv_count(s, put_aside, 1);
 	dv_warn("pending bytes of %s were put aside as %s: %s", text, to, why);
+	return 0;
 }
 
 static dv_err sync_shards(struct dv_store *s, const char *shard)
@@ -326,6 +330,7 @@ static dv_err record_stage(struct dv_store *s, struct dv_node *n, struct dv_stag
 	} else {
 		r.raw = n->id;
 	}
+	r.flags |= (uint8_t)((stage->in_place ? DV_RECORD_IN_PLACE : 0) | (stage->durable ? DV_RECORD_DURABLE : 0));
 	err = dv_journal_append(s, &r);
 	free(path);
 	return err;
@@ -387,7 +392,7 @@ dv_err dv_stage_begin(struct dv_store *s, struct dv_node *n, bool empty)
 	if (err)
 		return err;
 	err = DV_B(s, stat, old->fd, "", &st);
-	stage->in_place = st.nlink > 1;
+	stage->in_place = dv_node_links(n, st.nlink) > 1;
 	if (!err)
 		err = make_stage_file(s, stage);
 	if (!err && !empty)
@@ -429,7 +434,7 @@ dv_err dv_stage_stat(struct dv_store *s, struct dv_node *n, struct dv_stat *out)
 		struct dv_stat old;
 		if (dv_place_of(s, n, 0, &p, &stored) == 0) {
 			if (DV_B(s, stat, p.dirfd, stored, &old) == 0) {
-				out->nlink = old.nlink;
+				out->nlink = dv_node_links(n, old.nlink);
 				out->mode = old.mode;
 				out->uid = old.uid;
 				out->gid = old.gid;
@@ -487,6 +492,11 @@ static void end_stage(struct dv_store *s, struct dv_node *n)
 
 void dv_stage_abandon(struct dv_store *s, struct dv_node *n)
 {
+	struct dv_stage *stage = n->stage;
+	/* It must outlive a reboot too. Where that fails it is as after a crash. */
+	stage->durable = stage->named && DV_B(s, fsync, stage->file->fd) == 0;
+	if (stage->durable && record_stage(s, n, stage) == 0)
+		dv_ignore(dv_journal_sync(s));
 	end_stage(s, n);
 }
 
@@ -510,8 +520,10 @@ static dv_err commit_conflict(struct dv_store *s, struct dv_node *n)
 	struct dv_stage *stage = n->stage;
 	dv_node_path(s, n, path, sizeof(path));
 	dv_journal_stage_name(stage->id, name);
-	dv_put_aside(s, dv_journal_dirfd(s->journal), name, path,
-		     "the value was replaced in the store while it was being rewritten through the mount");
+	dv_err err = dv_put_aside(s, dv_journal_dirfd(s->journal), name, path,
+				  "the value was replaced in the store while it was being rewritten through the mount");
+	if (err)
+		return err;
 	stage->named = false;
 	dv_journal_end(s, stage->id);
 	/* Those who have it open go on with what they wrote; the name is another's. */
@@ -726,7 +738,7 @@ dv_err dv_stage_commit(struct dv_store *s, struct dv_node *n, bool settle)
 	struct dv_ident id = dv_ident_of(&st);
 	if (err == -ENOENT || (!err && !dv_ident_equal(&id, &n->id)))
 		err = commit_conflict(s, n);
-	else if (!err && (n->stage->in_place || st.nlink > 1))
+	else if (!err && (n->stage->in_place || dv_node_links(n, st.nlink) > 1))
 		err = commit_in_place(s, n, &p, stored);
 	else if (!err) {
 		err = commit_swap(s, n, &p, slot);

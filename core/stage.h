@@ -85,8 +85,8 @@ struct dv_dir_times {
 void dv_dir_times_keep(struct dv_store *s, int dirfd, struct dv_dir_times *t);
 void dv_dir_times_restore(struct dv_store *s, const struct dv_dir_times *t);
 
-/* Moves a stage file to .diskvfs/lost under a name that tells its key; logs it. why: a short reason. */
-void dv_put_aside(struct dv_store *s, int dirfd, const char *stage_name, const char *key, const char *why);
+/* Moves a stage file to .diskvfs/lost under a name that tells its key; logs it. why: a short reason. After an error it is where it was. */
+DV_CHECK dv_err dv_put_aside(struct dv_store *s, int dirfd, const char *stage_name, const char *key, const char *why);
 
 /*
  * Writes the bytes of `from` over the object `to`, which keeps its links, owner and mode: through a copy and a durable COPY

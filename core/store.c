@@ -153,6 +153,7 @@ static void init_locks(struct dv_store *s)
 	pthread_cond_init(&s->queue_cond, &attr);
 	pthread_condattr_destroy(&attr);
 	pthread_mutex_init(&s->queue_lock, NULL);
+	pthread_mutex_init(&s->round_lock, NULL);
 	pthread_mutex_init(&s->batch_lock, NULL);
 	pthread_mutex_init(&s->hooks_lock, NULL);
 	for (size_t i = 0; i < DV_ARRAY_LEN(s->list_locks); i++)
@@ -174,6 +175,7 @@ static void free_store(struct dv_store *s)
 	for (size_t i = 0; i < DV_ARRAY_LEN(s->list_locks); i++)
 		pthread_mutex_destroy(&s->list_locks[i]);
 	pthread_mutex_destroy(&s->hooks_lock);
+	pthread_mutex_destroy(&s->round_lock);
 	pthread_mutex_destroy(&s->batch_lock);
 	pthread_mutex_destroy(&s->queue_lock);
 	pthread_cond_destroy(&s->queue_cond);

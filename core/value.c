@@ -12,6 +12,7 @@
 #include "core/cleanup.h"
 #include "core/codec.h"
 #include "core/format.h"
+#include "core/io.h"
 #include "core/log.h"
 #include "core/meta.h"
 #include "core/stage.h"
@@ -22,39 +23,8 @@
 
 #define TAIL_BYTES 4096u	     /* read first from a file's end: holds the table of 300 frames */
 #define STREAM_BYTES (512u << 10)    /* a read this long is part of a stream */
+#define BAD_AGE_S 2
 #define INLINE_STORED_MAX (32u << 10) /* decoded by a caller that may not wait, where it is in memory */
-
-dv_err dv_read_full(struct dv_store *s, int fd, void *buf, size_t len, uint64_t off)
-{
-	char *at = buf;
-	while (len) {
-		ssize_t n = DV_B(s, pread, fd, at, len, off);
-		if (n < 0)
-			return (dv_err)n;
-		if (n == 0)
-			return -EBADMSG; /* shorter than its own sizes say */
-		at += n;
-		off += (uint64_t)n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
-dv_err dv_write_full(struct dv_store *s, int fd, const void *buf, size_t len, uint64_t off)
-{
-	const char *at = buf;
-	while (len) {
-		ssize_t n = DV_B(s, pwrite, fd, at, len, off);
-		if (n < 0)
-			return (dv_err)n;
-		if (n == 0)
-			return -EIO;
-		at += n;
-		off += (uint64_t)n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
 
 dv_err dv_count_error(struct dv_store *s, dv_err err)
 {
@@ -199,7 +169,8 @@ static void facts_set(struct dv_store *s, struct dv_node *n, const struct dv_fac
 
 static bool facts_from_tag(const struct dv_tag *tag, const struct dv_stat *st, struct dv_facts *out)
 {
-	if (!tag->has_size || !tag->single) /* the number of frames is not in it */
+	/* Of several frames the number is not in it. Frames of ours are smaller; what a tag says is never trusted. */
+	if (!tag->has_size || !tag->single || tag->plain_size > DV_FRAME_PLAIN_MAX || st->size > UINT32_MAX)
 		return false;
 	*out = (struct dv_facts){.version = dv_version_of(st), .plain_size = tag->plain_size,
 				 .frames = 1, .single = true, .known = true};
@@ -233,13 +204,37 @@ static dv_err load_layout(struct dv_store *s, int fd, uint64_t size, struct dv_l
 	return err ? err : dv_table_parse(table, table_len, size, out);
 }
 
+static bool is_bad(dv_err err)
+{
+	return err == -EBADMSG || err == -EFBIG || err == -EOPNOTSUPP;
+}
+
+/* Damage is told once and remembered, so that it is not looked for at every stat; not where the file may be being written. */
+static void tell_bad(struct dv_store *s, struct dv_node *n, const struct dv_stat *st, dv_err err)
+{
+	char path[512], text[1024];
+	struct timespec now;
+	dv_node_path(s, n, path, sizeof(path));
+	dv_warn("size of %s can not be told, its packed file is damaged or not supported: %s", dv_log_key(text, sizeof(text), path),
+		strerror(-err));
+	dv_count_error(s, err);
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (now.tv_sec <= st->ctime.tv_sec + BAD_AGE_S)
+		return;
+	/* Not 0: reading is to tell EIO, not an early end. */
+	struct dv_facts facts = {.version = dv_version_of(st), .plain_size = st->size ? st->size : 1, .err = err, .known = true};
+	facts_set(s, n, &facts);
+}
+
 dv_err dv_value_facts(struct dv_store *s, struct dv_node *n, struct dv_file *f, struct dv_facts *out)
 {
 	struct dv_stat st;
 	struct dv_tag tag;
 	dv_err err = DV_B(s, stat, f->fd, "", &st);
-	if (err || facts_get(s, n, &st, out))
+	if (err)
 		return err;
+	if (facts_get(s, n, &st, out))
+		return out->err;
 	if (dv_tag_load_fd(s, f->fd, &st, &tag) && facts_from_tag(&tag, &st, out)) {
 		facts_set(s, n, out);
 		return 0;
@@ -252,6 +247,8 @@ dv_err dv_value_facts(struct dv_store *s, struct dv_node *n, struct dv_file *f, 
 		*out = (struct dv_facts){.version = dv_version_of(&st), .frames = layout.count, .single = single,
 					 .plain_size = dv_layout_plain_size(&layout), .known = true};
 		facts_set(s, n, out);
+	} else if (is_bad(err)) {
+		tell_bad(s, n, &st, err);
 	}
 	dv_layout_release(&layout);
 	return err;
@@ -290,16 +287,10 @@ static dv_err packed_size(struct dv_store *s, struct dv_node *n, const struct dv
 		err = dv_value_facts(s, n, f, &facts);
 	dv_file_unref(s, f);
 	*out = err ? 0 : facts.plain_size;
-	if (err == -EBADMSG || err == -EFBIG || err == -EOPNOTSUPP) {
-		char path[512], text[1024];
-		dv_node_path(s, n, path, sizeof(path));
-		dv_warn("size of %s can not be told, its packed file is damaged or not supported: %s",
-			dv_log_key(text, sizeof(text), path), strerror(-err));
-		dv_count_error(s, err);
-		*out = st->size ? st->size : 1; /* not 0: reading is to tell EIO, not an early end */
-		err = 0;
-	}
-	return err;
+	if (!is_bad(err))
+		return err;
+	*out = st->size ? st->size : 1; /* as tell_bad() says */
+	return 0;
 }
 
 static void show_touched(struct dv_store *s, struct dv_node *root, struct dv_stat *st)
@@ -321,8 +312,7 @@ dv_err dv_value_show(struct dv_store *s, struct dv_node *n, const struct dv_plac
 	}
 	st->ctime = shown_ctime(n, st);
 	st->ino = n->ino;
-	uint32_t superseded = atomic_load(&n->superseded);
-	st->nlink -= superseded < st->nlink ? superseded : st->nlink;
+	st->nlink = dv_node_links(n, st->nlink);
 	if (S_ISREG(st->mode) && st->blocks == 0 && st->size > 0)
 		st->blocks = 1; /* 0 would be read as one hole */
 	if (n == s->root) {
@@ -374,6 +364,22 @@ static bool same_value(struct dv_store *s, struct dv_node *n, const struct dv_pl
 	return dv_tag_load(s, p->dirfd, f->stored, &f->st, &tag) && tag.st_ino == n->ino;
 }
 
+/*
+ * What lies under one of n's names. Where that is n's no more, a superseded form beside it goes first: whoever took or removed the
+ * value knew nothing of it, and it would be there for good, or be taken for the value.
+ */
+static dv_err find_for(struct dv_store *s, struct dv_node *n, const struct dv_place *p, struct dv_found *out)
+{
+	dv_err err = dv_place_find(s, p, out);
+	struct dv_ident id = dv_ident_of(&out->st);
+	if ((err && err != -ENOENT) || !n->loser || (!err && out->form == n->form && dv_ident_equal(&id, &n->id)))
+		return err;
+	err = DV_B(s, fsync, p->dirfd); /* I3 */
+	if (!err)
+		err = dv_stage_drop_loser(s, n, p);
+	return err ? err : dv_place_find(s, p, out);
+}
+
 /* One name: kept, taken over or dropped. *kept is set where it leads to n's value. */
 static dv_err refresh_name(struct dv_store *s, struct dv_node *n, unsigned skip, bool *kept)
 {
@@ -387,7 +393,7 @@ static dv_err refresh_name(struct dv_store *s, struct dv_node *n, unsigned skip,
 		return err;
 	err = dv_place_open(s, dir, name, false, &p);
 	if (!err)
-		err = dv_place_find(s, &p, &f);
+		err = find_for(s, n, &p, &f);
 	struct dv_ident id = dv_ident_of(&f.st);
 	if (err == -ENOENT || err == -ESTALE) {
 		dv_node_drop_name(s, dir, name);
@@ -397,6 +403,8 @@ static dv_err refresh_name(struct dv_store *s, struct dv_node *n, unsigned skip,
 	} else if (!err && !n->stage && !n->job && same_value(s, n, &p, &f)) {
 		dv_node_set_object(s, n, &id, f.form);
 		dv_node_drop_file(s, n);
+		if (n->loser)
+			dv_node_superseded_gone(s, &n->loser_id);
 		n->loser = false;
 		*kept = true;
 	} else if (!err) {
@@ -514,6 +522,8 @@ static dv_err packed_open(struct packed *p, struct dv_node *n, struct dv_file *f
 		if (err)
 			return err;
 	}
+	if (p->facts.err)
+		return p->facts.err;
 	if (p->facts.single || p->facts.frames == 0) {
 		p->one_stored = p->st.size;
 		p->one_plain = p->facts.plain_size;
@@ -609,7 +619,7 @@ static void read_step(void *ctx, size_t i)
 	uint32_t index = j->first + (uint32_t)i;
 	struct dv_cache_entry *e = NULL;
 	struct dv_frame fr = dv_layout_frame(&j->p->layout, index);
-	if (streamed(j, index, &fr))
+	if (fr.plain_len == 0 || streamed(j, index, &fr)) /* empty, or skippable, of any size */
 		return;
 	dv_err err = get_frame(j->p, index, j->nowait, &e);
 	if (err) {
@@ -703,6 +713,8 @@ dv_err dv_value_decode(struct dv_store *s, struct dv_node *n, struct dv_file *f,
 		err = plain ? -EFBIG : -ENOMEM;
 	for (uint32_t i = 0; !err && i < p.layout.count; i++) {
 		struct dv_frame fr = dv_layout_frame(&p.layout, i);
+		if (fr.plain_len == 0)
+			continue;
 		err = decode_frame(s, p.fd, &fr, plain, false);
 		if (!err)
 			err = dv_write_full(s, fd, plain, fr.plain_len, fr.plain_off);

@@ -39,9 +39,6 @@ DV_CHECK dv_err dv_value_facts(struct dv_store *s, struct dv_node *n, struct dv_
 /* Writes all plain bytes of the packed file f to fd, frame by frame in bounded memory. */
 DV_CHECK dv_err dv_value_decode(struct dv_store *s, struct dv_node *n, struct dv_file *f, int fd);
 
-DV_CHECK dv_err dv_read_full(struct dv_store *s, int fd, void *buf, size_t len, uint64_t off);
-DV_CHECK dv_err dv_write_full(struct dv_store *s, int fd, const void *buf, size_t len, uint64_t off);
-
 /* Counts err by kind and returns it. */
 dv_err dv_count_error(struct dv_store *s, dv_err err);
 

@@ -9,7 +9,7 @@
 
 #include "core/cleanup.h"
 #include "core/codec.h"
-#include "core/value.h"
+#include "core/io.h"
 
 #include <string.h>
 
@@ -21,6 +21,7 @@ struct window {
 	struct dv_store *s;
 	int fd;
 	uint64_t size, off; /* of the file; of bytes[0] */
+	uint64_t decoded;   /* plain bytes, to find sizes */
 	size_t len;
 	uint8_t bytes[WINDOW_BYTES];
 };
@@ -90,11 +91,11 @@ static dv_err count_plain(struct window *w, uint64_t off, uint64_t end, uint64_t
 			if (n < 0)
 				err = (dv_err)n;
 			else
-				*out += (uint64_t)n;
+				*out += (uint64_t)n, w->decoded += (uint64_t)n;
 			if (n <= 0 && pos == len)
 				break;
-			if (*out > INT64_MAX)
-				err = -EFBIG;
+			if (*out > UINT32_MAX || w->decoded > DV_WALK_DECODED_MAX) /* no layout holds more in one frame */
+				err = err ? err : -EFBIG;
 		}
 		off += len;
 	}

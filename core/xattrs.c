@@ -114,7 +114,8 @@ static ssize_t get_info(struct dv_store *s, const struct dv_call *call, struct d
 static dv_err attr_fd(struct dv_store *s, struct dv_node *n, int *fd, struct dv_file **file)
 {
 	*file = NULL;
-	if (n->stage) {
+	/* One that is written over its old object leaves that its attributes, and may not have them itself. */
+	if (n->stage && !(dv_stage_is_in_place(n->stage) && dv_node_has_name(s, n))) {
 		*fd = dv_stage_fd(n->stage);
 		return 0;
 	}

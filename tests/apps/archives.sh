@@ -6,7 +6,7 @@ need setfacl setfattr
 
 # What tar keeps, of everything below a folder.
 listing() {
-	(cd "$1" && find . -printf '%y %m %U:%G %s %T@ %n %l %p\n' | sed 's/^\(d [^ ]* [^ ]*\) [0-9]*/\1/' | sort &&
+	(cd "$1" && find . -printf '%y %m %U:%G %s %T@ %n %l %p\n' | sed 's/^\(d [^ ]* [^ ]*\) [0-9]* \([^ ]*\) [0-9]*/\1 \2/' | sort &&
 		find . -print0 | sort -z | xargs -0 getfacl -nP &&
 		find . -print0 | sort -z | xargs -0 getfattr -hd -m -)
 }

@@ -13,6 +13,7 @@ whole() {
 	[ -z "$(comm -13 <(sort "$T/there") <(sort "$T/told"))" ] || fail "committed rows are lost"
 }
 
+pause() { sleep "$(awk "BEGIN { print 0.7 * $APPS_SCALE }")"; }
 clients() { # clients FILE MODE SECONDS FIRST
 	local i pids=
 	for i in 0 1; do
@@ -35,17 +36,17 @@ for mode in delete wal truncate; do
 	sqlite3 "$db" "create table t(id, part, v, primary key(id, part)); create table total(n);
 		insert into total values(0);"
 	claim "$mode: two writers, killed"
-	clients "$db" $mode "sleep $((1 * APPS_SCALE)); pack_now; sleep $((1 * APPS_SCALE))" 0
+	clients "$db" $mode "pause; pack_now; pause" 0
 	whole "$db"
 	claim "$mode: packed, and written on"
 	pack_now
 	whole "$db"
-	clients "$db" $mode "sleep $((1 * APPS_SCALE))" 1000000
+	clients "$db" $mode pause 1000000
 	whole "$db"
 	claim "$mode: the daemon is killed; what was committed is there"
 	python3 "$here/../apps/sqlite.py" "$db" $mode 2000000 >"$T/told.k" 2>/dev/null &
 	writer=$!
-	sleep 1
+	pause
 	kill -KILL "$dv_pid"
 	wait $writer 2>/dev/null || true
 	umount -l "$M"

@@ -23,11 +23,12 @@ io psync --numjobs=2 --overwrite=1 --fdatasync=8 --bs=4k
 claim "fio: shared mappings"
 io mmap --numjobs=2 --fsync=32 --bs=4k
 if command -v stress-ng >/dev/null; then
-	claim "stress-ng: filesystem stressors, verified"
+	claim "stress-ng: filesystem stressors at once, verified"
 	mkdir -p "$M/stress"
-	(cd "$M/stress" && stress-ng --temp-path "$M/stress" --verify --metrics-brief --no-rand-seed --timeout 1 \
-		--sequential 1 --class filesystem --exclude "${STRESS_EXCLUDE:-binderfs,efivar,iomix,xattr,sync-file,io-uring,chattr,ioport,verity,fanotify,procfs,sysfs,sysinval,dev,dev-shm,ramfs,tmpfs}" \
-		>"$T/out" 2>&1) || { grep -E 'fail|error' "$T/out" | head -n 30; fail stress-ng; }
+	stressors=$(printf -- '--%s 1 ' chmod copy-file dentry dir dirdeep dirmany fallocate fiemap filename flock fpunch \
+		getdent hdd lease link lockf lockofd mknod open rename symlink touch utime xattr)
+	(cd "$M/stress" && stress-ng --temp-path . --verify --timeout $((3 * APPS_SCALE)) $stressors >"$T/out" 2>&1) ||
+		{ grep -E 'fail|error' "$T/out" | head -n 30; fail stress-ng; }
 fi
 kill $packer
 wait $packer 2>/dev/null || true

@@ -9,7 +9,7 @@
 #include "tests/support/workloads.h"
 #include "tests/support/world.h"
 
-#define SCRIPT_MAX 4096
+#define SCRIPT_MAX   4096
 #define RANDOM_STEPS 30
 
 static bool slow;
@@ -28,8 +28,8 @@ static void report(const struct world *w)
 
 static void start(struct world *w, const struct workload *load, unsigned long n, unsigned long k)
 {
-	world_context("%s, transform %s, killed at call %lu, then at %lu; script: %s", load->name, load->transform, n, k,
-		      load->script);
+	world_context("%s, transform %s, killed at call %lu, then at %lu; script: %s", load->name,
+		      load->transform, n, k, load->script);
 	world_init(w, WORLD_PROCESS, load->transform);
 	simfs_power_cut_at(w->fs, n);
 	world_run(w, load->script);
@@ -80,20 +80,21 @@ static void kill_everywhere(const struct workload *load, unsigned long stride)
 {
 	unsigned long calls = 0;
 	for (unsigned long n = 1; kill_at(load, n, &calls); n++)
-		for (unsigned long k = 1 + n % stride; k <= calls && kill_twice(load, n, k); k += stride)
+		for (unsigned long k = 1 + n % stride; k <= calls && kill_twice(load, n, k);
+		     k += stride)
 			;
 }
 
 static void test_every_acknowledged_step_survives_a_kill(void)
 {
 	for (size_t i = 0; i < DV_ARRAY_LEN(workloads); i++)
-		kill_everywhere(&workloads[i], slow ? 1 : 11);
+		kill_everywhere(&workloads[i], slow ? 1 : TEST_SANITIZED ? 37 : 11);
 }
 
 static void test_random_work_survives_a_kill(void)
 {
 	static const char *const transforms[] = {"path", "flat", "split:3", "hash:md5:2x1"};
-	for (uint64_t seed = 1; seed <= (slow ? 400 : 12); seed++) {
+	for (uint64_t seed = 1; seed <= (slow ? 400 : TEST_SANITIZED ? 4 : 12); seed++) {
 		char script[SCRIPT_MAX], name[32];
 		const char *transform = transforms[seed % 4];
 		random_script(seed, seed % 4 == 0, RANDOM_STEPS, script, sizeof(script));

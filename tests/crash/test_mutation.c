@@ -15,7 +15,7 @@
 #include "tests/support/workloads.h"
 #include "tests/support/world.h"
 
-#define SEEDS 12
+#define SEEDS	   12
 #define FSYNCS_MAX 200
 
 static void no_log(enum dv_log_level level, const char *line)
@@ -24,8 +24,10 @@ static void no_log(enum dv_log_level level, const char *line)
 	(void)line;
 }
 
-/* The workload with its fsync number `ignored` void, cut at call n. why: what is lost. -> false: it ended before. */
-static bool cut_without(const struct workload *load, unsigned long ignored, unsigned long n, char *why, size_t why_size)
+/* The workload with its fsync number `ignored` void, cut at call n. why: what is lost. -> false: it
+ * ended before. */
+static bool cut_without(const struct workload *load, unsigned long ignored, unsigned long n,
+			char *why, size_t why_size)
 {
 	struct world w;
 	world_context("%s: fsync %lu ignored, cut at %lu", load->name, ignored, n);
@@ -68,7 +70,8 @@ static unsigned long try_each(const struct workload *load, bool needed[FSYNCS_MA
 		needed[i] = why[0] != '\0';
 		CHECK(i > 0 || !needed[i]);
 		if (table)
-			printf("  %s, fsync %lu of %lu: %s\n", load->name, i, count, needed[i] ? why : "not missed");
+			printf("  %s, fsync %lu of %lu: %s\n", load->name, i, count,
+			       needed[i] ? why : "not missed");
 	}
 	return count;
 }
@@ -88,17 +91,22 @@ static unsigned needed_of(const struct workload *load)
 static void test_a_replacement_needs_its_bytes(void)
 {
 	/* the fsync of the value; the stage's bytes before it takes the name */
-	CHECK(needed_of(&(struct workload){"replace raw", "path", "put a 3000; fsync a; put a 2000; run; fsyncdir ."}) >= 3);
+	CHECK(needed_of(&(struct workload){"replace raw", "path",
+					   "put a 3000; fsync a; put a 2000; run; fsyncdir ."}) >=
+	      3);
 }
 
 static void test_a_rename_over_a_good_value_needs_its_bytes(void)
 {
-	CHECK(needed_of(&(struct workload){"rename over", "path", "put a 9000; fsync a; put b 7000; rename b a; fsyncdir ."}) >= 3);
+	CHECK(needed_of(&(struct workload){
+		      "rename over", "path",
+		      "put a 9000; fsync a; put b 7000; rename b a; fsyncdir ."}) >= 3);
 }
 
 static void test_a_swap_of_forms_needs_bytes_record_and_names(void)
 {
-	CHECK(needed_of(&(struct workload){"replace packed", "path", "put a 20000; fsync a; run; put a 9000; run"}) >= 9);
+	CHECK(needed_of(&(struct workload){"replace packed", "path",
+					   "put a 20000; fsync a; run; put a 9000; run"}) >= 9);
 }
 
 static void test_packing_needs_bytes_record_and_names(void)
@@ -108,13 +116,17 @@ static void test_packing_needs_bytes_record_and_names(void)
 
 static void test_a_rewrite_in_place_needs_its_record_and_copy(void)
 {
-	CHECK(needed_of(&(struct workload){"rewrite in place", "path",
-					   "put a 20000; fsync a; run; link a b; fsync b; append a 5000; fsync a"}) >= 9);
+	CHECK(needed_of(&(struct workload){
+		      "rewrite in place", "path",
+		      "put a 20000; fsync a; run; link a b; fsync b; append a 5000; fsync a"}) >=
+	      9);
 }
 
 static void test_fsync_needs_every_directory_above(void)
 {
-	CHECK(needed_of(&(struct workload){"fsync", "path", "mkdir d; mkdir d/e; put d/e/a 9000; fsync d/e/a; look d/e/a; chmod d/e/a"}) >= 4);
+	CHECK(needed_of(&(struct workload){"fsync", "path",
+					   "mkdir d; mkdir d/e; put d/e/a 9000; fsync d/e/a; look "
+					   "d/e/a; chmod d/e/a"}) >= 4);
 }
 
 /* Of those that stand the strict model of a disk. */

@@ -10,8 +10,8 @@
 #include "tests/support/workloads.h"
 #include "tests/support/world.h"
 
-#define SCRIPT_MAX 4096
-#define RANDOM_STEPS 25
+#define SCRIPT_MAX     4096
+#define RANDOM_STEPS   25
 #define SEED_CUT_AGAIN 2 /* this disk's recovery is cut too */
 
 static bool slow, ordered;
@@ -32,8 +32,9 @@ static void report(const struct world *w)
 
 static void tell(const struct workload *load, unsigned long n, uint64_t seed, unsigned long k)
 {
-	world_context("%s, transform %s, cut at call %lu, disk %llu, recovery cut at %lu; script: %s", load->name,
-		      load->transform, n, (unsigned long long)seed, k, load->script);
+	world_context(
+		"%s, transform %s, cut at call %lu, disk %llu, recovery cut at %lu; script: %s",
+		load->name, load->transform, n, (unsigned long long)seed, k, load->script);
 }
 
 /* Recovery of the disk (w, seed) is cut at its call k. -> false: it ended before. */
@@ -56,7 +57,8 @@ static bool cut_again(struct world *w, uint64_t seed, unsigned long k)
 }
 
 /* Cuts at call n of the workload. -> false: the workload ended before. */
-static bool cut_at(const struct workload *load, unsigned long n, uint64_t seeds, unsigned long stride)
+static bool cut_at(const struct workload *load, unsigned long n, uint64_t seeds,
+		   unsigned long stride)
 {
 	struct world w;
 	tell(load, n, 0, 0);
@@ -94,26 +96,50 @@ static void cut_everywhere(const struct workload *load, uint64_t seeds, unsigned
 		;
 }
 
+/*
+ * Where the filesystem does not keep the order of changes of different names, an older form may
+ * come back after an unlink that was not synced. What was fsynced, and not removed since, is there
+ * all the same.
+ */
+static bool needs_order(const struct workload *load)
+{
+	static const char *const names[] = {"split renames", "directories with stages",
+					    "directories"};
+	for (size_t i = 0; i < DV_ARRAY_LEN(names); i++)
+		if (!strcmp(load->name, names[i]))
+			return true;
+	return false;
+}
+
+static void scripted_work(void)
+{
+	for (size_t i = 0; i < DV_ARRAY_LEN(workloads); i++)
+		if (ordered || !needs_order(&workloads[i]))
+			cut_everywhere(&workloads[i],
+				       slow		? 40
+				       : TEST_SANITIZED ? 3
+							: 5,
+				       slow		? 1
+				       : TEST_SANITIZED ? 53
+							: 17);
+}
+
 static void test_no_power_cut_breaks_a_promise_where_names_keep_their_order(void)
 {
 	ordered = true;
-	for (size_t i = 0; i < DV_ARRAY_LEN(workloads); i++)
-		cut_everywhere(&workloads[i], slow ? 40 : 5, slow ? 1 : 17);
+	scripted_work();
 	ordered = false;
 }
 
-static void test_no_power_cut_breaks_a_promise(void)
+static void test_no_power_cut_breaks_a_promise_where_names_come_in_any_order(void)
 {
-	const char *only = getenv("WORKLOAD");
-	for (size_t i = 0; i < DV_ARRAY_LEN(workloads); i++)
-		if (!only || atoi(only) == (int)i)
-			cut_everywhere(&workloads[i], slow ? 40 : 5, slow ? 1 : 17);
+	scripted_work();
 }
 
 static void random_work(void)
 {
 	static const char *const transforms[] = {"path", "flat", "split:3", "hash:md5:2x1"};
-	for (uint64_t seed = 1; seed <= (slow ? 400 : 12); seed++) {
+	for (uint64_t seed = 1; seed <= (slow ? 400 : TEST_SANITIZED ? 4 : 12); seed++) {
 		char script[SCRIPT_MAX], name[32];
 		random_script(seed, seed % 4 == 0, RANDOM_STEPS, script, sizeof(script));
 		snprintf(name, sizeof(name), "random %llu", (unsigned long long)seed);
@@ -129,18 +155,12 @@ static void test_random_work_survives_a_power_cut_where_names_keep_their_order(v
 	ordered = false;
 }
 
-static void test_random_work_survives_a_power_cut(void)
-{
-	random_work();
-}
-
 int main(int argc, char **argv)
 {
 	static const struct check_test tests[] = {
 		CHECK_TEST(test_no_power_cut_breaks_a_promise_where_names_keep_their_order),
-		CHECK_TEST(test_no_power_cut_breaks_a_promise),
+		CHECK_TEST(test_no_power_cut_breaks_a_promise_where_names_come_in_any_order),
 		CHECK_TEST(test_random_work_survives_a_power_cut_where_names_keep_their_order),
-		CHECK_TEST(test_random_work_survives_a_power_cut),
 	};
 	dv_log_set_sink(no_log);
 	slow = argc > 1 && !strcmp(argv[1], "--slow");

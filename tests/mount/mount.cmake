@@ -37,5 +37,13 @@ dv_mount_test(ownership LABELS brief)
 dv_mount_test(nodes LABELS brief)
 dv_mount_test(replace_100k SCRIPT replace LABELS slow TIMEOUT 3600 ENV REPLACEMENTS=100000)
 
+dv_mount_test(space)
+dv_mount_test(readonly LABELS brief)
+dv_mount_test(two_mounts LABELS brief)
+dv_mount_test(user)
+dv_mount_test(memory)
+
 dv_mount_test(kill9_200 SCRIPT kill9 LABELS slow TIMEOUT 1800 ENV ROUNDS=200)
 dv_mount_test(roundtrip_all SCRIPT roundtrip LABELS slow TIMEOUT 1800 ENV SOURCE_MB=1000)
+dv_mount_test(two_mounts_long SCRIPT two_mounts LABELS slow TIMEOUT 900 ENV SECONDS_LONG=120)
+dv_mount_test(memory_2g SCRIPT memory LABELS slow TIMEOUT 1800 ENV MEMORY_MB=2048 MEMORY_NAMES=200000)

@@ -5,7 +5,7 @@
 . "$(dirname "$0")/harness.sh"
 need jq zstd python3
 
-: "${SECONDS_LONG:=3}"
+: "${SECONDS_LONG:=2}"
 mk_store
 A=$T/a B=$T/b
 M=$A

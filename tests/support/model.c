@@ -207,7 +207,8 @@ void model_pair(struct model *m, size_t a, size_t b, bool of_directory)
 
 /* ---- explaining ---- */
 
-static bool sector_equal(const struct model_bytes *b, const struct model_seen *seen, size_t off, size_t len)
+static bool sector_equal(const struct model_bytes *b, const struct model_seen *seen, size_t off,
+			 size_t len)
 {
 	for (size_t i = 0; i < len; i++) {
 		uint8_t want = off + i < b->len ? b->data[off + i] : 0;
@@ -276,10 +277,11 @@ static void note(struct model_seen *seen, bool *found, size_t first, size_t last
 }
 
 /*
- * The states that the file of k's segment at..at+n-1 may be in: those, and what was written to it later under other names.
- * Frees nothing of them; the array is the caller's.
+ * The states that the file of k's segment at..at+n-1 may be in: those, and what was written to it
+ * later under other names. Frees nothing of them; the array is the caller's.
  */
-static struct model_state *file_states(const struct model *m, const struct model_key *k, size_t at, size_t n, size_t *count)
+static struct model_state *file_states(const struct model *m, const struct model_key *k, size_t at,
+				       size_t n, size_t *count)
 {
 	const struct model_state *last = &k->states[at + n - 1];
 	size_t room = n;
@@ -297,7 +299,8 @@ static struct model_state *file_states(const struct model *m, const struct model
 	return all;
 }
 
-static bool explain_from(const struct model *m, size_t key, size_t from, bool hidden_too, struct model_seen *seen)
+static bool explain_from(const struct model *m, size_t key, size_t from, bool hidden_too,
+			 struct model_seen *seen)
 {
 	const struct model_key *k = &m->keys[key];
 	size_t limit = k->hidden && !hidden_too ? segment_start(k) : k->count;
@@ -322,13 +325,15 @@ static bool explain_from(const struct model *m, size_t key, size_t from, bool hi
 }
 
 /* As a name beneath a directory whose renaming was lost. */
-static bool explain_elsewhere(const struct model *m, size_t key, bool hidden_too, struct model_seen *seen, unsigned depth)
+static bool explain_elsewhere(const struct model *m, size_t key, bool hidden_too,
+			      struct model_seen *seen, unsigned depth)
 {
 	for (size_t i = 0; i < m->pair_count && depth < 8; i++) {
 		const struct model_pair *p = &m->pairs[i];
 		if (!p->of_directory || p->key[0] != key)
 			continue;
-		size_t base = m->keys[p->key[1]].base, from = p->state[1] > base ? p->state[1] - base : 0;
+		size_t base = m->keys[p->key[1]].base,
+		       from = p->state[1] > base ? p->state[1] - base : 0;
 		if (explain_from(m, p->key[1], from, hidden_too, seen) ||
 		    explain_elsewhere(m, p->key[1], hidden_too, seen, depth + 1)) {
 			seen->first = seen->last = p->state[0] - 1;

@@ -19,9 +19,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MODEL_KEYS 32
+#define MODEL_KEYS  32
 #define MODEL_PAIRS 256
-#define MODEL_PATH 600
+#define MODEL_PATH  600
 
 /* Bytes, shared by states. */
 struct model_bytes {
@@ -33,7 +33,8 @@ struct model_bytes {
 struct model_state {
 	struct model_bytes *bytes; /* NULL: no such key */
 	unsigned segment;
-	unsigned file;	/* a renamed file is changed under its old name too, as long as the renaming is not durable.. */
+	unsigned file;	/* a renamed file is changed under its old name too, as long as the renaming
+			   is not durable.. */
 	unsigned stamp; /* ..by what comes after */
 };
 

@@ -11,90 +11,154 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Sanitizers cost ten times the time: tests do less of the same. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define TEST_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define TEST_SANITIZED 1
+#endif
+#endif
+#ifndef TEST_SANITIZED
+#define TEST_SANITIZED 0
+#endif
+
 struct workload {
 	const char *name, *transform, *script;
 };
 
 static const struct workload workloads[] = {
-	{"create", "path", "create a; write a 0 9000; fsync a; create b; write b 0 100; append b 50; run"},
-	{"create in a directory", "path", "mkdir d; mkdir d/e; create d/e/a; write d/e/a 0 9000; fsync d/e/a; run"},
-	{"fsync after packing", "path", "mkdir d; put d/a 9000; run; fsync d/a; mkdir d/e; put d/e/b 9000; run; fsync d/e/b"},
+	{"create", "path",
+	 "create a; write a 0 9000; fsync a; create b; write b 0 100; append b 50; run"},
+	{"create in a directory", "path",
+	 "mkdir d; mkdir d/e; create d/e/a; write d/e/a 0 9000; fsync d/e/a; run"},
+	{"fsync after packing", "path",
+	 "mkdir d; put d/a 9000; run; fsync d/a; mkdir d/e; put d/e/b 9000; run; fsync d/e/b"},
 	{"pack one", "path", "put a 20000; fsync a; run; look a; put c 9000; run"},
 	{"pack a batch", "path",
-	 "mkdir d; put a 20000; put b 9000; put d/c 12000; put e 30000; fsync a; fsync b; fsync d/c; run; reopen"},
+	 "mkdir d; put a 20000; put b 9000; put d/c 12000; put e 30000; fsync a; fsync b; fsync "
+	 "d/c; run; reopen"},
 	{"pack a large batch", "path",
-	 "put a 9000; put b 9000; put c 9000; put d 9000; put e 9000; put f 9000; put g 9000; put h 9000; "
-	 "put i 9000; put j 9000; put k 9000; put l 9000; put m 9000; put n 9000; put o 9000; put p 9000; "
+	 "put a 9000; put b 9000; put c 9000; put d 9000; put e 9000; put f 9000; put g 9000; put "
+	 "h 9000; "
+	 "put i 9000; put j 9000; put k 9000; put l 9000; put m 9000; put n 9000; put o 9000; put "
+	 "p 9000; "
 	 "put q 9000; put r 9000; put s 9000; fsync a; fsync s; run"},
-	{"pack all", "path", "mkdir d; put a 20000; put d/b 9000; noise d/b 0 9000; put d/c 9000; fsync d/c; packall"},
-	{"append to packed", "path", "put a 20000; fsync a; run; append a 700; append a 5000; fsync a; append a 1; run"},
-	{"edit packed", "path", "put a 20000; fsync a; run; write a 5000 300; run; write a 9000 100; fsync a; write a 1 1"},
-	{"edit raw", "path", "put a 3000; fsync a; write a 100 1000; write a 2500 2000; fsync a; write a 0 100; run"},
-	{"replace raw", "path", "put a 3000; fsync a; put a 2000; run; put a 1500; fsync a; put a 100; run"},
-	{"replace packed", "path", "put a 20000; fsync a; run; put a 14000; run; put a 9000; fsync a; run; run"},
-	{"replace twice", "path", "put a 20000; fsync a; run; put a 14000; put a 9000; trunc a 0; write a 0 8000; run"},
-	{"replace by nothing", "path", "put a 20000; fsync a; run; trunc a 0; run; put a 9000; run; trunc a 0; fsync a"},
-	{"truncate", "path", "put a 20000; fsync a; run; trunc a 7000; run; trunc a 30000; fsync a; trunc a 10; run"},
+	{"pack all", "path",
+	 "mkdir d; put a 20000; put d/b 9000; noise d/b 0 9000; put d/c 9000; fsync d/c; packall"},
+	{"append to packed", "path",
+	 "put a 20000; fsync a; run; append a 700; append a 5000; fsync a; append a 1; run"},
+	{"edit packed", "path",
+	 "put a 20000; fsync a; run; write a 5000 300; run; write a 9000 100; fsync a; write a 1 "
+	 "1"},
+	{"edit raw", "path",
+	 "put a 3000; fsync a; write a 100 1000; write a 2500 2000; fsync a; write a 0 100; run"},
+	{"replace raw", "path",
+	 "put a 3000; fsync a; put a 2000; run; put a 1500; fsync a; put a 100; run"},
+	{"replace packed", "path",
+	 "put a 20000; fsync a; run; put a 14000; run; put a 9000; fsync a; run; run"},
+	{"replace twice", "path",
+	 "put a 20000; fsync a; run; put a 14000; put a 9000; trunc a 0; write a 0 8000; run"},
+	{"replace by nothing", "path",
+	 "put a 20000; fsync a; run; trunc a 0; run; put a 9000; run; trunc a 0; fsync a"},
+	{"truncate", "path",
+	 "put a 20000; fsync a; run; trunc a 7000; run; trunc a 30000; fsync a; trunc a 10; run"},
 	{"unlink", "path",
-	 "put a 9000; fsync a; run; unlink a; fsyncdir .; put a 7000; fsync a; unlink a; put a 6000; fsync a; "
+	 "put a 9000; fsync a; run; unlink a; fsyncdir .; put a 7000; fsync a; unlink a; put a "
+	 "6000; fsync a; "
 	 "put a 5000; unlink a; run; put b 9000; fsync b; run; append b 9; unlink b; fsyncdir ."},
-	{"unlink while open", "path", "put a 9000; fsync a; run; hold a; append a 9; unlink a; drop a; put a 9000; fsync a; run"},
+	{"unlink while open", "path",
+	 "put a 9000; fsync a; run; hold a; append a 9; unlink a; drop a; put a 9000; fsync a; "
+	 "run"},
 	{"rename to a free name", "path",
-	 "mkdir d; put a 9000; fsync a; rename a b; run; rename b d/c; fsync d/c; rename d/c a; put x 100; rename x y; run"},
-	{"rename raw over packed", "path", "put a 20000; fsync a; run; put b 9000; rename b a; fsync a; run; run"},
-	{"rename raw over raw", "path", "put a 3000; fsync a; put b 2000; rename b a; run; put b 1000; rename b a; fsync a"},
-	{"rename packed over packed", "path", "put a 20000; put b 9000; fsync a; fsync b; run; rename b a; fsync a; run"},
+	 "mkdir d; put a 9000; fsync a; rename a b; run; rename b d/c; fsync d/c; rename d/c a; "
+	 "put x 100; rename x y; run"},
+	{"rename raw over packed", "path",
+	 "put a 20000; fsync a; run; put b 9000; rename b a; fsync a; run; run"},
+	{"rename raw over raw", "path",
+	 "put a 3000; fsync a; put b 2000; rename b a; run; put b 1000; rename b a; fsync a"},
+	{"rename packed over packed", "path",
+	 "put a 20000; put b 9000; fsync a; fsync b; run; rename b a; fsync a; run"},
 	{"rename packed over raw", "path",
-	 "put a 20000; fsync a; run; put b 3000; fsync b; rename a b; run; put c 9000; fsync c; rename b c; fsync c; run"},
+	 "put a 20000; fsync a; run; put b 3000; fsync b; rename a b; run; put c 9000; fsync c; "
+	 "rename b c; fsync c; run"},
 	{"rename across directories", "path",
-	 "mkdir d; mkdir e; put d/a 20000; put e/a 9000; fsync d/a; fsync e/a; run; put d/b 8000; rename d/b e/a; "
-	 "run; rename d/a e/a; fsync e/a; put e/b 9000; fsync e/b; rename e/a d/x; rename e/b d/x; run"},
+	 "mkdir d; mkdir e; put d/a 20000; put e/a 9000; fsync d/a; fsync e/a; run; put d/b 8000; "
+	 "rename d/b e/a; "
+	 "run; rename d/a e/a; fsync e/a; put e/b 9000; fsync e/b; rename e/a d/x; rename e/b d/x; "
+	 "run"},
 	{"rename a staged value", "path",
-	 "put a 20000; put b 9000; fsync a; fsync b; run; append a 100; rename a b; append b 100; put c 9000; "
+	 "put a 20000; put b 9000; fsync a; fsync b; run; append a 100; rename a b; append b 100; "
+	 "put c 9000; "
 	 "fsync c; rename c b; run; put b 8000; rename b c; fsync c"},
 	{"exchange", "path",
-	 "put a 20000; put b 9000; fsync a; fsync b; exchange a b; run; exchange a b; put c 3000; fsync c; "
+	 "put a 20000; put b 9000; fsync a; fsync b; exchange a b; run; exchange a b; put c 3000; "
+	 "fsync c; "
 	 "exchange a c; run; append a 10; exchange a b; fsync a; fsync b"},
 	{"exchange across directories", "path",
-	 "mkdir d; put a 20000; put d/b 9000; fsync a; fsync d/b; run; put d/c 3000; fsync d/c; exchange a d/c; exchange a d/b; run"},
+	 "mkdir d; put a 20000; put d/b 9000; fsync a; fsync d/b; run; put d/c 3000; fsync d/c; "
+	 "exchange a d/c; exchange a d/b; run"},
 	{"link raw", "path",
-	 "put a 9000; fsync a; link a b; fsync b; write a 100 600; fsync a; unlink a; run; link b c; put b 7000; fsync b; run"},
+	 "put a 9000; fsync a; link a b; fsync b; write a 100 600; fsync a; unlink a; run; link b "
+	 "c; put b 7000; fsync b; run"},
 	{"link packed", "path",
-	 "put a 20000; fsync a; run; link a b; fsync b; append b 100; fsync a; put a 9000; run; unlink a; run; "
+	 "put a 20000; fsync a; run; link a b; fsync b; append b 100; fsync a; put a 9000; run; "
+	 "unlink a; run; "
 	 "put b 12000; run; link b c; trunc c 5000; fsync c"},
-	{"link staged", "path", "mkdir d; put a 20000; fsync a; run; append a 10; link a d/b; fsync d/b; append d/b 10; rename a c; run"},
+	{"link staged", "path",
+	 "mkdir d; put a 20000; fsync a; run; append a 10; link a d/b; fsync d/b; append d/b 10; "
+	 "rename a c; run"},
 	{"directories", "path",
-	 "mkdir d; put d/a 9000; fsync d/a; run; append d/a 10; rendir d e; run; fsync e/a; put e/a 7000; rendir e d; "
+	 "mkdir d; put d/a 9000; fsync d/a; run; append d/a 10; rendir d e; run; fsync e/a; put "
+	 "e/a 7000; rendir e d; "
 	 "fsync d/a; put d/b 9000; rendir d f; unlink f/a; unlink f/b; rmdir f; run"},
 	{"directories with stages", "path",
-	 "mkdir d; mkdir d/e; put d/e/a 9000; put d/b 9000; fsync d/e/a; fsync d/b; run; put d/e/a 5000; append d/b 1; "
+	 "mkdir d; mkdir d/e; put d/e/a 9000; put d/b 9000; fsync d/e/a; fsync d/b; run; put d/e/a "
+	 "5000; append d/b 1; "
 	 "rendir d f; put f/b 7000; mkdir g; rendir f/e g/e; rendir g f/g; run"},
-	{"attributes", "path", "put a 9000; fsync a; run; chmod a; setx a; put a 7000; chmod a; setx a; fsync a; run; chmod a; run"},
-	{"reopen", "path", "put a 9000; put b 3000; fsync a; reopen; append a 9; put b 2000; reopen; put c 9000; unlink a; reopen"},
+	{"attributes", "path",
+	 "put a 9000; fsync a; run; chmod a; setx a; put a 7000; chmod a; setx a; fsync a; run; "
+	 "chmod a; run"},
+	{"reopen", "path",
+	 "put a 9000; put b 3000; fsync a; reopen; append a 9; put b 2000; reopen; put c 9000; "
+	 "unlink a; reopen"},
 	{"split", "split:3",
-	 "put ab 9000; put abc 9000; fsync abc; run; put abcabc 9000; fsync abcabc; run; put abcabcd 9000; run; "
-	 "append abc 5; run; rename abc abcabc; fsync abcabc; unlink abcabc; fsyncdir .; put abc 3000; fsync abc"},
+	 "put ab 9000; put abc 9000; fsync abc; run; put abcabc 9000; fsync abcabc; run; put "
+	 "abcabcd 9000; run; "
+	 "append abc 5; run; rename abc abcabc; fsync abcabc; unlink abcabc; fsyncdir .; put abc "
+	 "3000; fsync abc"},
 	{"split renames", "split:3",
-	 "put abcd 9000; put xyz 9000; fsync abcd; fsync xyz; run; put q 3000; rename q xyz; fsync xyz; rename abcd xyz; "
-	 "run; exchange xyz ab; put ab 7000; fsync ab; exchange xyz ab; rename xyz abcabc; fsync abcabc"},
+	 "put abcd 9000; put xyz 9000; fsync abcd; fsync xyz; run; put q 3000; rename q xyz; fsync "
+	 "xyz; rename abcd xyz; "
+	 "run; exchange xyz ab; put ab 7000; fsync ab; exchange xyz ab; rename xyz abcabc; fsync "
+	 "abcabc"},
 	{"hash", "hash:sha256:2x2",
-	 "put a 9000; put b 3000; fsync a; run; rename b a; fsync a; put b 9000; append a 8000; run; unlink b; fsyncdir .; put b 10; fsync b"},
-	{"flat", "flat", "put a 9000; fsync a; run; put a.zst 9000; fsync a.zst; run; rename a a.zst; fsync a.zst; put a.zst 3000; run"},
-	{"suffix", "path:.txt", "mkdir d; put d/a 9000; fsync d/a; run; put b 3000; rename b d/a; fsync d/a; link d/a c; put d/a 9000; run"},
+	 "put a 9000; put b 3000; fsync a; run; rename b a; fsync a; put b 9000; append a 8000; "
+	 "run; unlink b; fsyncdir .; put b 10; fsync b"},
+	{"flat", "flat",
+	 "put a 9000; fsync a; run; put a.zst 9000; fsync a.zst; run; rename a a.zst; fsync a.zst; "
+	 "put a.zst 3000; run"},
+	{"suffix", "path:.txt",
+	 "mkdir d; put d/a 9000; fsync d/a; run; put b 3000; rename b d/a; fsync d/a; link d/a c; "
+	 "put d/a 9000; run"},
 };
 
 static inline const char *random_key(struct test_random *r, bool dirs)
 {
-	static const char *const path[] = {"a", "b", "d/a", "d/b", "e/c"}, *const flat[] = {"abc", "abcabc", "ab", "abcd", "x"};
+	static const char *const path[] = {"a", "b", "d/a", "d/b", "e/c"}, *const flat[] = {
+										   "abc", "abcabc",
+										   "ab", "abcd",
+										   "x"};
 	return (dirs ? path : flat)[test_random_below(r, 5)];
 }
 
 /* One step with values of a few frames; some make no sense and are left out. */
 static inline void random_step(struct test_random *r, bool dirs, char *out, size_t size)
 {
-	static const char *const ops[] = {"put",    "put",  "put",      "write", "write", "append", "append", "trunc",
-					  "fsync",  "fsync", "fsync",   "run",   "run",	  "run",    "rename", "rename",
-					  "rename", "link", "exchange", "unlink", "rendir", "fsyncdir", "reopen", "noise"};
+	static const char *const ops[] = {
+		"put",	  "put",   "put",      "write",	 "write",  "append",   "append", "trunc",
+		"fsync",  "fsync", "fsync",    "run",	 "run",	   "run",      "rename", "rename",
+		"rename", "link",  "exchange", "unlink", "rendir", "fsyncdir", "reopen", "noise"};
 	const char *op = ops[test_random_below(r, sizeof(ops) / sizeof(ops[0]))];
 	const char *a = random_key(r, dirs), *b = random_key(r, dirs);
 	size_t x = test_random_below(r, 12000), y = 1 + test_random_below(r, 12000);
@@ -113,7 +177,9 @@ static inline void random_step(struct test_random *r, bool dirs, char *out, size
 static inline void random_script(uint64_t seed, bool dirs, unsigned steps, char *out, size_t size)
 {
 	struct test_random r = {.state = seed * 2654435761u + 1};
-	size_t at = (size_t)snprintf(out, size, dirs ? "mkdir d; mkdir e; put a 9000; fsync a" : "put abc 9000; fsync abc");
+	size_t at = (size_t)snprintf(out, size,
+				     dirs ? "mkdir d; mkdir e; put a 9000; fsync a"
+					  : "put abc 9000; fsync abc");
 	for (unsigned i = 0; i < steps && at < size; i++) {
 		char step[64];
 		random_step(&r, dirs, step, sizeof(step));

@@ -9,7 +9,7 @@
 #include <stdarg.h>
 #include <unistd.h>
 
-#define FRAME 4096
+#define FRAME	  4096
 #define WRITE_MAX (4u << 20)
 
 static const struct dv_call call = {.uid = 0, .gid = 0};
@@ -221,7 +221,8 @@ static unsigned links_of(const struct world *w, size_t key)
 }
 
 /* Takes bytes: the new content of key and of all links to the same file. */
-static void push_all(struct world *w, size_t key, struct model_bytes *bytes, bool as_whole, bool hidden)
+static void push_all(struct world *w, size_t key, struct model_bytes *bytes, bool as_whole,
+		     bool hidden)
 {
 	unsigned group = w->m.keys[key].group;
 	for (size_t k = 0; k < w->m.count; k++)
@@ -270,13 +271,15 @@ static void fill(struct world *w, uint8_t *at, size_t len, size_t off, bool nois
 			at[i] = (uint8_t)(x >> 24);
 		} else {
 			if (i % 32 == 0)
-				snprintf(line, sizeof(line), "write %06u at %08zx, text.\n", w->writes, off + i);
+				snprintf(line, sizeof(line), "write %06u at %08zx, text.\n",
+					 w->writes, off + i);
 			at[i] = (uint8_t)line[i % 32];
 		}
 	}
 }
 
-static bool do_write(struct world *w, const char *path, size_t off, size_t len, bool append, bool noise)
+static bool do_write(struct world *w, const char *path, size_t off, size_t len, bool append,
+		     bool noise)
 {
 	struct dv_node *n;
 	size_t key = model_key(&w->m, path);
@@ -402,7 +405,8 @@ static bool do_fsyncdir(struct world *w, const char *dir)
 	for (size_t k = 0; k < w->m.count && acknowledged(w); k++) {
 		const char *path = w->m.keys[k].path;
 		const char *slash = strrchr(path, '/');
-		bool in = slash ? lies_in(path, dir) && slash == path + strlen(dir) : !strcmp(dir, ".");
+		bool in = slash ? lies_in(path, dir) && slash == path + strlen(dir)
+				: !strcmp(dir, ".");
 		if (in && !model_now(&w->m, k))
 			model_settle(&w->m, k);
 	}
@@ -412,7 +416,8 @@ static bool do_fsyncdir(struct world *w, const char *dir)
 
 /* ---- names ---- */
 
-/* Its value is about to lose the name: a stage is dropped with it, but the one that other names share is put in place before. */
+/* Its value is about to lose the name: a stage is dropped with it, but the one that other names
+ * share is put in place before. */
 static void lose_name(struct world *w, size_t key)
 {
 	if (links_of(w, key) > 1)
@@ -446,8 +451,8 @@ static bool do_unlink(struct world *w, const char *path)
 }
 
 /* Both parents. false: why is set. */
-static bool two_parents(struct world *w, const char *a, const char *b, struct dv_node **da, const char **la,
-			struct dv_node **db, const char **lb)
+static bool two_parents(struct world *w, const char *a, const char *b, struct dv_node **da,
+			const char **la, struct dv_node **db, const char **lb)
 {
 	dv_err err = parent_of(w, a, da, la);
 	if (err)
@@ -510,7 +515,8 @@ static bool do_link(struct world *w, const char *from, const char *to)
 	const char *last;
 	struct dv_stat st;
 	size_t a = model_key(&w->m, from), b = model_key(&w->m, to);
-	if (!model_now(&w->m, a) || model_now(&w->m, b) || !has_parent(w, to) || !dv_store_has_dirs(w->s))
+	if (!model_now(&w->m, a) || model_now(&w->m, b) || !has_parent(w, to) ||
+	    !dv_store_has_dirs(w->s))
 		return true;
 	dv_err err = node_of(w, from, &n);
 	if (err)
@@ -531,7 +537,8 @@ static bool do_link(struct world *w, const char *from, const char *to)
 	return true;
 }
 
-/* Whether the step was made: acknowledged, or failed after it was made. A step that failed may not have been. */
+/* Whether the step was made: acknowledged, or failed after it was made. A step that failed may not
+ * have been. */
 static bool is_made(struct world *w, const char *path, bool exists)
 {
 	struct dv_node *n = NULL;
@@ -551,8 +558,8 @@ static bool do_mkdir(struct world *w, const char *path, bool remove)
 	struct dv_stat st;
 	size_t at = dir_find(w, path), slot = dir_find(w, "");
 	bool there = at < WORLD_DIRS;
-	if (there != remove || !has_parent(w, path) || !dv_store_has_dirs(w->s) || slot == WORLD_DIRS ||
-	    (remove && !is_empty(w, path)))
+	if (there != remove || !has_parent(w, path) || !dv_store_has_dirs(w->s) ||
+	    slot == WORLD_DIRS || (remove && !is_empty(w, path)))
 		return true;
 	dv_err err = parent_of(w, path, &dir, &last);
 	if (err)
@@ -593,7 +600,8 @@ static bool do_rendir(struct world *w, const char *from, const char *to)
 	struct dv_node *da, *db;
 	const char *la, *lb;
 	size_t at = dir_find(w, from);
-	if (at == WORLD_DIRS || dir_find(w, to) < WORLD_DIRS || !has_parent(w, to) || lies_in(to, from))
+	if (at == WORLD_DIRS || dir_find(w, to) < WORLD_DIRS || !has_parent(w, to) ||
+	    lies_in(to, from))
 		return true;
 	if (!two_parents(w, from, to, &da, &la, &db, &lb))
 		return false;
@@ -619,7 +627,8 @@ static bool do_attr(struct world *w, const char *path, bool xattr)
 {
 	struct dv_node *n;
 	struct dv_stat st;
-	struct dv_setattr set = {.valid = DV_SET_MODE | DV_SET_MTIME, .mode = 0600, .mtime = {.tv_sec = 1000}};
+	struct dv_setattr set = {
+		.valid = DV_SET_MODE | DV_SET_MTIME, .mode = 0600, .mtime = {.tv_sec = 1000}};
 	if (!model_now(&w->m, model_key(&w->m, path)))
 		return true;
 	dv_err err = node_of(w, path, &n);
@@ -709,7 +718,8 @@ static bool do_hold(struct world *w, const char *path, bool drop)
 
 /* ---- the language ---- */
 
-static bool step_bytes(struct world *w, const char *op, const char *a, const char *b, const char *c, bool *known)
+static bool step_bytes(struct world *w, const char *op, const char *a, const char *b, const char *c,
+		       bool *known)
 {
 	size_t x = strtoul(b, NULL, 10), y = strtoul(c, NULL, 10);
 	if (!strcmp(op, "create"))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * world.h - a store on simfs, the model of what it must hold, and a language for what is done to it.
+ * world.h - a store on simfs, the model of what it must hold, and a language for what is done to
+ * it.
  *
  * A workload is text, one step a line or between semicolons:
  *
@@ -24,10 +25,10 @@
 #include "tests/support/model.h"
 #include "tests/support/simfs.h"
 
-#define WORLD_DIRS 8
-#define WORLD_HOLDS 4
-#define WORLD_KEPT 256
-#define WORLD_BOOT "boot-a"
+#define WORLD_DIRS	 8
+#define WORLD_HOLDS	 4
+#define WORLD_KEPT	 256
+#define WORLD_BOOT	 "boot-a"
 #define WORLD_OTHER_BOOT "boot-b"
 
 enum world_mode { WORLD_PROCESS, WORLD_POWER };
@@ -43,7 +44,8 @@ struct world {
 		char path[MODEL_PATH];
 		struct dv_node *node;
 	} holds[WORLD_HOLDS];
-	/* Nodes are kept as the kernel keeps them, until the store is closed; else each step looks anew. */
+	/* Nodes are kept as the kernel keeps them, until the store is closed; else each step looks
+	 * anew. */
 	bool keep;
 	struct dv_node *kept[WORLD_KEPT];
 	size_t kept_count;

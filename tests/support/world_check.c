@@ -7,8 +7,8 @@
 #include <stdarg.h>
 #include <zstd.h>
 
-#define READ_STEP 30000 /* not a multiple of anything */
-#define DEPTH 16
+#define READ_STEP   30000 /* not a multiple of anything */
+#define DEPTH	    16
 #define READDIR_BUF 8192
 
 static const struct dv_call call = {.uid = 0, .gid = 0};
@@ -26,7 +26,8 @@ static bool wrong(struct world *w, const char *fmt, ...)
 
 /* ---- what is seen ---- */
 
-static bool read_value(struct world *w, struct dv_node *n, const char *path, size_t size, struct model_seen *out)
+static bool read_value(struct world *w, struct dv_node *n, const char *path, size_t size,
+		       struct model_seen *out)
 {
 	out->exists = true;
 	out->data = malloc(size + READ_STEP);
@@ -43,7 +44,8 @@ static bool read_value(struct world *w, struct dv_node *n, const char *path, siz
 		if (out->len > size)
 			return wrong(w, "%s is longer than its size, %zu", path, size);
 	}
-	return out->len == size ? true : wrong(w, "%s has size %zu, but %zu bytes", path, size, out->len);
+	return out->len == size ? true
+				: wrong(w, "%s has size %zu, but %zu bytes", path, size, out->len);
 }
 
 static bool see(struct world *w, const char *path, struct model_seen *out)
@@ -54,7 +56,8 @@ static bool see(struct world *w, const char *path, struct model_seen *out)
 	char copy[MODEL_PATH], *save = NULL;
 	*out = (struct model_seen){0};
 	strcpy(copy, path);
-	for (char *name = strtok_r(copy, "/", &save); name && !err; name = strtok_r(NULL, "/", &save)) {
+	for (char *name = strtok_r(copy, "/", &save); name && !err;
+	     name = strtok_r(NULL, "/", &save)) {
 		err = dv_store_lookup(w->s, &call, dir, name, &n, &st);
 		dv_node_unref(w->s, dir);
 		dir = err ? NULL : n;
@@ -82,16 +85,17 @@ static bool not_explained(struct world *w, size_t key, const struct model_seen *
 	char text[2048];
 	size_t at = (size_t)snprintf(text, sizeof(text), "%s ", k->path);
 	if (seen->exists)
-		at += (size_t)snprintf(text + at, sizeof(text) - at, "holds %zu bytes \"%.23s\"", seen->len,
-				       seen->len ? (char *)seen->data : "");
+		at += (size_t)snprintf(text + at, sizeof(text) - at, "holds %zu bytes \"%.23s\"",
+				       seen->len, seen->len ? (char *)seen->data : "");
 	else
 		at += (size_t)snprintf(text + at, sizeof(text) - at, "is missing");
 	at += (size_t)snprintf(text + at, sizeof(text) - at, "; possible are:");
 	for (size_t i = 0; i < k->count && at < sizeof(text) - 80; i++) {
 		const struct model_bytes *b = k->states[i].bytes;
 		if (b)
-			at += (size_t)snprintf(text + at, sizeof(text) - at, " [%u] %zu \"%.23s\"", k->states[i].segment,
-					       b->len, b->len ? (const char *)b->data : "");
+			at += (size_t)snprintf(text + at, sizeof(text) - at, " [%u] %zu \"%.23s\"",
+					       k->states[i].segment, b->len,
+					       b->len ? (const char *)b->data : "");
 		else
 			at += (size_t)snprintf(text + at, sizeof(text) - at, " none");
 	}
@@ -112,9 +116,11 @@ static bool explain_all(struct world *w, struct model_seen *seen)
 		return true;
 	const struct model_pair *p = &w->m.pairs[torn];
 	const struct model_seen *a = &seen[p->key[0]], *b = &seen[p->key[1]];
-	return wrong(w, "a rename is half done: %s is in states %zu to %zu, renamed as %zu; %s in %zu to %zu, as %zu",
-		     w->m.keys[p->key[0]].path, a->first, a->last, p->state[0], w->m.keys[p->key[1]].path, b->first,
-		     b->last, p->state[1]);
+	return wrong(w,
+		     "a rename is half done: %s is in states %zu to %zu, renamed as %zu; %s in %zu "
+		     "to %zu, as %zu",
+		     w->m.keys[p->key[0]].path, a->first, a->last, p->state[0],
+		     w->m.keys[p->key[1]].path, b->first, b->last, p->state[1]);
 }
 
 /* ---- what is listed ---- */
@@ -135,7 +141,8 @@ static bool take(void *ctx, const struct dv_list_entry *e)
 	char path[2 * MODEL_PATH + 256];
 	snprintf(path, sizeof(path), "%s%s", l->prefix, e->name);
 	if (e->type == S_IFDIR && l->dir_count < WORLD_DIRS * 2) {
-		snprintf(l->dirs[l->dir_count++], sizeof(l->dirs[0]), "%.*s", 2 * MODEL_PATH - 1, path);
+		snprintf(l->dirs[l->dir_count++], sizeof(l->dirs[0]), "%.*s", 2 * MODEL_PATH - 1,
+			 path);
 		return true;
 	}
 	for (size_t k = 0; k < l->w->m.count; k++)
@@ -159,7 +166,8 @@ static dv_err list_dir(struct world *w, const char *path, struct listing *l)
 	char copy[2 * MODEL_PATH], prefix[2 * MODEL_PATH + 2] = "", *save = NULL;
 	dv_err err = 0;
 	strcpy(copy, path);
-	for (char *name = strtok_r(copy, "/", &save); name && !err; name = strtok_r(NULL, "/", &save)) {
+	for (char *name = strtok_r(copy, "/", &save); name && !err;
+	     name = strtok_r(NULL, "/", &save)) {
 		err = dv_store_lookup(w->s, &call, dir, name, &n, &st);
 		dv_node_unref(w->s, dir);
 		dir = err ? NULL : n;
@@ -204,7 +212,8 @@ bool world_verify(struct world *w, bool settle)
 			memcpy(b->data, seen[k].data, seen[k].len);
 		}
 		struct model_bytes *now = model_now(&w->m, k);
-		bool same = now ? b && b->len == now->len && !memcmp(b->data, now->data, b->len) : !b;
+		bool same =
+			now ? b && b->len == now->len && !memcmp(b->data, now->data, b->len) : !b;
 		if (same)
 			model_bytes_unref(b);
 		else
@@ -262,17 +271,21 @@ static bool has_twin(struct world *w, struct dv_backing b, int dirfd, const char
 	snprintf(aside, sizeof(aside), "%s.raw", raw);
 	if (ends_with(raw, ".zst") || ends_with(raw, ".zst.raw"))
 		return is_regular(b, dirfd, aside);
-	return is_regular(b, dirfd, raw) || (!strncmp(w->transform, "split", 5) && is_regular(b, dirfd, aside));
+	return is_regular(b, dirfd, raw) ||
+	       (!strncmp(w->transform, "split", 5) && is_regular(b, dirfd, aside));
 }
 
-/* Every *.zst beneath dirfd must decode and be the only form; only_count: counts files instead. Closes dirfd. */
-static bool walk(struct world *w, struct dv_backing b, int dirfd, unsigned depth, unsigned *only_count)
+/* Every *.zst beneath dirfd must decode and be the only form; only_count: counts files instead.
+ * Closes dirfd. */
+static bool walk(struct world *w, struct dv_backing b, int dirfd, unsigned depth,
+		 unsigned *only_count)
 {
 	_Alignas(8) char buf[READDIR_BUF];
 	struct dv_dirent ents[64];
 	int64_t cookie = 0;
 	bool ok = dirfd >= 0 && depth < DEPTH;
-	for (ssize_t n; ok && (n = b.ops->readdir(b.self, dirfd, cookie, buf, sizeof(buf), ents, 64)) > 0;) {
+	for (ssize_t n;
+	     ok && (n = b.ops->readdir(b.self, dirfd, cookie, buf, sizeof(buf), ents, 64)) > 0;) {
 		for (ssize_t i = 0; i < n && ok; i++) {
 			struct dv_stat st;
 			const char *name = ents[i].name;
@@ -282,13 +295,15 @@ static bool walk(struct world *w, struct dv_backing b, int dirfd, unsigned depth
 			if (b.ops->stat(b.self, dirfd, name, &st))
 				ok = wrong(w, "stat of %s", name);
 			else if (S_ISDIR(st.mode))
-				ok = walk(w, b, b.ops->open(b.self, dirfd, name, O_RDONLY | O_DIRECTORY, 0),
-					  depth + 1, only_count);
+				ok = walk(
+					w, b,
+					b.ops->open(b.self, dirfd, name, O_RDONLY | O_DIRECTORY, 0),
+					depth + 1, only_count);
 			else if (only_count)
 				++*only_count;
 			else if (ends_with(name, ".zst") && !decodes(b, dirfd, name, st.size))
-				ok = wrong(w, "the packed file %s (%llu bytes) does not decode", name,
-					   (unsigned long long)st.size);
+				ok = wrong(w, "the packed file %s (%llu bytes) does not decode",
+					   name, (unsigned long long)st.size);
 			else if (ends_with(name, ".zst") && has_twin(w, b, dirfd, name))
 				ok = wrong(w, "%s lies beside its raw form", name);
 		}
@@ -318,7 +333,8 @@ bool world_check_closed(struct world *w, struct simfs *disk)
 	if (ok)
 		ok = walk(w, b, b.ops->open_root(b.self, "/store"), 0, NULL);
 	if (ok && count_files(w, b, "/store/.diskvfs/stage"))
-		ok = wrong(w, "%u files are left in .diskvfs/stage", count_files(w, b, "/store/.diskvfs/stage"));
+		ok = wrong(w, "%u files are left in .diskvfs/stage",
+			   count_files(w, b, "/store/.diskvfs/stage"));
 	if (ok && !w->may_put_aside && count_files(w, b, "/store/.diskvfs/lost"))
 		ok = wrong(w, "%u files were put aside", count_files(w, b, "/store/.diskvfs/lost"));
 	return ok;
@@ -329,7 +345,8 @@ static bool same(struct world *w, const struct model_seen *a, const struct model
 	for (size_t k = 0; k < w->m.count; k++)
 		if (a[k].exists != b[k].exists || a[k].len != b[k].len ||
 		    (a[k].len && memcmp(a[k].data, b[k].data, a[k].len)))
-			return wrong(w, "%s was changed by packing, closing or the next recovery", w->m.keys[k].path);
+			return wrong(w, "%s was changed by packing, closing or the next recovery",
+				     w->m.keys[k].path);
 	return true;
 }
 

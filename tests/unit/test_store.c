@@ -15,7 +15,7 @@
 #include <unistd.h>
 #include <zstd.h>
 
-#define FRAME (128u << 10)
+#define FRAME	      (128u << 10)
 #define DV_STORE_NAME 256
 
 static const struct dv_call call;
@@ -47,7 +47,8 @@ static void setup(struct fix *f, const char *transform)
 {
 	char why[512];
 	struct dv_init_options init = {.transform = transform};
-	strcpy(f->path, access("/dev/shm", W_OK) ? "/tmp/dv-store-XXXXXX" : "/dev/shm/dv-store-XXXXXX");
+	strcpy(f->path,
+	       access("/dev/shm", W_OK) ? "/tmp/dv-store-XXXXXX" : "/dev/shm/dv-store-XXXXXX");
 	CHECK(mkdtemp(f->path) != NULL);
 	CHECK_EQ(dv_store_init(dv_backing_posix(), f->path, &init, why, sizeof(why)), 0);
 	open_store(f);
@@ -75,7 +76,8 @@ static void teardown(struct fix *f)
 
 /* ---- helpers on keys of one directory ---- */
 
-static struct dv_node *find(struct fix *f, struct dv_node *dir, const char *name, struct dv_stat *st)
+static struct dv_node *find(struct fix *f, struct dv_node *dir, const char *name,
+			    struct dv_stat *st)
 {
 	struct dv_node *n = NULL;
 	CHECK_EQ(dv_store_lookup(f->s, &call, dir, name, &n, st), 0);
@@ -86,7 +88,8 @@ static struct dv_node *find(struct fix *f, struct dv_node *dir, const char *name
 static void age(struct fix *f, struct dv_node *n)
 {
 	struct dv_stat st;
-	struct dv_setattr set = {.valid = DV_SET_MTIME, .mtime = {.tv_sec = 1234567890, .tv_nsec = 123456789}};
+	struct dv_setattr set = {.valid = DV_SET_MTIME,
+				 .mtime = {.tv_sec = 1234567890, .tv_nsec = 123456789}};
 	CHECK_EQ(dv_store_setattr(f->s, &call, n, &set, &st), 0);
 }
 
@@ -100,7 +103,8 @@ static void put(struct fix *f, struct dv_node *dir, const char *name, const void
 	dv_node_unref(f->s, n);
 }
 
-static void check_is(struct fix *f, struct dv_node *dir, const char *name, const void *bytes, size_t len)
+static void check_is(struct fix *f, struct dv_node *dir, const char *name, const void *bytes,
+		     size_t len)
 {
 	struct dv_stat st;
 	struct dv_node *n = find(f, dir, name, &st);
@@ -114,7 +118,8 @@ static void check_is(struct fix *f, struct dv_node *dir, const char *name, const
 	dv_node_unref(f->s, n);
 }
 
-static void check_xattr(struct fix *f, struct dv_node *dir, const char *name, const char *attr, const char *want)
+static void check_xattr(struct fix *f, struct dv_node *dir, const char *name, const char *attr,
+			const char *want)
 {
 	char buf[512];
 	struct dv_stat st;
@@ -307,8 +312,10 @@ static void test_the_form_follows_from_size_and_gain(void)
 		size_t len;
 		const char *form, *frames;
 	} cases[] = {
-		{"small", 4096, "raw", "0"},	       {"one", 8193, "packed", "1"},
-		{"whole", FRAME, "packed", "1"},       {"two", FRAME + 1, "packed", "2"},
+		{"small", 4096, "raw", "0"},
+		{"one", 8193, "packed", "1"},
+		{"whole", FRAME, "packed", "1"},
+		{"two", FRAME + 1, "packed", "2"},
 		{"four", FRAME * 7 / 2, "packed", "4"},
 	};
 	struct fix f;
@@ -325,7 +332,8 @@ static void test_the_form_follows_from_size_and_gain(void)
 		for (size_t i = 0; i < DV_ARRAY_LEN(cases); i++) {
 			char packed[64];
 			check_form(&f, f.root, cases[i].name, cases[i].form);
-			check_xattr(&f, f.root, cases[i].name, "user.diskvfs.frames", cases[i].frames);
+			check_xattr(&f, f.root, cases[i].name, "user.diskvfs.frames",
+				    cases[i].frames);
 			check_is(&f, f.root, cases[i].name, text, cases[i].len);
 			snprintf(packed, sizeof(packed), "%s.zst", cases[i].name);
 			if (i > 0)
@@ -378,8 +386,12 @@ static void test_reads_at_frame_borders_are_exact(void)
 		for (size_t before = 0; before <= 2; before++)
 			for (size_t count = 1; count <= sizeof(buf); count = count * 8 + 1) {
 				size_t off = border >= before ? border - before : 0;
-				size_t want = off >= len ? 0 : len - off < count ? len - off : count;
-				CHECK_EQ(dv_store_read(f.s, &call, n, buf, (struct dv_range){off, count}), (ssize_t)want);
+				size_t want = off >= len	  ? 0
+					      : len - off < count ? len - off
+								  : count;
+				CHECK_EQ(dv_store_read(f.s, &call, n, buf,
+						       (struct dv_range){off, count}),
+					 (ssize_t)want);
 				CHECK(!want || !memcmp(buf, text + off, want));
 			}
 	dv_node_unref(f.s, n);
@@ -514,7 +526,8 @@ static void test_foo_zst_is_a_name_like_any_other(void)
 	CHECK_EQ(dv_store_symlink(f.s, &call, "foo.zst", f.root, "l.zst", &n, &st), 0);
 	dv_node_unref(f.s, n);
 	pack(&f, NULL);
-	CHECK(is_there(&f, "foo.zst") && is_there(&f, "foo.zst.zst") && is_there(&f, "d.zst.raw/d.zst.zst"));
+	CHECK(is_there(&f, "foo.zst") && is_there(&f, "foo.zst.zst") &&
+	      is_there(&f, "d.zst.raw/d.zst.zst"));
 	for (int round = 0; round < 2; round++) {
 		check_is(&f, f.root, "foo", text, 30000);
 		check_is(&f, f.root, "foo.zst", text, 20000);
@@ -538,7 +551,9 @@ static void test_long_and_odd_names_are_kept(void)
 {
 	struct fix f;
 	char *text = text_of(30000, 8);
-	static const char *const odd[] = {" ", "\n", "\xff\xfe", "a\tb", "..x", ".diskvfs", ".diskvfsx", "%2e", "-", "*", "a.raw", "\x01"};
+	static const char *const odd[] = {" ",	 "\n",	     "\xff\xfe",  "a\tb",
+					  "..x", ".diskvfs", ".diskvfsx", "%2e",
+					  "-",	 "*",	     "a.raw",	  "\x01"};
 	setup(&f, "path");
 	for (size_t len = 250; len <= 255; len++) {
 		char name[DV_STORE_NAME];
@@ -588,7 +603,8 @@ static void test_links_show_one_value_and_packed_ones_stay_packed(void)
 	n = find(&f, f.root, "a", &st);
 	CHECK_EQ(dv_store_link(f.s, &call, n, f.root, "b", &st), 0);
 	check_form(&f, f.root, "b", "packed");
-	CHECK_EQ(dv_store_write(f.s, &call, n, text + 30000, (struct dv_range){30000, 10000}, 0), 10000);
+	CHECK_EQ(dv_store_write(f.s, &call, n, text + 30000, (struct dv_range){30000, 10000}, 0),
+		 10000);
 	check_is(&f, f.root, "a", text, 40000);
 	check_is(&f, f.root, "b", text, 40000);
 	CHECK_EQ(dv_store_fsync(f.s, &call, n, false), 0);

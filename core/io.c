@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* io.c - see io.h. */
+#include "core/io.h"
+
+dv_err dv_read_full(struct dv_store *s, int fd, void *buf, size_t len, uint64_t off)
+{
+	char *at = buf;
+	while (len) {
+		ssize_t n = DV_B(s, pread, fd, at, len, off);
+		if (n < 0)
+			return (dv_err)n;
+		if (n == 0)
+			return -EBADMSG; /* shorter than its own sizes say */
+		at += n;
+		off += (uint64_t)n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+dv_err dv_write_full(struct dv_store *s, int fd, const void *buf, size_t len, uint64_t off)
+{
+	const char *at = buf;
+	while (len) {
+		ssize_t n = DV_B(s, pwrite, fd, at, len, off);
+		if (n < 0)
+			return (dv_err)n;
+		if (n == 0)
+			return -EIO;
+		at += n;
+		off += (uint64_t)n;
+		len -= (size_t)n;
+	}
+	return 0;
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * io.h - reads and writes that do not stop half way. The backing's own may move fewer bytes than they were asked to.
+ */
+#ifndef DV_IO_H
+#define DV_IO_H
+
+#include "core/internal.h"
+
+/* -EBADMSG: the file ends before off + len. */
+DV_CHECK dv_err dv_read_full(struct dv_store *s, int fd, void *buf, size_t len, uint64_t off);
+/* After an error any part may be written. */
+DV_CHECK dv_err dv_write_full(struct dv_store *s, int fd, const void *buf, size_t len, uint64_t off);
+
+#endif

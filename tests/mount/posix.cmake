@@ -1,0 +1,25 @@
+# The mount beside a plain directory: what it does must be the same.
+if(NOT TARGET diskvfs)
+	return()
+endif()
+
+foreach(name semantics exerciser data_exerciser)
+	add_executable(${name} mount/${name}.c)
+	target_link_libraries(${name} PRIVATE diskvfs_flags)
+endforeach()
+set(exercisers EXERCISER=$<TARGET_FILE:exerciser> DATA_EXERCISER=$<TARGET_FILE:data_exerciser>)
+
+dv_mount_test(semantics TIMEOUT 300 ENV SEMANTICS=$<TARGET_FILE:semantics>)
+dv_mount_test(semantics_ext4 SCRIPT semantics TIMEOUT 300
+	ENV SEMANTICS=$<TARGET_FILE:semantics> BACKING=ext4)
+dv_mount_test(exerciser LABELS brief TIMEOUT 600 ENV ${exercisers})
+dv_mount_test(data_exerciser LABELS brief TIMEOUT 600 ENV ${exercisers})
+dv_mount_test(exerciser_ext4 SCRIPT exerciser TIMEOUT 600 ENV ${exercisers} BACKING=ext4)
+
+# A million steps, and the same again on ext4.
+foreach(backing tmpfs ext4)
+	dv_mount_test(exerciser_long_${backing} SCRIPT exerciser LABELS slow TIMEOUT 14400
+		ENV ${exercisers} BACKING=${backing} SEEDS=100 STEPS=10000)
+	dv_mount_test(data_exerciser_long_${backing} SCRIPT data_exerciser LABELS slow TIMEOUT 14400
+		ENV ${exercisers} BACKING=${backing} SEEDS=100 STEPS=10000)
+endforeach()
