@@ -52,6 +52,8 @@ struct dv_store {
 	struct dv_node *queue;
 	uint64_t queue_len;
 	bool keeper_running, keeper_ending;
+	void (*leftovers)(struct dv_store *s); /* once, when settled: packs what an owner that died has left raw */
+	bool adopted;	 /* constant after opening: such an owner was there */
 	int64_t keeper_wake_ns; /* when the keeper looks again by itself */
 	pthread_t keeper;
 	pthread_mutex_t round_lock; /* one round of the keeper at a time: what it took out of the queue is in nobody's count */

@@ -384,14 +384,32 @@ static int64_t earliest_locked(struct dv_store *s)
 	return due;
 }
 
+bool dv_keeper_is_ending(struct dv_store *s)
+{
+	pthread_mutex_lock(&s->queue_lock);
+	bool ending = s->keeper_ending;
+	pthread_mutex_unlock(&s->queue_lock);
+	return ending;
+}
+
 static void *keeper_main(void *arg)
 {
 	struct dv_store *s = arg;
+	int64_t leftovers_ns = s->leftovers ? dv_now_ns() + (int64_t)s->options.settle_ms * MS : INT64_MAX;
 	/* Packing gives way to whoever works in the mount. */
 	dv_pool_background();
 	pthread_mutex_lock(&s->queue_lock);
 	while (!s->keeper_ending) {
 		int64_t due = earliest_locked(s), now = dv_now_ns();
+		if (now >= leftovers_ns) {
+			leftovers_ns = INT64_MAX;
+			pthread_mutex_unlock(&s->queue_lock);
+			s->leftovers(s);
+			pthread_mutex_lock(&s->queue_lock);
+			continue;
+		}
+		if (due > leftovers_ns)
+			due = leftovers_ns;
 		s->keeper_wake_ns = due;
 		if (due == INT64_MAX) {
 			pthread_cond_wait(&s->queue_cond, &s->queue_lock);

@@ -34,6 +34,9 @@ bool dv_keeper_commit(struct dv_store *s, struct dv_node *n);
 /* Commits the stages that have no writer, now. */
 void dv_keeper_commit_quiet(struct dv_store *s);
 
+/* Is dv_keeper_stop() waiting for the thread? Long work of it looks. */
+bool dv_keeper_is_ending(struct dv_store *s);
+
 /* Takes everything out of the queue; *left counts stages and superseded forms that stay recorded. */
 void dv_keeper_drain(struct dv_store *s, unsigned *left);
 

@@ -437,6 +437,7 @@ static int by_id(struct open_record *a, struct open_record *b)
 
 static void adopt(struct adoption *a, int stagefd, const char *owner)
 {
+	a->s->adopted = true;
 	uint8_t *log = NULL;
 	size_t len = 0;
 	struct open_record *open = NULL, *o, *next;

@@ -185,6 +185,8 @@ static void free_store(struct dv_store *s)
 	dv_codec_thread_release();
 }
 
+static void pack_leftovers(struct dv_store *s);
+
 static dv_err start(struct dv_store *s, char *why, size_t why_size)
 {
 	if (s->options.read_only)
@@ -200,6 +202,8 @@ static dv_err start(struct dv_store *s, char *why, size_t why_size)
 		/* Logged one by one. What could not be finished is kept and touches nothing. */
 		dv_warn("work of an earlier mount is still pending: %s", strerror(-err));
 	}
+	if (s->adopted)
+		s->leftovers = pack_leftovers;
 	return s->options.background ? dv_keeper_start(s) : 0;
 }
 
@@ -371,6 +375,8 @@ static dv_err pack_name(struct walk *w, struct dv_node *dir, const char *name, u
 	static const struct dv_call call = {0};
 	struct dv_node *n = NULL;
 	struct dv_stat st;
+	if (dv_keeper_is_ending(w->s))
+		return -ECANCELED;
 	dv_err err = dv_store_lookup(w->s, &call, dir, name, &n, &st);
 	if (err)
 		return err == -ENOENT ? 0 : err;
@@ -424,6 +430,15 @@ dv_err dv_store_pack_all(struct dv_store *s, struct dv_pack_result *out)
 	dv_err err = pack_dir(w, s->root, 0);
 	flush(w);
 	return err ? err : w->first;
+}
+
+/* Values that were raw when their daemon died are in nobody's queue. */
+static void pack_leftovers(struct dv_store *s)
+{
+	struct dv_pack_result r;
+	dv_err err = dv_store_pack_all(s, &r);
+	if (err && err != -ECANCELED)
+		dv_warn("not all that an ended mount left raw could be packed: %s", strerror(-err));
 }
 
 /* ---- facts ---- */
