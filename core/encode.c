@@ -108,10 +108,12 @@ dv_err dv_encode(struct dv_store *s, int from, uint64_t plain_size, int to, uint
 	uint32_t frame_size = s->config.frame_size;
 	size_t slots = (size_t)dv_pool_width(s->pack_pool) * DV_ENCODE_FRAMES_PER_THREAD;
 	uint64_t frames = (plain_size + frame_size - 1) / frame_size;
-	if (frames < slots)
-		slots = frames ? (size_t)frames : 1;
 	size_t plain_room = plain_size < frame_size ? (size_t)plain_size + 1 : frame_size;
 	struct batch b = {.s = s, .room = dv_codec_bound(plain_room)};
+	if (slots > DV_ENCODE_BYTES_MAX / (plain_room + b.room))
+		slots = DV_ENCODE_BYTES_MAX / (plain_room + b.room);
+	if (frames < slots || !slots)
+		slots = frames && slots ? (size_t)frames : 1;
 	struct writer w = {0};
 	DV_AUTO_FREE struct slot *table = calloc(slots, sizeof(*table));
 	DV_AUTO_FREE char *memory = malloc(slots * (plain_room + b.room));

@@ -15,6 +15,8 @@ struct dv_encoded {
 
 /* Frames in memory at once, for each thread. */
 #define DV_ENCODE_FRAMES_PER_THREAD 4u
+/* And in bytes, plain and stored, where frames are large. */
+#define DV_ENCODE_BYTES_MAX (32u << 20)
 
 /*
  * Reads plain_size bytes of `from`, writes the packed form to `to` (empty). max_stored: gives up with -E2BIG as soon as

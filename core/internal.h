@@ -33,6 +33,7 @@ struct dv_store {
 	bool has_acls;
 	char boot_id[64]; /* of the kernel's run: tells kill -9 from a power cut */
 	char *mountpoint; /* NULL: none */
+	atomic_int put_off; /* why a commit could not be made, the last one; 0: none since it was asked for */
 	atomic_ullong swaps; /* counts swaps of forms, so that a search by name can tell that it raced with one */
 
 	pthread_mutex_t names_lock; /* node.c */
@@ -95,11 +96,9 @@ static inline struct dv_version dv_version_of(const struct dv_stat *st)
 	return (struct dv_version){.size = st->size, .mtime = st->mtime, .ctime = st->ctime};
 }
 
-/* Memory that the seek table of one value may take; a value that needs more stays raw. */
-static inline uint64_t dv_layout_bytes_max(const struct dv_store *s)
-{
-	return s->options.cache_bytes / 2;
-}
+/* Memory that the layout of one value may take; a value that needs more stays raw. 2 million frames: 256 GiB in frames of 128 KiB. It does not
+ * depend on the mount's options, so that what one mount packs every other can read. */
+#define DV_LAYOUT_BYTES_MAX (32u << 20)
 
 #define DV_CONTROL_DIR ".diskvfs"
 

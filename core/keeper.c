@@ -12,6 +12,7 @@
 #include <utlist.h>
 
 #define MS 1000000ll
+#define SCAN_MAX (2u * DV_QUEUE_MAX) /* past DV_QUEUE_MAX all are due */
 #define ROUNDED_MS 50 /* dues fall together, so that values share a round and its durability */
 #define ROUND_MAX 1024 /* values looked at in one round, so that new ones get their turn */
 
@@ -135,6 +136,7 @@ static void failed(struct dv_store *s, struct dv_node *n, dv_err err)
 		 dv_log_key(text, sizeof(text), path), strerror(-err));
 	dv_count_error(s, err);
 	atomic_store(&n->error, err);
+	atomic_store(&s->put_off, err);
 }
 
 /* ---- commits, several at a time so that they share their durability ---- */
@@ -281,7 +283,7 @@ static size_t take_due(struct dv_store *s, bool now, struct dv_node **out, size_
 	pthread_mutex_lock(&s->queue_lock);
 	struct dv_node *n, *next;
 	DL_FOREACH_SAFE2(s->queue, n, next, queue_next) {
-		if (count == max || passed == ROUND_MAX)
+		if (count == max || passed == SCAN_MAX)
 			break;
 		if (!now && n->due_ns > t && s->queue_len <= DV_QUEUE_MAX) {
 			passed++;
@@ -378,7 +380,7 @@ static int64_t earliest_locked(struct dv_store *s)
 	DL_FOREACH2(s->queue, n, queue_next) {
 		if (n->due_ns < due)
 			due = n->due_ns;
-		if (++seen == ROUND_MAX) /* the rest was queued later */
+		if (++seen == SCAN_MAX)
 			break;
 	}
 	return due;

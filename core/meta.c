@@ -58,6 +58,18 @@ static struct timespec get_time(const uint8_t *at)
 	return (struct timespec){.tv_sec = (time_t)((ns - rest) / 1000000000), .tv_nsec = (long)rest};
 }
 
+/* Enough of a time to tell that it is another. */
+static uint32_t fold(struct timespec t)
+{
+	uint64_t v = mix(as_ns(t));
+	return (uint32_t)(v ^ v >> 32);
+}
+
+static uint32_t get32(const uint8_t *at)
+{
+	return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+}
+
 static bool parse_tag(const uint8_t *tag, ssize_t len, const struct dv_stat *st, struct dv_tag *out)
 {
 	if (len != TAG_BYTES || tag[0] != TAG_VERSION)
@@ -67,8 +79,9 @@ static bool parse_tag(const uint8_t *tag, ssize_t len, const struct dv_stat *st,
 	out->st_ino = get64(tag + 8);
 	out->plain_size = get64(tag + 24);
 	out->stored_size = get64(tag + 32);
-	out->has_size = (tag[1] & HAS_SIZE) && out->stored_size == st->size &&
-			out->plain_size <= INT64_MAX;
+	out->has_size = (tag[1] & HAS_SIZE) && out->stored_size == st->size && out->plain_size <= INT64_MAX &&
+			get32(tag + 4) == fold(st->mtime); /* changed by others in place: look at the frames */
+	out->mtime = st->mtime;
 	out->has_ctime = tag[1] & HAS_CTIME;
 	out->single = tag[1] & SINGLE;
 	out->ctime = get_time(tag + 48);
@@ -99,6 +112,8 @@ static dv_err write_tag(struct dv_store *s, int fd, const struct dv_ident *id, c
 	uint8_t tag[TAG_BYTES] = {TAG_VERSION};
 	tag[1] = (uint8_t)((t->has_size ? HAS_SIZE : 0) | (t->has_ctime ? HAS_CTIME : 0) |
 			   (t->single ? SINGLE : 0));
+	for (int i = 0; i < 4; i++)
+		tag[4 + i] = (uint8_t)(fold(t->mtime) >> (8 * i));
 	uint8_t *at = put64(tag + 8, t->st_ino);
 	at = put64(at, id->ino);
 	at = put64(at, t->plain_size);

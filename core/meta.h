@@ -5,11 +5,11 @@
  * The inode number shown (st_ino) is a hash of the backing's inode number and birth time. A swap puts another object in a value's place: the tag,
  * the extended attribute user.diskvfs of the new object, keeps what was shown before.
  *
- *   tag   u8 version 1 | u8 flags | u16 0 | u32 0 | u64 st_ino | u64 own inode number | u64 plain size | u64 stored size |
- *         i64 own birth time s | u32 ns | u32 0 | i64 ctime shown s | u32 ns | u32 0 | i64 time of the swap s | u32 ns | u32 0    (little endian)
+ *   tag   u8 version 1 | u8 flags | u16 0 | u32 fold of mtime | u64 st_ino | u64 own inode number | u64 plain size | u64 stored size |
+ *         u64 own birth time | u64 ctime shown | u64 time of the swap    (times in ns since 1970; little endian)
  *
  * A tag is void on a copy of the file (own number or birth time differ). Its ctime is shown as long as the object's own ctime is not later than the
- * swap by more than DV_TAG_SLACK_S; its plain size holds as long as the stored size is the same. Nothing in a tag is needed to read a value.
+ * swap by more than DV_TAG_SLACK_S; its plain size holds as long as stored size and mtime are the same. Nothing in a tag is needed to read a value.
  */
 #ifndef DV_META_H
 #define DV_META_H
@@ -23,6 +23,7 @@ struct dv_tag {
 	uint64_t st_ino, plain_size, stored_size;
 	bool has_size, has_ctime, single; /* single: one frame, no seek table */
 	struct timespec ctime, swapped;
+	struct timespec mtime; /* of the file that has plain_size */
 };
 
 /* What st_ino an object without a tag shows. Never 0 or 1. */

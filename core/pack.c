@@ -68,7 +68,7 @@ static uint64_t gain_limit(const struct dv_store *s, uint64_t size)
 static bool too_many_frames(const struct dv_store *s, uint64_t size)
 {
 	uint64_t frames = size / s->config.frame_size + 1;
-	return frames > DV_FRAMES_MAX || frames * 16 > dv_layout_bytes_max(s);
+	return frames > DV_FRAMES_MAX || frames * 16 > DV_LAYOUT_BYTES_MAX;
 }
 
 static bool is_sparse(struct dv_store *s, int fd, uint64_t size)
@@ -176,7 +176,7 @@ static dv_err encode(struct dv_store *s, struct dv_node *n, struct dv_pack_job *
 	struct dv_ident id = dv_ident_of(&j->packed);
 	struct dv_tag tag = {.st_ino = n->ino, .has_size = true, .plain_size = j->enc.plain_size,
 			     .stored_size = j->enc.stored_size, .single = j->enc.single,
-			     .has_ctime = true, .ctime = j->ctime, .swapped = j->packed.ctime};
+			     .mtime = j->packed.mtime, .has_ctime = true, .ctime = j->ctime, .swapped = j->packed.ctime};
 	dv_tag_store(s, j->fd, &id, &tag);
 	return 0;
 }
@@ -302,17 +302,11 @@ static dv_err sync_files(struct dv_store *s, struct dv_pack_item *items, size_t 
 static dv_err record(struct dv_store *s, struct dv_pack_item *item)
 {
 	struct dv_pack_job *j = item->job;
-	char *path = NULL;
-	dv_err err = dv_node_path_alloc(s, item->node, &path);
-	if (err)
-		return err;
 	struct dv_record r = {.id = j->id, .type = DV_RECORD_SWAP, .flags = DV_RECORD_PACKED_WINS | DV_RECORD_CHECK_RAW,
 			      .raw = dv_ident_of(&j->raw), .raw_version = dv_version_of(&j->raw),
-			      .packed = dv_ident_of(&j->packed), .st_ino = item->node->ino,
-			      .path = path, .path_len = strlen(path)};
-	err = dv_journal_append(s, &r);
+			      .packed = dv_ident_of(&j->packed), .st_ino = item->node->ino};
+	dv_err err = dv_record_append(s, item->node, &r);
 	j->recorded = !err;
-	free(path);
 	return err;
 }
 
@@ -577,8 +571,9 @@ static dv_err sync_prepared(struct dv_store *s, struct dv_pack_item *items, size
 			continue;
 		dv_err one = err ? err : record(s, &items[i]);
 		if (one) {
-			give_up(s, &items[i], one == -ESTALE ? DV_PACK_BUSY : DV_PACK_FAILED);
-			first = first || one == -ESTALE ? first : one;
+			/* A path that no record can hold: it stays raw. */
+			give_up(s, &items[i], one == -ESTALE ? DV_PACK_BUSY : one == -ENAMETOOLONG ? DV_PACK_NO_GAIN : DV_PACK_FAILED);
+			first = first || one == -ESTALE || one == -ENAMETOOLONG ? first : one;
 		}
 	}
 	live = count_live(items, count);

@@ -260,6 +260,8 @@ static dv_err recover_copy(struct adoption *a, const struct dv_record *r, const 
 			DV_B(s, close, to);
 		if (!err)
 			err = DV_B(s, unlink, a->dirfd, stage);
+		else /* not to be copied again, over what the coming mount writes; the value may be half of each */
+			err = dv_put_aside(s, a->dirfd, stage, t->name, "it could not be copied over the value, which may be damaged");
 	}
 	DV_B(s, close, from);
 	return err;

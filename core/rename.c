@@ -263,6 +263,8 @@ static dv_err rename_plain(struct dv_store *s, struct renaming *r, bool nowait)
 		return err;
 	}
 	err = dv_node_move_name(s, r->olddir, r->oldname, r->newdir, r->newname, slot);
+	if (!err)
+		err = repath(s, r, false); /* of records that were appended meanwhile */
 	dv_forget_kept_ctime(s, r->n);
 	dv_names_changed(r->n, DV_NAMES_MADE | DV_NAMES_MOVED);
 	if (r->over && !dv_node_has_name(s, r->over)) {

@@ -67,6 +67,26 @@ void dv_dir_times_restore(struct dv_store *s, const struct dv_dir_times *t)
 		dv_ignore(DV_B(s, utimens, t->fd, times));
 }
 
+dv_err dv_record_append(struct dv_store *s, struct dv_node *n, struct dv_record *r)
+{
+	char *path = NULL, *now = NULL;
+	dv_err err = dv_node_path_alloc(s, n, &path);
+	while (!err) {
+		r->path = path;
+		r->path_len = strlen(path);
+		err = dv_journal_append(s, r);
+		if (err || dv_node_path_alloc(s, n, &now)) /* without a name now: its records go with the stage */
+			break;
+		bool same = strcmp(path, now) == 0;
+		free(path);
+		path = now;
+		if (same)
+			break;
+	}
+	free(path);
+	return err;
+}
+
 dv_err dv_node_path_alloc(struct dv_store *s, struct dv_node *n, char **out)
 {
 	DV_AUTO_FREE char *path = malloc(DV_RECORD_PATH_MAX + 1);
@@ -319,11 +339,7 @@ static dv_err dress(struct dv_store *s, struct dv_node *n, struct dv_file *old, 
 
 static dv_err record_stage(struct dv_store *s, struct dv_node *n, struct dv_stage *stage)
 {
-	char *path = NULL;
-	dv_err err = dv_node_path_alloc(s, n, &path);
-	if (err)
-		return err;
-	struct dv_record r = {.id = stage->id, .type = DV_RECORD_STAGE, .st_ino = n->ino, .path = path, .path_len = strlen(path)};
+	struct dv_record r = {.id = stage->id, .type = DV_RECORD_STAGE, .st_ino = n->ino};
 	if (n->form == DV_FORM_PACKED) {
 		r.flags = DV_RECORD_OLD_PACKED;
 		r.packed = n->id;
@@ -331,9 +347,7 @@ static dv_err record_stage(struct dv_store *s, struct dv_node *n, struct dv_stag
 		r.raw = n->id;
 	}
 	r.flags |= (uint8_t)((stage->in_place ? DV_RECORD_IN_PLACE : 0) | (stage->durable ? DV_RECORD_DURABLE : 0));
-	err = dv_journal_append(s, &r);
-	free(path);
-	return err;
+	return dv_record_append(s, n, &r);
 }
 
 static dv_err make_stage_file(struct dv_store *s, struct dv_stage *stage)
@@ -615,18 +629,13 @@ static dv_err commit_in_place(struct dv_store *s, struct dv_node *n, const struc
 static dv_err record_swap(struct dv_store *s, struct dv_node *n)
 {
 	struct dv_stage *stage = n->stage;
-	char *path = NULL;
 	struct dv_stat st;
 	dv_err err = DV_B(s, stat, stage->file->fd, "", &st);
-	if (!err)
-		err = dv_node_path_alloc(s, n, &path);
 	if (err)
 		return err;
 	uint64_t id = dv_journal_new_id(s->journal);
-	struct dv_record r = {.id = id, .type = DV_RECORD_SWAP, .raw = dv_ident_of(&st), .packed = n->id,
-			      .st_ino = n->ino, .path = path, .path_len = strlen(path)};
-	err = dv_journal_append(s, &r);
-	free(path);
+	struct dv_record r = {.id = id, .type = DV_RECORD_SWAP, .raw = dv_ident_of(&st), .packed = n->id, .st_ino = n->ino};
+	err = dv_record_append(s, n, &r);
 	if (!err)
 		stage->swap_id = id;
 	return err;

@@ -105,6 +105,9 @@ DV_CHECK dv_err dv_rewrite_in_place(struct dv_store *s, const struct dv_rewrite 
 /* Copies all of fd `from` to `to` in place, cuts it to size and syncs it. */
 DV_CHECK dv_err dv_copy_over(struct dv_store *s, int from, int to);
 
+/* Appends r under n's path: once more where a directory above was renamed meanwhile, whose records had been given their new paths already. */
+DV_CHECK dv_err dv_record_append(struct dv_store *s, struct dv_node *n, struct dv_record *r);
+
 /* The key path of n on the heap; -ENAMETOOLONG; -ESTALE: no name. */
 DV_CHECK dv_err dv_node_path_alloc(struct dv_store *s, struct dv_node *n, char **out);
 

@@ -250,6 +250,7 @@ dv_err dv_store_open(struct dv_backing backing, const char *path, const struct d
 dv_err dv_store_finish(struct dv_store *s)
 {
 	unsigned left;
+	atomic_store(&s->put_off, 0);
 	for (int round = 0, before = -1; round < FINISH_ROUNDS; round++) {
 		int now = dv_keeper_run(s, true, true);
 		if (now == 0 || now == before)
@@ -257,7 +258,8 @@ dv_err dv_store_finish(struct dv_store *s)
 		before = now;
 	}
 	left = (unsigned)atomic_load(&s->counters.pending);
-	return left ? -EBUSY : 0;
+	dv_err why = atomic_load(&s->put_off);
+	return !left ? 0 : why ? why : -EBUSY;
 }
 
 dv_err dv_store_close(struct dv_store **store, unsigned *left)
@@ -402,8 +404,10 @@ static dv_err pack_dir(struct walk *w, struct dv_node *dir, unsigned depth)
 	enum { DEPTH_MAX = 2048 }; /* as PATH_MAX allows */
 	struct dv_list *list = NULL;
 	DV_AUTO_FREE struct names *names = calloc(1, sizeof(*names));
-	if (!names || depth > DEPTH_MAX)
-		return names ? -ENAMETOOLONG : -ENOMEM;
+	if (depth > DEPTH_MAX) /* what no path reaches is left to the keeper */
+		return 0;
+	if (!names)
+		return -ENOMEM;
 	dv_err err = dv_transform_has_shards(w->s->transform) ? dv_list_open(w->s, dir, &list) : 0;
 	do {
 		names->count = 0;

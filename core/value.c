@@ -187,7 +187,7 @@ static dv_err load_layout(struct dv_store *s, int fd, uint64_t size, struct dv_l
 	if (!err)
 		err = dv_table_probe(tail, tail_len, size, &table_len);
 	if (err == -ENOENT || err == -EBADMSG) { /* none, or one that is no good: walk */
-		err = dv_walk_frames(s, fd, size, dv_layout_bytes_max(s), out);
+		err = dv_walk_frames(s, fd, size, DV_LAYOUT_BYTES_MAX, out);
 		*single = !err && out->count == 1 && dv_layout_stored_size(out) == size;
 		return err;
 	}
@@ -195,7 +195,7 @@ static dv_err load_layout(struct dv_store *s, int fd, uint64_t size, struct dv_l
 		return err;
 	if (table_len <= tail_len)
 		return dv_table_parse(tail + tail_len - table_len, table_len, size, out);
-	if (table_len > dv_layout_bytes_max(s))
+	if (table_len > DV_LAYOUT_BYTES_MAX)
 		return -EFBIG;
 	DV_AUTO_FREE uint8_t *table = malloc(table_len);
 	if (!table)

@@ -94,10 +94,19 @@ def path(key):
     return mnt + "/" + key
 
 
+def acknowledged(m, key, old, off, data, n):
+    """n bytes of the write were. A short count is the daemon's end: the kernel sends a long write in
+    pieces, and the next one may have been done before it could be answered."""
+    m.values[key] = now = old[:off] + data[:n] + old[off + n:]
+    if n < len(data):
+        m.doubt = {key: written(now, off + n, data[n:])}
+        raise Dead
+
+
 def write(m, key, fd, off, data):
     old = m.values[key]
     n = m.attempt({key: written(old, off, data)}, lambda: os.pwrite(fd, data, off))
-    m.values[key] = old[:off] + data[:n] + old[off + n:]
+    acknowledged(m, key, old, off, data, n)
 
 
 def open_for(m, key, flags):
@@ -140,7 +149,7 @@ def op_append(m, key):
     try:
         data = content(rng.choice((100, 5000, 50000)))
         n = m.attempt({key: written(old, len(old), data)}, lambda: os.write(fd, data))
-        m.values[key] = old + data[:n]
+        acknowledged(m, key, old, len(old), data, n)
     finally:
         close(fd)
 
