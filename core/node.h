@@ -86,6 +86,7 @@ struct dv_node {
 	uint64_t loser_record;
 	struct timespec real_ctime, kept_ctime; /* where ctime is still real_ctime, kept_ctime is reported */
 	uint64_t writes;	    /* counts changes of bytes or attributes */
+	uint64_t refused;	    /* mark of the version that packing gains nothing for; 0: none */
 	atomic_uint unsynced;	    /* DV_NAMES_*: what of its names may be lost with the power; a count of changes above them */
 	atomic_bool dirty;	    /* bytes may be unsynced */
 	atomic_int error;	    /* of later work; told once by fsync */

@@ -204,6 +204,12 @@ static void tell_failure(struct dv_store *s, struct dv_node *n, dv_err err)
 	dv_count_error(s, err);
 }
 
+/* Tells versions of a raw value apart; never 0. */
+static uint64_t mark_of(const struct dv_stat *st)
+{
+	return (((uint64_t)st->mtime.tv_sec * 1000000000u + (uint64_t)st->mtime.tv_nsec) ^ st->size << 20) | 1;
+}
+
 /* Ends the job of item, which has not published anything. */
 static void give_up(struct dv_store *s, struct dv_pack_item *item, enum dv_pack_outcome outcome)
 {
@@ -213,6 +219,8 @@ static void give_up(struct dv_store *s, struct dv_pack_item *item, enum dv_pack_
 	if (item->node->job == j) {
 		dv_ignore(dv_gate_exclusive(item->node, false)); /* waits: it can not fail */
 		item->node->job = NULL;
+		if (outcome == DV_PACK_NO_GAIN)
+			item->node->refused = mark_of(&j->raw);
 		dv_gate_open(item->node);
 	}
 	if (outcome == DV_PACK_NO_GAIN)
@@ -233,7 +241,7 @@ static enum dv_pack_outcome worth_a_try(struct dv_store *s, struct dv_node *n)
 		outcome = DV_PACK_NO_GAIN;
 	} else if (!n->stage && !n->job && !n->loser && dv_place_of(s, n, 0, &p, &stored) == 0) {
 		if (DV_B(s, stat, p.dirfd, stored, &st) == 0)
-			outcome = st.nlink != 1 || too_small(s, st.size) || !p.names.packed[0] ? DV_PACK_NO_GAIN
+			outcome = n->refused == mark_of(&st) || st.nlink != 1 || too_small(s, st.size) || !p.names.packed[0] ? DV_PACK_NO_GAIN
 												 : DV_PACK_DONE;
 		dv_place_of_close(s, &p);
 	}

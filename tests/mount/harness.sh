@@ -178,8 +178,10 @@ all_zst_good() {
 
 # decode_store FROM TO: what a user without diskvfs does (path transform): unpack, undo .raw.
 decode_store() {
-	cp -a "$1" "$2"
-	rm -rf "$2/.diskvfs"
+	mkdir "$2"
+	find "$1" -mindepth 1 -maxdepth 1 ! -name .diskvfs -exec cp -a -t "$2" -- {} +
+	chmod --reference="$1" "$2"
+	touch -r "$1" "$2"
 	find "$2" -type f -name '*.zst' -print0 >"$T/packed.list"
 	xargs -0 -r zstd -dq --rm -- <"$T/packed.list"
 	# Deepest first, and of neighbours the shortest: d.zst.raw makes room for d.zst.raw.raw.

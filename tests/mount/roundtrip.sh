@@ -51,6 +51,12 @@ equal() { # equal DIR: the same tree as the source
 	diff <(listing "$T/src") <(listing "$1") || fail "attributes in $1 differ from the source"
 }
 
+same_inodes() {
+	diff <(echo "$inodes") <(cd "$M" && find . -printf '%i %p\n' | sort) | head -n 10 | grep . &&
+		fail "inode numbers have moved"
+	return 0
+}
+
 claim "cp -a in: the mount equals the source"
 mk_store
 mnt_up
@@ -61,7 +67,7 @@ claim "packed: the mount equals the source, directory times too, inode numbers s
 inodes=$(cd "$M" && find . -printf '%i %p\n' | sort)
 pack_now
 equal "$M"
-[ "$inodes" = "$(cd "$M" && find . -printf '%i %p\n' | sort)" ] || fail "inode numbers have moved"
+same_inodes
 [ "$(stat_json .values.packed)" -gt 10 ] || fail "only $(stat_json .values.packed) values were packed"
 [ "$(store_form odd/frames)" = packed ]
 [ "$(store_form odd/noise)" = raw ]
@@ -85,7 +91,7 @@ claim "remounted: equal, the same inode numbers"
 mnt_down
 mnt_up
 equal "$M"
-[ "$inodes" = "$(cd "$M" && find . -printf '%i %p\n' | sort)" ] || fail "inode numbers have moved"
+same_inodes
 mnt_down
 
 claim "after rm -r .diskvfs and init --adopt --decode-zst: equal"
@@ -98,7 +104,7 @@ mk_store --adopt --decode-zst
 mnt_up
 touch -r "$T/src" "$M" # removing .diskvfs moved it
 equal "$M"
-[ "$inodes" = "$(cd "$M" && find . -printf '%i %p\n' | sort)" ] || fail "inode numbers have moved"
+same_inodes
 
 claim "a program that looks at size, times and inode number re-reads nothing"
 if command -v restic >/dev/null && [ "$budget" -gt 100000000 ]; then
