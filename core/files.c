@@ -304,6 +304,24 @@ static dv_err set_on(struct dv_store *s, int fd, const struct dv_setattr *set)
 	return err;
 }
 
+static bool sizes_in_tag(struct dv_store *s, struct dv_node *n, int fd, struct dv_tag *tag)
+{
+	struct dv_stat st;
+	return n->form == DV_FORM_PACKED && DV_B(s, stat, fd, "", &st) == 0 && dv_tag_load_fd(s, fd, &st, tag) && tag->has_size;
+}
+
+/* The mtime is another by our doing, the bytes are what they were: the tag's sizes go with it, or each first stat would read the frames. */
+static void keep_sizes(struct dv_store *s, int fd, struct dv_tag *tag)
+{
+	struct dv_stat st;
+	if (DV_B(s, stat, fd, "", &st))
+		return;
+	struct dv_ident id = dv_ident_of(&st);
+	tag->mtime = st.mtime;
+	tag->has_ctime = false;
+	dv_tag_store(s, fd, &id, tag);
+}
+
 static dv_err set_others(struct dv_store *s, struct dv_node *n, const struct dv_setattr *set)
 {
 	struct dv_file *f = NULL;
@@ -311,7 +329,11 @@ static dv_err set_others(struct dv_store *s, struct dv_node *n, const struct dv_
 	if (err)
 		return err;
 	dv_pack_cancel(s, n);
+	struct dv_tag tag;
+	bool sized = (set->valid & DV_SET_MTIME) && sizes_in_tag(s, n, f->fd, &tag);
 	err = set_on(s, f->fd, set);
+	if (!err && sized)
+		keep_sizes(s, f->fd, &tag);
 	if (!err)
 		dv_forget_kept_ctime(s, n);
 	dv_file_unref(s, f);
