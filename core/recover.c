@@ -24,6 +24,17 @@
 #define DYING_WAIT_NS 10000000
 #define SWEEP_ROUNDS 64 /* of 512 names: more stage files than that are left for the next time */
 
+/* The path of a record, which is not terminated there, on the heap. */
+static char *path_of(const struct dv_record *r)
+{
+	char *path = malloc(r->path_len + 1);
+	if (path) {
+		memcpy(path, r->path, r->path_len);
+		path[r->path_len] = '\0';
+	}
+	return path;
+}
+
 struct adoption {
 	struct dv_store *s;
 	int dirfd;	/* of the dead owner's folder */
@@ -47,7 +58,7 @@ static void target_close(struct dv_store *s, struct target *t)
 static dv_err target_open(struct dv_store *s, const struct dv_record *r, struct target *t)
 {
 	static const struct dv_call call = {0};
-	DV_AUTO_FREE char *path = strndup(r->path, r->path_len);
+	DV_AUTO_FREE char *path = path_of(r);
 	if (!path)
 		return -ENOMEM;
 	char *at = path;
@@ -184,7 +195,7 @@ static dv_err publish_stage(struct adoption *a, const struct target *t, const ch
 static dv_err rewrite(struct adoption *a, const struct dv_record *r, const struct target *t, int from, const char *stored, bool packed)
 {
 	struct dv_store *s = a->s;
-	DV_AUTO_FREE char *path = strndup(r->path, r->path_len);
+	DV_AUTO_FREE char *path = path_of(r);
 	if (!path)
 		return -ENOMEM;
 	int to = DV_B(s, open, t->p.dirfd, stored, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
@@ -234,7 +245,7 @@ static dv_err recover_stage(struct adoption *a, const struct dv_record *r, const
 	}
 	DV_B(s, close, fd);
 	if (err == -EEXIST) {
-		DV_AUTO_FREE char *key = strndup(r->path, r->path_len);
+		DV_AUTO_FREE char *key = path_of(r);
 		err = dv_put_aside(s, a->dirfd, stage, key ? key : "", "the value was replaced while no mount was there");
 	}
 	return err;

@@ -4,9 +4,9 @@
  *
  *   data_exerciser PROGRAM STORE MOUNTPOINT SEED STEPS [-v]
  *
- * Written, mapped, truncated, punched, read, synced, closed and opened again, packed, remounted, its
- * daemon killed; after each step the size and after many the bytes are compared. A second descriptor and
- * a second name read along. The idea is that of fsx (Apple, 1991).
+ * Written, mapped, truncated, punched, read, synced, closed and opened again, packed, remounted,
+ * its daemon killed; after each step the size and after many the bytes are compared. A second
+ * descriptor and a second name read along. The idea is that of fsx (Apple, 1991).
  */
 #include "tests/mount/mounted.h"
 #include "tests/support/random.h"
@@ -31,7 +31,8 @@ static char doing[200];
 
 static void fail(const char *what)
 {
-	fprintf(stderr, "DIFFERENT: %s\n  at step %lu: %s; errno %s\n", what, step, doing, strerror(errno));
+	fprintf(stderr, "DIFFERENT: %s\n  at step %lu: %s; errno %s\n", what, step, doing,
+		strerror(errno));
 	exit(1);
 }
 
@@ -156,15 +157,19 @@ static void do_truncate(void)
 
 static void do_fallocate(void)
 {
-	static const int modes[] = {0, FALLOC_FL_KEEP_SIZE, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE,
-				    FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE,
+	static const int modes[] = {0,
+				    FALLOC_FL_KEEP_SIZE,
+				    FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE,
+				    FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE,
+				    FALLOC_FL_ZERO_RANGE,
 				    FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE};
 	int mode = modes[below(6)];
 	size_t off = pick(SIZE_MAX_BYTES - 1), len = 1 + pick(70000);
 
 	if (len > SIZE_MAX_BYTES - off)
 		len = SIZE_MAX_BYTES - off;
-	snprintf(doing, sizeof(doing), "fallocate %#x of %zu at %zu of %zu", (unsigned)mode, len, off, size);
+	snprintf(doing, sizeof(doing), "fallocate %#x of %zu at %zu of %zu", (unsigned)mode, len,
+		 off, size);
 	if (fallocate(fd, mode, (off_t)off, (off_t)len)) {
 		if (errno != EOPNOTSUPP)
 			fail("fallocate");
@@ -184,8 +189,10 @@ static void do_map(bool writing)
 		return;
 	if (len > size - off)
 		len = size - off;
-	snprintf(doing, sizeof(doing), "map-%s %zu at %zu of %zu", writing ? "write" : "read", len, off, size);
-	char *map = mmap(NULL, size, writing ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
+	snprintf(doing, sizeof(doing), "map-%s %zu at %zu of %zu", writing ? "write" : "read", len,
+		 off, size);
+	char *map =
+		mmap(NULL, size, writing ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
 	if (map == MAP_FAILED)
 		fail("mmap");
 	if (writing) {
@@ -241,7 +248,8 @@ static void do_link(void)
 
 static void do_mount(unsigned how)
 {
-	static const char *const options[] = {"settle=0", "settle=0.05", "settle=1", "settle=5,coherence=0"};
+	static const char *const options[] = {"settle=0", "settle=0.05", "settle=1",
+					      "settle=5,coherence=0"};
 
 	snprintf(doing, sizeof(doing), "%s", how == 0 ? "pack" : how == 1 ? "remount" : "kill");
 	mounted.options = options[below(4)];

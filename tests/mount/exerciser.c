@@ -4,10 +4,11 @@
  *
  *   exerciser PROGRAM STORE MOUNTPOINT PLAIN SEED STEPS [-v] [-s] [-k STEPS-TO-KEEP]
  *
- * After each step the results, errnos, attributes and contents of what was touched are compared; after
- * each pack, remount and kill -9 of the daemon the whole trees are, and inode numbers must have stayed.
- * Names are few and odd, so that steps meet. A step depends on the seed and its number only: leaving
- * others out does not change it. -s shrinks a failing run to the steps that matter, -k replays those.
+ * After each step the results, errnos, attributes and contents of what was touched are compared;
+ * after each pack, remount and kill -9 of the daemon the whole trees are, and inode numbers must
+ * have stayed. Names are few and odd, so that steps meet. A step depends on the seed and its number
+ * only: leaving others out does not change it. -s shrinks a failing run to the steps that matter,
+ * -k replays those.
  */
 #include "tests/mount/mounted.h"
 #include "tests/support/random.h"
@@ -34,26 +35,81 @@
 enum { MOUNT, PLAIN };
 
 enum kind {
-	OPEN, CLOSE, PWRITE, APPEND, PREAD, FTRUNCATE, TRUNCATE, UNLINK, MKDIR, RMDIR, RENAME, LINK,
-	SYMLINK, MKNOD, CHMOD, CHOWN, UTIMENS, SETXATTR, REMOVEXATTR, LISTXATTR, FSYNC, FALLOCATE, STORE,
-	COPY, LIST, ACCESS, FCHMOD, FCHOWN, FUTIMENS, READLINK, PAUSE, PACK, REMOUNT, KILL, KINDS
+	OPEN,
+	CLOSE,
+	PWRITE,
+	APPEND,
+	PREAD,
+	FTRUNCATE,
+	TRUNCATE,
+	UNLINK,
+	MKDIR,
+	RMDIR,
+	RENAME,
+	LINK,
+	SYMLINK,
+	MKNOD,
+	CHMOD,
+	CHOWN,
+	UTIMENS,
+	SETXATTR,
+	REMOVEXATTR,
+	LISTXATTR,
+	FSYNC,
+	FALLOCATE,
+	STORE,
+	COPY,
+	LIST,
+	ACCESS,
+	FCHMOD,
+	FCHOWN,
+	FUTIMENS,
+	READLINK,
+	PAUSE,
+	PACK,
+	REMOUNT,
+	KILL,
+	KINDS
 };
 
 static const struct {
 	const char *name;
 	unsigned weight;
 } kinds[KINDS] = {
-	[OPEN] = {"open", 160}, [CLOSE] = {"close", 60}, [PWRITE] = {"pwrite", 120},
-	[APPEND] = {"append", 30}, [PREAD] = {"pread", 40}, [FTRUNCATE] = {"ftruncate", 30},
-	[TRUNCATE] = {"truncate", 30}, [UNLINK] = {"unlink", 50}, [MKDIR] = {"mkdir", 40},
-	[RMDIR] = {"rmdir", 15}, [RENAME] = {"rename", 120}, [LINK] = {"link", 60},
-	[SYMLINK] = {"symlink", 20}, [MKNOD] = {"mknod", 20}, [CHMOD] = {"chmod", 25},
-	[CHOWN] = {"chown", 20}, [UTIMENS] = {"utimens", 40}, [SETXATTR] = {"setxattr", 25},
-	[REMOVEXATTR] = {"removexattr", 8}, [LISTXATTR] = {"listxattr", 10}, [FSYNC] = {"fsync", 15},
-	[FALLOCATE] = {"fallocate", 20}, [STORE] = {"mmap-store", 25}, [COPY] = {"copy_file_range", 10},
-	[LIST] = {"list", 15}, [ACCESS] = {"access", 15}, [FCHMOD] = {"fchmod", 10},
-	[FCHOWN] = {"fchown", 10}, [FUTIMENS] = {"futimens", 10}, [READLINK] = {"readlink", 10},
-	[PAUSE] = {"pause", 10}, [PACK] = {"pack", 40}, [REMOUNT] = {"remount", 4}, [KILL] = {"kill", 4},
+	[OPEN] = {"open", 160},
+	[CLOSE] = {"close", 60},
+	[PWRITE] = {"pwrite", 120},
+	[APPEND] = {"append", 30},
+	[PREAD] = {"pread", 40},
+	[FTRUNCATE] = {"ftruncate", 30},
+	[TRUNCATE] = {"truncate", 30},
+	[UNLINK] = {"unlink", 50},
+	[MKDIR] = {"mkdir", 40},
+	[RMDIR] = {"rmdir", 15},
+	[RENAME] = {"rename", 120},
+	[LINK] = {"link", 60},
+	[SYMLINK] = {"symlink", 20},
+	[MKNOD] = {"mknod", 20},
+	[CHMOD] = {"chmod", 25},
+	[CHOWN] = {"chown", 20},
+	[UTIMENS] = {"utimens", 40},
+	[SETXATTR] = {"setxattr", 25},
+	[REMOVEXATTR] = {"removexattr", 8},
+	[LISTXATTR] = {"listxattr", 10},
+	[FSYNC] = {"fsync", 15},
+	[FALLOCATE] = {"fallocate", 20},
+	[STORE] = {"mmap-store", 25},
+	[COPY] = {"copy_file_range", 10},
+	[LIST] = {"list", 15},
+	[ACCESS] = {"access", 15},
+	[FCHMOD] = {"fchmod", 10},
+	[FCHOWN] = {"fchown", 10},
+	[FUTIMENS] = {"futimens", 10},
+	[READLINK] = {"readlink", 10},
+	[PAUSE] = {"pause", 10},
+	[PACK] = {"pack", 40},
+	[REMOUNT] = {"remount", 4},
+	[KILL] = {"kill", 4},
 };
 
 struct step {
@@ -87,8 +143,8 @@ static struct step step;
 /* ---- choosing ---- */
 
 static const char *const names[] = {
-	"a", "a", "a", "b", "b", "b", "c", "c", "a.zst", "a.zst", "a.zst.raw", "a.raw", "d", "d.zst", "e.gz",
-	"%2e", "LONG251", "LONG252", "LONG255",
+	"a",	     "a",     "a", "b",	    "b",    "b",   "c",	      "c",	 "a.zst",   "a.zst",
+	"a.zst.raw", "a.raw", "d", "d.zst", "e.gz", "%2e", "LONG251", "LONG252", "LONG255",
 };
 
 static void put_name(struct test_random *r, char *to)
@@ -107,8 +163,8 @@ static void put_name(struct test_random *r, char *to)
 /* Mostly near the root, so that steps meet. Directories are d and d.zst. */
 static void put_path(struct test_random *r, char *to)
 {
-	static const char *const dirs[] = {"", "", "", "", "", "d/", "d/", "d.zst/", "d.zst/", "d/d/",
-					 "d/d.zst/"};
+	static const char *const dirs[] = {"",	 "",	   "",	     "",     "",	"d/",
+					   "d/", "d.zst/", "d.zst/", "d/d/", "d/d.zst/"};
 
 	strcpy(to, dirs[test_random_below(r, sizeof(dirs) / sizeof(*dirs))]);
 	put_name(r, to + strlen(to));
@@ -116,7 +172,8 @@ static void put_path(struct test_random *r, char *to)
 
 static off_t pick_offset(struct test_random *r)
 {
-	static const off_t edges[] = {0, 0, 0, 1, 4095, 4096, 4097, 16383, 16384, 16385, 32768, 65536, 100000};
+	static const off_t edges[] = {0,     0,	    0,	   1,	  4095,	 4096,	4097,
+				      16383, 16384, 16385, 32768, 65536, 100000};
 
 	if (test_random_below(r, 4) == 0)
 		return (off_t)test_random_below(r, 120000);
@@ -158,8 +215,9 @@ static int pick_open_flags(struct test_random *r)
 
 static mode_t pick_mode(struct test_random *r)
 {
-	static const mode_t modes[] = {0644, 0644, 0600, 0666, 0755, 0755, 0700, 0777,
-				       01777, 02755, 02777, 02775, 04755, 06755, 06711, 02644, 0, 0400, 0040};
+	static const mode_t modes[] = {0644,  0644,  0600,  0666,  0755,  0755,	 0700,
+				       0777,  01777, 02755, 02777, 02775, 04755, 06755,
+				       06711, 02644, 0,	    0400,  0040};
 
 	return modes[test_random_below(r, sizeof(modes) / sizeof(*modes))];
 }
@@ -177,8 +235,11 @@ static struct timespec pick_time(struct test_random *r)
 static int pick_flags(struct test_random *r, enum kind kind)
 {
 	static const int renames[] = {0, 0, 0, 0, 0, 1, 2, 2};
-	static const int allocs[] = {0, FALLOC_FL_KEEP_SIZE, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE,
-				     FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE,
+	static const int allocs[] = {0,
+				     FALLOC_FL_KEEP_SIZE,
+				     FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE,
+				     FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE,
+				     FALLOC_FL_ZERO_RANGE,
 				     FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE};
 
 	switch (kind) {
@@ -199,7 +260,8 @@ static void choose(uint64_t seed, unsigned number, struct step *s)
 {
 	static const uid_t ids[] = {0, 0, 1001, 1002, 1003, (uid_t)-1};
 	static const int umasks[] = {022, 022, 022, 0, 077, 027};
-	struct test_random r = {(seed + 1) * 0x9e3779b97f4a7c15u ^ (number + 1) * 0xd1342543de82ef95u};
+	struct test_random r = {(seed + 1) * 0x9e3779b97f4a7c15u ^
+				(number + 1) * 0xd1342543de82ef95u};
 	unsigned total = 0, at;
 
 	if (r.state == 0)
@@ -234,11 +296,14 @@ static void choose(uint64_t seed, unsigned number, struct step *s)
 
 static void describe(const struct step *s, FILE *out)
 {
-	fprintf(out, "%u %s a=%.30s b=%.30s slot=%u/%u who=%u flags=%#o mode=%#o off=%lld len=%zu uid=%d gid=%d "
+	fprintf(out,
+		"%u %s a=%.30s b=%.30s slot=%u/%u who=%u flags=%#o mode=%#o off=%lld len=%zu "
+		"uid=%d gid=%d "
 		"umask=%#o mtime=%lld.%ld\n",
-		s->number, kinds[s->kind].name, s->a, s->b, s->slot, s->slot2, s->who, (unsigned)s->flags,
-		(unsigned)s->mode, (long long)s->off, s->len, (int)s->uid, (int)s->gid, (unsigned)s->umask,
-		(long long)s->times[1].tv_sec, s->times[1].tv_nsec);
+		s->number, kinds[s->kind].name, s->a, s->b, s->slot, s->slot2, s->who,
+		(unsigned)s->flags, (unsigned)s->mode, (long long)s->off, s->len, (int)s->uid,
+		(int)s->gid, (unsigned)s->umask, (long long)s->times[1].tv_sec,
+		s->times[1].tv_nsec);
 }
 
 /* ---- failing ---- */
@@ -281,7 +346,8 @@ static void become(unsigned who)
 			fail("become root", strerror(errno));
 		return;
 	}
-	if (setgroups(who == 3 ? 2 : 0, supplementary) || setegid(1000 + who) || seteuid(1000 + who))
+	if (setgroups(who == 3 ? 2 : 0, supplementary) || setegid(1000 + who) ||
+	    seteuid(1000 + who))
 		fail("become another user", strerror(errno));
 }
 
@@ -387,7 +453,8 @@ static long list_attributes(const char *path, uint64_t *sum)
 		ssize_t n = lgetxattr(path, at, value, sizeof(value));
 		if (n < 0)
 			return -1;
-		*sum += sum_bytes(at, strlen(at)) * 31 + sum_bytes(value, (size_t)n); /* in any order */
+		*sum += sum_bytes(at, strlen(at)) * 31 +
+			sum_bytes(value, (size_t)n); /* in any order */
 	}
 	return len;
 }
@@ -401,20 +468,31 @@ static long set_acl(const struct step *s, const char *path)
 			uint16_t tag, perm;
 			uint32_t id;
 		} e[6];
-	} acl = {2, {{1, 7, ~0u}, {2, s->len & 7, 1001}, {4, s->len >> 3 & 7, ~0u}, {8, 6, 1002}, {16, 7, ~0u},
-		     {32, s->fill >> 20 & 7, ~0u}}};
+	} acl = {2,
+		 {{1, 7, ~0u},
+		  {2, s->len & 7, 1001},
+		  {4, s->len >> 3 & 7, ~0u},
+		  {8, 6, 1002},
+		  {16, 7, ~0u},
+		  {32, s->fill >> 20 & 7, ~0u}}};
 
-	return setxattr(path, s->fill & 64 ? "system.posix_acl_default" : "system.posix_acl_access", &acl,
-			s->fill & 128 ? sizeof(acl) : s->fill & 256 ? 4 : sizeof(acl) - 8, 0);
+	return setxattr(path, s->fill & 64 ? "system.posix_acl_default" : "system.posix_acl_access",
+			&acl,
+			s->fill & 128	? sizeof(acl)
+			: s->fill & 256 ? 4
+					: sizeof(acl) - 8,
+			0);
 }
 
 static long set_attribute(const struct step *s, const char *path)
 {
-	static const char *const attrs[] = {"user.x", "user.y", "trusted.t", "user.diskvf", "user."};
+	static const char *const attrs[] = {"user.x", "user.y", "trusted.t", "user.diskvf",
+					    "user."};
 
 	if (s->fill & 8)
 		return set_acl(s, path);
-	return lsetxattr(path, attrs[s->fill / 16 % 5], data, s->len > 900 ? s->len % 900 : s->len, s->flags);
+	return lsetxattr(path, attrs[s->fill / 16 % 5], data, s->len > 900 ? s->len % 900 : s->len,
+			 s->flags);
 }
 
 static long make_node(const struct step *s, const char *path)
@@ -598,7 +676,8 @@ static long on_paths(const struct step *s, int side, const char *a, const char *
 		return usleep(side == MOUNT ? (unsigned)s->off % 60000 + 1 : 1);
 	default:
 		if (fds[side][s->slot] < 0)
-			fds[side][s->slot] = open(a, O_RDWR | O_CREAT | O_NONBLOCK | O_CLOEXEC, s->mode & 0777);
+			fds[side][s->slot] =
+				open(a, O_RDWR | O_CREAT | O_NONBLOCK | O_CLOEXEC, s->mode & 0777);
 		return on_slot(s, side, sum);
 	}
 }
@@ -657,7 +736,8 @@ static void compare_bytes(int mount_fd, int plain_fd, const char *where)
 		fail_values("bytes read", where, m, p);
 	for (ssize_t i = 0; i < m; i++)
 		if (data[i] != other[i])
-			fail_values("first different byte", where, i, (uint8_t)data[i] << 8 | (uint8_t)other[i]);
+			fail_values("first different byte", where, i,
+				    (uint8_t)data[i] << 8 | (uint8_t)other[i]);
 }
 
 static void compare_slots(void)
@@ -675,7 +755,8 @@ static void compare_slots(void)
 		if (fstat(fds[PLAIN][i], &p))
 			fail(strerror(errno), where);
 		compare_stat(&m, &p, where);
-		if (S_ISREG(p.st_mode) && mode != O_WRONLY && (i == step.slot || step.number % 16 == 0))
+		if (S_ISREG(p.st_mode) && mode != O_WRONLY &&
+		    (i == step.slot || step.number % 16 == 0))
 			compare_bytes(fds[MOUNT][i], fds[PLAIN][i], where);
 	}
 }
@@ -701,13 +782,15 @@ static void compare_path(const char *below)
 	if (lens[0] != lens[1] || sums[0] != sums[1])
 		fail_values("xattrs", below, lens[0], lens[1]);
 	if (S_ISLNK(st[MOUNT].st_mode)) {
-		ssize_t n[2] = {readlink(path[0], target[0], PATH_MAX), readlink(path[1], target[1], PATH_MAX)};
+		ssize_t n[2] = {readlink(path[0], target[0], PATH_MAX),
+				readlink(path[1], target[1], PATH_MAX)};
 		if (n[0] != n[1] || n[0] < 0 || memcmp(target[0], target[1], (size_t)n[0]) != 0)
 			fail("link target", below);
 	}
 	if (!S_ISREG(st[MOUNT].st_mode))
 		return;
-	int m = open(path[MOUNT], O_RDONLY | O_CLOEXEC), p = open(path[PLAIN], O_RDONLY | O_CLOEXEC);
+	int m = open(path[MOUNT], O_RDONLY | O_CLOEXEC),
+	    p = open(path[PLAIN], O_RDONLY | O_CLOEXEC);
 	if (m < 0 || p < 0)
 		fail("open", below);
 	compare_bytes(m, p, below);
@@ -769,12 +852,14 @@ static void compare_trees(bool same_inos)
 	nftw(base[PLAIN], see, 32, FTW_PHYS);
 	for (size_t i = 0; i < tree_count; i++)
 		for (size_t j = i + 1; j < tree_count; j++)
-			if ((tree[i].mount_ino == tree[j].mount_ino) != (tree[i].plain_ino == tree[j].plain_ino))
+			if ((tree[i].mount_ino == tree[j].mount_ino) !=
+			    (tree[i].plain_ino == tree[j].plain_ino))
 				fail("names of one object", tree[i].path);
 	if (!same_inos)
 		return;
 	if (tree_count != tree_before_count)
-		fail_values("files after it", "tree", (long long)tree_count, (long long)tree_before_count);
+		fail_values("files after it", "tree", (long long)tree_count,
+			    (long long)tree_before_count);
 	for (size_t i = 0; i < tree_count; i++)
 		for (size_t j = 0; j < tree_count; j++)
 			if (!strcmp(tree[i].path, tree_before[j].path) &&
@@ -858,10 +943,11 @@ static void take_step(void)
 	for (int side = 0; side < 2; side++)
 		r[side] = run_on(&step, side);
 	if (verbose)
-		fprintf(stderr, "   -> %ld %s\n", r[PLAIN].ret, r[PLAIN].err ? strerror(r[PLAIN].err) : "");
+		fprintf(stderr, "   -> %ld %s\n", r[PLAIN].ret,
+			r[PLAIN].err ? strerror(r[PLAIN].err) : "");
 	if (r[MOUNT].ret != r[PLAIN].ret || r[MOUNT].err != r[PLAIN].err)
-		fail_values("result * 1000 + errno", kinds[step.kind].name, r[MOUNT].ret * 1000 + r[MOUNT].err,
-			    r[PLAIN].ret * 1000 + r[PLAIN].err);
+		fail_values("result * 1000 + errno", kinds[step.kind].name,
+			    r[MOUNT].ret * 1000 + r[MOUNT].err, r[PLAIN].ret * 1000 + r[PLAIN].err);
 	if (r[MOUNT].sum != r[PLAIN].sum)
 		fail("what came back", kinds[step.kind].name);
 	compare_path(step.a);

@@ -6,7 +6,6 @@
 . "$(dirname "$0")/harness.sh"
 need jq zstd
 : "${MEMORY_MB:=250}" "${MEMORY_NAMES:=20000}"
-[ -z "${DISKVFS_SANITIZED-}" ] || skip "a sanitizer takes memory of its own"
 
 cache_mb=16
 hwm_kb() { awk '/^VmHWM/ { print $2 }' "/proc/$dv_pid/status"; }

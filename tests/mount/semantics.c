@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * semantics.c - the same calls on the mount and on a plain directory; results, errnos, attributes and
- * contents must be the same.
+ * semantics.c - the same calls on the mount and on a plain directory; results, errnos, attributes
+ * and contents must be the same.
  *
  *   semantics PROGRAM STORE MOUNTPOINT PLAIN OUT [-v]
  *
  * Each check is a list of calls. What they return is written, a line each, into a transcript; the
  * transcripts of the two sides are compared. All checks run three times, on files that are
  *
- *   raw        just made          packed     after `pack`          remounted  packed, then mounted anew
+ *   raw        just made          packed     after `pack`          remounted  packed, then mounted
+ * anew
  *
  * Where the mount may differ, `known` says why. Two processes, two users and mappings take part.
  */
@@ -35,9 +36,9 @@
 #include <sys/un.h>
 #include <sys/xattr.h>
 
-#define TEXT_BYTES  20000
-#define LARGE_BYTES 400000
-#define TICK_NS	    12000000 /* more than the grain of file times */
+#define TEXT_BYTES     20000
+#define LARGE_BYTES    400000
+#define TICK_NS	       12000000 /* more than the grain of file times */
 #define LINE_MAX_BYTES 600
 
 #define LEN(a) (sizeof(a) / sizeof((a)[0]))
@@ -171,7 +172,8 @@ static void note_times(const char *path, const struct stat *before)
 		note("times of %s: %s", path, strerrorname_np(errno));
 		return;
 	}
-#define SAME(field) (now.field.tv_sec == before->field.tv_sec && now.field.tv_nsec == before->field.tv_nsec)
+#define SAME(field)                                                                                \
+	(now.field.tv_sec == before->field.tv_sec && now.field.tv_nsec == before->field.tv_nsec)
 	note("times of %s: mtime %s, ctime %s", path, SAME(st_mtim) ? "kept" : "moved",
 	     SAME(st_ctim) ? "kept" : "moved");
 }
@@ -191,7 +193,8 @@ static struct stat before_of(const char *path)
 
 static void become(uid_t uid, gid_t gid, gid_t supplementary)
 {
-	if (seteuid(0) || setgroups(supplementary ? 1 : 0, &supplementary) || setegid(gid) || seteuid(uid))
+	if (seteuid(0) || setgroups(supplementary ? 1 : 0, &supplementary) || setegid(gid) ||
+	    seteuid(uid))
 		note("become %u: %s", uid, strerrorname_np(errno));
 }
 
@@ -258,15 +261,26 @@ static void make_files(void)
 
 static void check_open_flags(void)
 {
-	static const int flags[] = {O_RDONLY, O_WRONLY, O_RDWR, O_RDONLY | O_CREAT, O_RDWR | O_CREAT | O_EXCL,
-				    O_RDONLY | O_DIRECTORY, O_RDONLY | O_NOFOLLOW, O_PATH, O_PATH | O_NOFOLLOW,
-				    O_RDWR | O_APPEND, O_RDONLY | O_NOATIME, O_WRONLY | O_SYNC};
-	static const char *const paths[] = {"text", "sym", "dir", "missing/x", "text/x", "dir/inner/", "linked"};
+	static const int flags[] = {O_RDONLY,
+				    O_WRONLY,
+				    O_RDWR,
+				    O_RDONLY | O_CREAT,
+				    O_RDWR | O_CREAT | O_EXCL,
+				    O_RDONLY | O_DIRECTORY,
+				    O_RDONLY | O_NOFOLLOW,
+				    O_PATH,
+				    O_PATH | O_NOFOLLOW,
+				    O_RDWR | O_APPEND,
+				    O_RDONLY | O_NOATIME,
+				    O_WRONLY | O_SYNC};
+	static const char *const paths[] = {"text",   "sym",	    "dir",   "missing/x",
+					    "text/x", "dir/inner/", "linked"};
 
 	for (size_t i = 0; i < LEN(flags); i++)
 		for (size_t j = 0; j < LEN(paths); j++) {
 			int fd = open(paths[j], flags[i] | O_CLOEXEC, 0600);
-			note("open %s %#x: %s", paths[j], (unsigned)flags[i], fd < 0 ? strerrorname_np(errno) : "ok");
+			note("open %s %#x: %s", paths[j], (unsigned)flags[i],
+			     fd < 0 ? strerrorname_np(errno) : "ok");
 			if (fd >= 0)
 				close(fd);
 		}
@@ -309,7 +323,8 @@ static void append_forty(void)
 
 static void check_append(void)
 {
-	int a = open("text", O_RDWR | O_APPEND), b = open("text", O_WRONLY | O_APPEND), c = open("text", O_RDWR);
+	int a = open("text", O_RDWR | O_APPEND), b = open("text", O_WRONLY | O_APPEND),
+	    c = open("text", O_RDWR);
 
 	R(write(a, "aaaa", 4));
 	R(write(b, "bb", 2));
@@ -521,7 +536,8 @@ static void check_symlinks(void)
 static void check_special(void)
 {
 	struct sockaddr_un at = {.sun_family = AF_UNIX, .sun_path = "socket.zst"};
-	int s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), c = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0),
+	    c = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	R(bind(s, (struct sockaddr *)&at, sizeof(at)));
 	R(listen(s, 1));
@@ -608,8 +624,10 @@ static void check_long_names(void)
 
 static void check_suffixes(void)
 {
-	static const char *const names[] = {"a.zst", "a", "a.zst.raw", "a.raw", "a.zst.raw.raw", ".zst", ".raw", "a.zst.zst",
-					    "%2e", "%", "..a", ".diskvf", "a b", "\xff\xfe", "a\nb", "x.ZST"};
+	static const char *const names[] = {"a.zst",	     "a",	 "a.zst.raw", "a.raw",
+					    "a.zst.raw.raw", ".zst",	 ".raw",      "a.zst.zst",
+					    "%2e",	     "%",	 "..a",	      ".diskvf",
+					    "a b",	     "\xff\xfe", "a\nb",      "x.ZST"};
 
 	for (size_t i = 0; i < LEN(names); i++) {
 		put_file(names[i], 5000 + i, true);
@@ -828,7 +846,8 @@ static void note_mtime(const char *path)
 	if (stat(path, &st))
 		note("%s: %s", path, strerrorname_np(errno));
 	else if (st.st_mtim.tv_sec < 1500000000)
-		note("%s: mtime %ld.%09ld atime %ld.%09ld", path, (long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
+		note("%s: mtime %ld.%09ld atime %ld.%09ld", path, (long)st.st_mtim.tv_sec,
+		     st.st_mtim.tv_nsec,
 		     st.st_atim.tv_sec < 1500000000 ? (long)st.st_atim.tv_sec : -1,
 		     st.st_atim.tv_sec < 1500000000 ? st.st_atim.tv_nsec : -1);
 	else
@@ -842,7 +861,9 @@ static void check_times(void)
 	for (size_t i = 0; i < LEN(paths); i++) {
 		const char *p = paths[i];
 		struct stat st = before_of(p);
-		R(utimensat(AT_FDCWD, p, (struct timespec[]){{1000000000, 123456789}, {1100000000, 987654321}}, 0));
+		R(utimensat(AT_FDCWD, p,
+			    (struct timespec[]){{1000000000, 123456789}, {1100000000, 987654321}},
+			    0));
 		note_mtime(p);
 		note_times(p, &st);
 		R(utimensat(AT_FDCWD, p, (struct timespec[]){{0, UTIME_OMIT}, {900000000, 1}}, 0));
@@ -979,7 +1000,9 @@ static void check_writes(void)
 
 static void check_fallocate(void)
 {
-	static const int modes[] = {0, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE};
+	static const int modes[] = {0, FALLOC_FL_KEEP_SIZE,
+				    FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				    FALLOC_FL_PUNCH_HOLE};
 	static const char *const paths[] = {"text", "large", "linked", "empty"};
 
 	for (size_t j = 0; j < LEN(paths); j++) {
@@ -1058,13 +1081,15 @@ static void check_mappings(void)
 	text[20] = 'Y';
 	R(msync(text, 4096, MS_SYNC));
 	show_fd("unlinked", t);
-	R(mmap(NULL, 10, PROT_READ | PROT_WRITE, MAP_SHARED, open("small", O_RDONLY), 0) == MAP_FAILED);
+	R(mmap(NULL, 10, PROT_READ | PROT_WRITE, MAP_SHARED, open("small", O_RDONLY), 0) ==
+	  MAP_FAILED);
 	R(mmap(NULL, 10, PROT_READ, MAP_SHARED, open("dir", O_RDONLY), 0) == MAP_FAILED);
 }
 
 static void check_copies(void)
 {
-	int from = open("large", O_RDONLY), to = open("text", O_RDWR), fresh = open("fresh", O_RDWR | O_CREAT, 0644);
+	int from = open("large", O_RDONLY), to = open("text", O_RDWR),
+	    fresh = open("fresh", O_RDWR | O_CREAT, 0644);
 	off_t in = 1000, at = 500;
 
 	R(copy_file_range(from, &in, to, &at, 30000, 0));
@@ -1117,7 +1142,8 @@ static void try_locks(void)
 static void check_locks(void)
 {
 	struct flock l = {.l_type = F_WRLCK, .l_start = 0, .l_len = 50};
-	int a = open("text", O_RDWR), b = open("linked", O_RDWR), c = open("large", O_RDWR), d = open("large", O_RDWR);
+	int a = open("text", O_RDWR), b = open("linked", O_RDWR), c = open("large", O_RDWR),
+	    d = open("large", O_RDWR);
 
 	R(fcntl(a, F_SETLK, &l));
 	R(flock(b, LOCK_SH));
@@ -1155,14 +1181,16 @@ static void list_attributes(const char *path)
 	qsort(sorted, count, sizeof(*sorted), by_name);
 	for (size_t i = 0; i < count; i++) {
 		ssize_t n = lgetxattr(path, sorted[i], value, sizeof(value));
-		note("%s has %s: %zd, %llx", path, sorted[i], n, (unsigned long long)sum(value, n > 0 ? (size_t)n : 0));
+		note("%s has %s: %zd, %llx", path, sorted[i], n,
+		     (unsigned long long)sum(value, n > 0 ? (size_t)n : 0));
 	}
 }
 
 static void check_xattrs(void)
 {
 	static const char *const paths[] = {"text", "linked", "dir", "sym", "fifo", "large"};
-	static const char *const attrs[] = {"user.a", "trusted.b", "security.c", "user.", "nonsense", "system.x", "user.diskvfsx"};
+	static const char *const attrs[] = {"user.a",	"trusted.b", "security.c",   "user.",
+					    "nonsense", "system.x",  "user.diskvfsx"};
 	char value[300];
 
 	memset(value, 'v', sizeof(value));
@@ -1205,7 +1233,12 @@ static void set_acl(const char *path, const char *attr, unsigned user_bits, unsi
 			uint16_t tag, bits;
 			uint32_t id;
 		} e[5];
-	} acl = {2, {{1, 7, ~0u}, {2, (uint16_t)user_bits, 1001}, {4, 5, ~0u}, {16, (uint16_t)mask_bits, ~0u}, {32, 0, ~0u}}};
+	} acl = {2,
+		 {{1, 7, ~0u},
+		  {2, (uint16_t)user_bits, 1001},
+		  {4, 5, ~0u},
+		  {16, (uint16_t)mask_bits, ~0u},
+		  {32, 0, ~0u}}};
 
 	R(setxattr(path, attr, &acl, sizeof(acl), 0));
 }
@@ -1317,8 +1350,8 @@ static void check_filesystem(void)
 	struct statfs s;
 
 	R(statfs("text", &s));
-	note("name length %ld, blocks %d, free %d, files %d", (long)s.f_namelen, s.f_blocks > 0, s.f_bavail > 0,
-	     s.f_files > 0);
+	note("name length %ld, blocks %d, free %d, files %d", (long)s.f_namelen, s.f_blocks > 0,
+	     s.f_bavail > 0, s.f_files > 0);
 	R(pathconf(".", _PC_NAME_MAX));
 	R(fsync(open("dir", O_RDONLY)));
 	R(fsync(open("text", O_RDONLY)));
@@ -1336,8 +1369,9 @@ static void check_filesystem(void)
 /* Whatever state they are in, the files have what was put into them. */
 static void check_contents(void)
 {
-	static const char *const paths[] = {"text", "large", "noise", "small", "empty", "text.zst",
-					    "linked", "linked2", "dir", "dir/inner", "sym", "fifo"};
+	static const char *const paths[] = {"text",  "large",	  "noise",  "small",
+					    "empty", "text.zst",  "linked", "linked2",
+					    "dir",   "dir/inner", "sym",    "fifo"};
 
 	for (size_t i = 0; i < LEN(paths); i++)
 		show(paths[i]);
@@ -1347,17 +1381,28 @@ static void check_contents(void)
 
 /* ---- running ---- */
 
-#define CHECK_OF(f) {#f, f}
+#define CHECK_OF(f)                                                                                \
+	{                                                                                          \
+#f, f                                                                              \
+	}
 static const struct check_test checks[] = {
-	CHECK_OF(check_contents), CHECK_OF(check_open_flags), CHECK_OF(check_trunc), CHECK_OF(check_append),
-	CHECK_OF(check_direct_io), CHECK_OF(check_tmpfile), CHECK_OF(check_unlink_open), CHECK_OF(check_rename),
-	CHECK_OF(check_rename_flags), CHECK_OF(check_links), CHECK_OF(check_symlinks), CHECK_OF(check_special),
-	CHECK_OF(check_directories), CHECK_OF(check_long_names), CHECK_OF(check_suffixes), CHECK_OF(check_deep_tree),
-	CHECK_OF(check_modes), CHECK_OF(check_suid), CHECK_OF(check_owners), CHECK_OF(check_setgid_and_sticky),
-	CHECK_OF(check_times), CHECK_OF(check_what_moves_times), CHECK_OF(check_truncate), CHECK_OF(check_writes),
-	CHECK_OF(check_fallocate), CHECK_OF(check_holes), CHECK_OF(check_mappings), CHECK_OF(check_copies),
-	CHECK_OF(check_exec), CHECK_OF(check_locks), CHECK_OF(check_xattrs), CHECK_OF(check_acls), CHECK_OF(check_listing),
-	CHECK_OF(check_filesystem),
+	CHECK_OF(check_contents),     CHECK_OF(check_open_flags),
+	CHECK_OF(check_trunc),	      CHECK_OF(check_append),
+	CHECK_OF(check_direct_io),    CHECK_OF(check_tmpfile),
+	CHECK_OF(check_unlink_open),  CHECK_OF(check_rename),
+	CHECK_OF(check_rename_flags), CHECK_OF(check_links),
+	CHECK_OF(check_symlinks),     CHECK_OF(check_special),
+	CHECK_OF(check_directories),  CHECK_OF(check_long_names),
+	CHECK_OF(check_suffixes),     CHECK_OF(check_deep_tree),
+	CHECK_OF(check_modes),	      CHECK_OF(check_suid),
+	CHECK_OF(check_owners),	      CHECK_OF(check_setgid_and_sticky),
+	CHECK_OF(check_times),	      CHECK_OF(check_what_moves_times),
+	CHECK_OF(check_truncate),     CHECK_OF(check_writes),
+	CHECK_OF(check_fallocate),    CHECK_OF(check_holes),
+	CHECK_OF(check_mappings),     CHECK_OF(check_copies),
+	CHECK_OF(check_exec),	      CHECK_OF(check_locks),
+	CHECK_OF(check_xattrs),	      CHECK_OF(check_acls),
+	CHECK_OF(check_listing),      CHECK_OF(check_filesystem),
 };
 
 /* Where the mount may differ: how its line begins, and why. */
@@ -1399,7 +1444,8 @@ static void run_phase(const char *base, const char *state, FILE *transcript, boo
 			_exit(0);
 		}
 		if (waitpid(pid, &status, 0) != pid || status) {
-			fprintf(stderr, "%s in %s: ended with %#x\n", checks[i].name, path, (unsigned)status);
+			fprintf(stderr, "%s in %s: ended with %#x\n", checks[i].name, path,
+				(unsigned)status);
 			exit(1);
 		}
 	}
@@ -1417,7 +1463,8 @@ static bool is_known(const char *line, bool verbose)
 }
 
 /* -> how many lines differ; *out_lines: how many there are. */
-static unsigned compare(const char *state, FILE *mount, FILE *plain, bool verbose, unsigned *out_lines)
+static unsigned compare(const char *state, FILE *mount, FILE *plain, bool verbose,
+			unsigned *out_lines)
 {
 	char m[LINE_MAX_BYTES], p[LINE_MAX_BYTES];
 	unsigned different = 0, lines = 0;
@@ -1434,8 +1481,8 @@ static unsigned compare(const char *state, FILE *mount, FILE *plain, bool verbos
 		if (a && b && is_known(m, verbose))
 			continue;
 		different++;
-		fprintf(stderr, "%s, line %u\n  mount: %s  plain: %s", state, lines, a ? m : "(ended)\n",
-			b ? p : "(ended)\n");
+		fprintf(stderr, "%s, line %u\n  mount: %s  plain: %s", state, lines,
+			a ? m : "(ended)\n", b ? p : "(ended)\n");
 		if (!a || !b)
 			break;
 	}
@@ -1457,7 +1504,8 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < LEN(states); i++) {
 		FILE *transcript[2];
 		for (int side = 0; side < 2; side++) {
-			snprintf(path, sizeof(path), "%s/%s.%s", argv[5], states[i], side ? "plain" : "mount");
+			snprintf(path, sizeof(path), "%s/%s.%s", argv[5], states[i],
+				 side ? "plain" : "mount");
 			transcript[side] = fopen(path, "w+");
 			if (!transcript[side])
 				return 2;
