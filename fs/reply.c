@@ -8,18 +8,53 @@
 #include "core/log.h"
 
 #include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-/* Asks /proc for the caller, who waits for the reply. More groups than fit in are not looked at. */
+/* Of /proc/PID/status up to the end of the line of groups: 65536 groups are the kernel's maximum, 11 characters each. */
+#define STATUS_MAX (800u << 10)
+
+static bool listed(const char *groups, gid_t gid)
+{
+	char *end;
+
+	for (unsigned long g; *groups && *groups != '\n'; groups = end) {
+		g = strtoul(groups, &end, 10);
+		if (end == groups)
+			break;
+		if (g == gid)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Asks /proc for the supplementary groups of the caller, who waits for the reply. (fuse_req_getgroups() of libfuse 3.14 searches
+ * a buffer that is not terminated.)
+ */
 static bool in_group(const struct dv_call *call, gid_t gid)
 {
-	gid_t groups[1024];
-	int count = fuse_req_getgroups((fuse_req_t)call->self, DV_ARRAY_LEN(groups), groups);
+	DV_AUTO_FREE char *line = NULL;
+	size_t room = 0, total = 0;
+	ssize_t len;
+	char path[64];
+	bool is = false;
+	FILE *f;
 
-	for (int i = 0; i < count && i < (int)DV_ARRAY_LEN(groups); i++)
-		if (groups[i] == gid)
-			return true;
-	return false;
+	snprintf(path, sizeof(path), "/proc/%ld/status", (long)fuse_req_ctx((fuse_req_t)call->self)->pid);
+	f = fopen(path, "re");
+	if (!f)
+		return false;
+	while (total < STATUS_MAX && (len = getline(&line, &room, f)) > 0) {
+		total += (size_t)len;
+		if (!strncmp(line, "Groups:", 7)) {
+			is = listed(line + 7, gid);
+			break;
+		}
+	}
+	fclose(f);
+	return is;
 }
 
 bool fs_op_begin(struct fs_op *op, fuse_req_t req, const char *name, fuse_ino_t id)
