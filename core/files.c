@@ -177,6 +177,8 @@ static ssize_t write_gated(struct dv_store *s, const struct dv_call *call, struc
 			done += (size_t)w;
 	}
 	dv_file_unref(s, file);
+	if (n->stage)
+		dv_stage_wrote(n->stage, (struct dv_range){range.off, done}, err);
 	if (done)
 		dv_changed(s, n);
 	return done ? (ssize_t)done : err;
@@ -237,6 +239,7 @@ static dv_err truncate_to_nothing(struct dv_store *s, struct dv_node *n, bool no
 	if (n->stage) {
 		err = DV_B(s, truncate, dv_stage_fd(n->stage), 0);
 		dv_stage_set_replacement(n->stage);
+		dv_stage_emptied(n->stage);
 		*done = !err;
 		return err;
 	}
@@ -390,7 +393,9 @@ static dv_err commit_for_fsync(struct dv_store *s, struct dv_node *n)
 	err = dv_swap_gates(s, n, false, &dir);
 	if (err)
 		return err;
-	if (n->stage && !dir)
+	if (n->stage && dv_stage_error(n->stage))
+		err = dv_stage_error(n->stage);
+	else if (n->stage && !dir)
 		err = DV_B(s, fsync, dv_stage_fd(n->stage));
 	else
 		err = dv_stage_commit(s, n, false);

@@ -533,16 +533,6 @@ static dv_err sync_dirs(struct dv_store *s, struct dv_pack_item *items, size_t c
 	return err;
 }
 
-/* The blocks it takes are others now. */
-static void tell_changed(struct dv_store *s, struct dv_node *n)
-{
-	pthread_mutex_lock(&s->hooks_lock);
-	struct dv_store_hooks hooks = s->hooks;
-	pthread_mutex_unlock(&s->hooks_lock);
-	if (hooks.changed)
-		hooks.changed(hooks.self, n);
-}
-
 static size_t count_live(const struct dv_pack_item *items, size_t count)
 {
 	size_t live = 0;
@@ -608,7 +598,7 @@ static dv_err swap_prepared(struct dv_store *s, struct dv_pack_item *items, size
 			continue;
 		dv_ignore(with_gates(s, &items[i], true, err == 0)); /* likewise */
 		if (items[i].outcome == DV_PACK_DONE)
-			tell_changed(s, items[i].node);
+			dv_tell_changed(s, items[i].node); /* it takes other blocks now */
 		items[i].job = NULL;
 		close_job(s, j);
 	}

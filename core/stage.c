@@ -23,6 +23,8 @@ struct dv_stage {
 	bool in_place;	 /* several links, or owner and mode can not be kept: committed by copying over the old object */
 	bool named;	 /* a record and a name in the owner folder exist */
 	bool durable;	 /* it is left to the next owner, its bytes are on the disk */
+	dv_err failed;	 /* of the last write that failed and was not made good; 0: none */
+	uint64_t failed_at; /* the first byte that it left unwritten */
 	struct dv_file *file;
 	uint64_t swap_id; /* its SWAP record, 0: none yet */
 	uint64_t copy_id; /* COPY record of a commit that was cut short, 0: none */
@@ -37,6 +39,26 @@ int dv_stage_fd(const struct dv_stage *st)
 bool dv_stage_is_replacement(const struct dv_stage *st)
 {
 	return st->replacement;
+}
+
+void dv_stage_wrote(struct dv_stage *st, struct dv_range range, dv_err err)
+{
+	if (st->failed && st->failed_at >= range.off && st->failed_at - range.off < range.len)
+		st->failed = 0; /* it has been written after all */
+	if (err && !st->failed) {
+		st->failed = err;
+		st->failed_at = range.off + range.len;
+	}
+}
+
+void dv_stage_emptied(struct dv_stage *st)
+{
+	st->failed = 0;
+}
+
+dv_err dv_stage_error(const struct dv_stage *st)
+{
+	return st->replacement ? st->failed : 0;
 }
 
 bool dv_stage_is_in_place(const struct dv_stage *st)
@@ -719,6 +741,28 @@ static dv_err commit_swap(struct dv_store *s, struct dv_node *n, const struct dv
 	return 0;
 }
 
+void dv_tell_changed(struct dv_store *s, struct dv_node *n)
+{
+	pthread_mutex_lock(&s->hooks_lock);
+	struct dv_store_hooks hooks = s->hooks;
+	pthread_mutex_unlock(&s->hooks_lock);
+	if (hooks.changed)
+		hooks.changed(hooks.self, n);
+}
+
+/* The replacement failed while it was written: the old value is the value. */
+static void discard(struct dv_store *s, struct dv_node *n)
+{
+	char path[4096], text[1024];
+	dv_node_path(s, n, path, sizeof(path));
+	dv_warn("%s could not be replaced and keeps its old value: %s", dv_log_key(text, sizeof(text), path),
+		strerror(-n->stage->failed));
+	forget_stage(s, n->stage);
+	end_stage(s, n);
+	n->writes++;
+	dv_tell_changed(s, n);
+}
+
 dv_err dv_stage_commit(struct dv_store *s, struct dv_node *n, bool settle)
 {
 	struct dv_place p;
@@ -731,6 +775,10 @@ dv_err dv_stage_commit(struct dv_store *s, struct dv_node *n, bool settle)
 		return 0;
 	if (!dv_node_has_name(s, n)) /* others took it away; where we did, the stage went with it */
 		return n->stage->named ? commit_conflict(s, n) : 0;
+	if (dv_stage_error(n->stage)) {
+		discard(s, n);
+		return 0;
+	}
 	if (n->loser) {
 		dv_err err = dv_stage_settle(s, n);
 		if (err)

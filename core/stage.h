@@ -43,6 +43,14 @@ bool dv_stage_is_replacement(const struct dv_stage *st);
 /* Is it written over the old object, which other names share? Then it is not dropped with one of them. */
 bool dv_stage_is_in_place(const struct dv_stage *st);
 void dv_stage_set_replacement(struct dv_stage *st); /* truncated to nothing meanwhile */
+
+/*
+ * A replacement of which a write failed (a full disk) does not take the old value's place (P3): it is dropped when its last writer is gone, and fsync
+ * tells the error. Writing the bytes that were left out, or truncating it again, makes good.
+ */
+void dv_stage_wrote(struct dv_stage *st, struct dv_range range, dv_err err); /* range was written, then err */
+void dv_stage_emptied(struct dv_stage *st);
+dv_err dv_stage_error(const struct dv_stage *st); /* 0: it may be committed */
 DV_CHECK dv_err dv_stage_stat(struct dv_store *s, struct dv_node *n, struct dv_stat *out);
 
 /* Makes the stage's bytes durable, for a commit soon after, without keeping writers out. Takes the gate for moments. */
@@ -104,6 +112,9 @@ DV_CHECK dv_err dv_rewrite_in_place(struct dv_store *s, const struct dv_rewrite 
 
 /* Copies all of fd `from` to `to` in place, cuts it to size and syncs it. */
 DV_CHECK dv_err dv_copy_over(struct dv_store *s, int from, int to);
+
+/* Calls the hook `changed`. */
+void dv_tell_changed(struct dv_store *s, struct dv_node *n);
 
 /* Appends r under n's path: once more where a directory above was renamed meanwhile, whose records had been given their new paths already. */
 DV_CHECK dv_err dv_record_append(struct dv_store *s, struct dv_node *n, struct dv_record *r);

@@ -65,7 +65,8 @@ struct dv_store_hooks {
 	/* Does a process hold the node open for writing (descriptor or shared mapping)? 1 yes, 0 no, -errno unknown: the store then goes by
 	 * quiet time. Called from the store's own threads without any lock held. NULL: no other writer exists but callers in progress. */
 	int (*has_writer)(void *self, struct dv_node *node);
-	/* The node's attributes (st_blocks) are others now, by packing. Called as has_writer. NULL: nobody wants to know. */
+	/* The node's attributes are others now, not by a caller's doing: st_blocks by packing; size and times where a failed replacement was dropped.
+	 * May be called with the node's gate held. NULL: nobody wants to know. */
 	void (*changed)(void *self, struct dv_node *node);
 };
 

@@ -64,6 +64,20 @@ full dd if=/dev/zero of="$M/packed" bs=1 seek=3000000 count=1 conv=notrunc statu
 full truncate -s 5000000 "$M/packed"
 same "$T/t" "$M/packed"
 [ "$(store_form packed)" = packed ] || fail "it is $(store_form packed)"
+claim "full: a replacement that fails leaves the old value, and a later one takes its place"
+full dd if="$T/n" of="$M/packed" bs=64K status=none
+old_again() { cmp -s "$T/t" "$M/packed"; }
+until_true 10 old_again
+full sh -c 'exec 7>"$1" && head -c 60000000 /dev/zero >&7' - "$M/packed"
+until_true 10 old_again
+echo short >"$M/packed"
+[ "$(cat "$M/packed")" = short ] || fail "the one that fits is not there"
+until_true 10 grep -qx short "$S/packed"
+rm "$disk/ballast"
+cp "$T/t" "$M/packed"
+pack_now
+fill 100
+
 claim "full: values are read, renamed, linked and removed"
 mv "$M/raw" "$M/raw2"
 same "$T/n" "$M/raw2"
