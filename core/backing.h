@@ -153,7 +153,8 @@ struct dv_backing dv_backing_posix(void);
  */
 void dv_backing_posix_prepare(void);
 
-/* The id of this run of the kernel, which a record outlives only by a reboot or a power cut. "" where it is not told. */
+/* The id of this run of the kernel, which a record outlives only by a reboot or a power cut. ""
+ * where it is not told. */
 void dv_boot_id(char out[64]);
 
 #endif

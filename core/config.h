@@ -19,12 +19,12 @@
 
 #include <stdint.h>
 
-#define DV_FORMAT_VERSION 1
-#define DV_CONFIG_MAX 65536 /* bytes of the file */
-#define DV_FRAME_SIZE_MIN 4096u
-#define DV_FRAME_SIZE_MAX (4u << 20)
+#define DV_FORMAT_VERSION     1
+#define DV_CONFIG_MAX	      65536 /* bytes of the file */
+#define DV_FRAME_SIZE_MIN     4096u
+#define DV_FRAME_SIZE_MAX     (4u << 20)
 #define DV_FRAME_SIZE_DEFAULT (128u << 10)
-#define DV_LEVEL_DEFAULT 3
+#define DV_LEVEL_DEFAULT      3
 
 /* A plain value type but for `unknown`. */
 struct dv_config {

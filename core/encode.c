@@ -2,7 +2,8 @@
 /*
  * encode.c - see encode.h.
  *
- *   read a batch of frames -> encode each on the pool -> write them in order -> next batch ... -> seek table
+ *   read a batch of frames -> encode each on the pool -> write them in order -> next batch ... ->
+ * seek table
  */
 #include "core/encode.h"
 
@@ -29,7 +30,8 @@ static void encode_step(void *ctx, size_t i)
 {
 	struct batch *b = ctx;
 	struct slot *slot = &b->slots[i];
-	slot->stored_len = dv_codec_encode(b->s->config.level, slot->plain, slot->plain_len, slot->stored, b->room);
+	slot->stored_len = dv_codec_encode(b->s->config.level, slot->plain, slot->plain_len,
+					   slot->stored, b->room);
 	if (slot->stored_len > 0)
 		dv_count(b->s, frames_encoded, 1);
 }
@@ -73,8 +75,9 @@ static dv_err add_table(struct dv_store *s, struct writer *w, int to)
 	return err;
 }
 
-static dv_err encode_all(struct dv_store *s, int from, uint64_t plain_size, int to, uint64_t max_stored,
-			 bool (*stop)(void *ctx), void *ctx, struct batch *b, size_t slots, struct writer *w)
+static dv_err encode_all(struct dv_store *s, int from, uint64_t plain_size, int to,
+			 uint64_t max_stored, bool (*stop)(void *ctx), void *ctx, struct batch *b,
+			 size_t slots, struct writer *w)
 {
 	uint32_t frame_size = s->config.frame_size;
 	uint64_t at = 0;
@@ -85,7 +88,8 @@ static dv_err encode_all(struct dv_store *s, int from, uint64_t plain_size, int 
 			return -ECANCELED;
 		for (; !err && count < slots && at < plain_size; count++) {
 			struct slot *slot = &b->slots[count];
-			slot->plain_len = plain_size - at < frame_size ? (size_t)(plain_size - at) : frame_size;
+			slot->plain_len = plain_size - at < frame_size ? (size_t)(plain_size - at)
+								       : frame_size;
 			err = dv_read_full(s, from, slot->plain, slot->plain_len, at);
 			at += slot->plain_len;
 		}
@@ -133,7 +137,9 @@ dv_err dv_encode(struct dv_store *s, int from, uint64_t plain_size, int to, uint
 	} else {
 		err = encode_all(s, from, plain_size, to, max_stored, stop, ctx, &b, slots, &w);
 	}
-	*out = (struct dv_encoded){.plain_size = plain_size, .stored_size = w.off, .frames = w.layout.count,
+	*out = (struct dv_encoded){.plain_size = plain_size,
+				   .stored_size = w.off,
+				   .frames = w.layout.count,
 				   .single = plain_size <= frame_size};
 	dv_layout_release(&w.layout);
 	free(w.checksums);

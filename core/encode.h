@@ -19,10 +19,12 @@ struct dv_encoded {
 #define DV_ENCODE_BYTES_MAX (32u << 20)
 
 /*
- * Reads plain_size bytes of `from`, writes the packed form to `to` (empty). max_stored: gives up with -E2BIG as soon as
- * more would be stored (UINT64_MAX: never). stop: asked between batches; true gives -ECANCELED. May be NULL.
+ * Reads plain_size bytes of `from`, writes the packed form to `to` (empty). max_stored: gives up
+ * with -E2BIG as soon as more would be stored (UINT64_MAX: never). stop: asked between batches;
+ * true gives -ECANCELED. May be NULL.
  */
-DV_CHECK dv_err dv_encode(struct dv_store *s, int from, uint64_t plain_size, int to, uint64_t max_stored,
-			  bool (*stop)(void *ctx), void *ctx, struct dv_encoded *out);
+DV_CHECK dv_err dv_encode(struct dv_store *s, int from, uint64_t plain_size, int to,
+			  uint64_t max_stored, bool (*stop)(void *ctx), void *ctx,
+			  struct dv_encoded *out);
 
 #endif

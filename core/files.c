@@ -2,9 +2,11 @@
 /*
  * files.c - bytes and attributes of nodes: read, write, setattr, fsync, fallocate, seek.
  *
- * A change of a raw value goes into its file; of any other, into its stage. Both are found by writable().
+ * A change of a raw value goes into its file; of any other, into its stage. Both are found by
+ * writable().
  */
 #include "core/cleanup.h"
+#include "core/io.h"
 #include "core/keeper.h"
 #include "core/meta.h"
 #include "core/ops.h"
@@ -16,13 +18,17 @@
 #include <string.h>
 #include <unistd.h>
 
-#define UNPACK_INLINE_MAX (64u << 10) /* stored bytes of a packed value that a caller who may not wait unpacks */
+#define UNPACK_INLINE_MAX                                                                          \
+	(64u << 10) /* stored bytes of a packed value that a caller who may not wait unpacks */
 
-#define STAGES_MAX_FRACTION 2	       /* of the descriptors that are kept for reuse, which is half of what the process may have */
+#define STAGES_MAX_FRACTION                                                                        \
+	2 /* of the descriptors that are kept for reuse, which is half of what the process may     \
+	     have */
 
 /* ---- reading ---- */
 
-ssize_t dv_store_read(struct dv_store *s, const struct dv_call *call, struct dv_node *n, void *buf, struct dv_range range)
+ssize_t dv_store_read(struct dv_store *s, const struct dv_call *call, struct dv_node *n, void *buf,
+		      struct dv_range range)
 {
 	unsigned tries = 0;
 	ssize_t got;
@@ -46,7 +52,8 @@ ssize_t dv_store_read(struct dv_store *s, const struct dv_call *call, struct dv_
 	return err ? err : got;
 }
 
-ssize_t dv_store_readlink(struct dv_store *s, const struct dv_call *call, struct dv_node *n, char *buf, size_t size)
+ssize_t dv_store_readlink(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
+			  char *buf, size_t size)
 {
 	if (!S_ISLNK(n->type))
 		return -EINVAL;
@@ -69,7 +76,8 @@ ssize_t dv_store_readlink(struct dv_store *s, const struct dv_call *call, struct
 	return err ? err : len;
 }
 
-dv_err dv_store_seek(struct dv_store *s, const struct dv_call *call, struct dv_node *n, uint64_t off, int whence, uint64_t *out)
+dv_err dv_store_seek(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
+		     uint64_t off, int whence, uint64_t *out)
 {
 	struct dv_stat st;
 	struct dv_file *f = NULL;
@@ -85,7 +93,8 @@ dv_err dv_store_seek(struct dv_store *s, const struct dv_call *call, struct dv_n
 		return err;
 	if (n->stage) {
 		err = DV_B(s, seek, dv_stage_fd(n->stage), off, whence, out);
-	} else if (n->form == DV_FORM_PACKED) { /* sparse values are not packed: all of it is data */
+	} else if (n->form ==
+		   DV_FORM_PACKED) { /* sparse values are not packed: all of it is data */
 		*out = whence == SEEK_DATA ? off : st.size;
 	} else {
 		err = dv_value_file(s, n, false, call->nowait, &f);
@@ -112,7 +121,8 @@ static bool quick_to_unpack(struct dv_store *s, struct dv_node *n)
 }
 
 /* The descriptor that changes of n's bytes go to. Gate exclusive. *file may be NULL (a stage). */
-static dv_err writable(struct dv_store *s, struct dv_node *n, bool nowait, int *fd, struct dv_file **file)
+static dv_err writable(struct dv_store *s, struct dv_node *n, bool nowait, int *fd,
+		       struct dv_file **file)
 {
 	*file = NULL;
 	if (s->options.read_only)
@@ -139,7 +149,8 @@ static dv_err writable(struct dv_store *s, struct dv_node *n, bool nowait, int *
 	return err;
 }
 
-/* In what the bytes went to, and in the old object, whose attributes a value with several links keeps. */
+/* In what the bytes went to, and in the old object, whose attributes a value with several links
+ * keeps. */
 static dv_err kill_suid(struct dv_store *s, const struct dv_call *call, struct dv_node *n, int fd)
 {
 	struct dv_file *old = NULL;
@@ -153,8 +164,8 @@ static dv_err kill_suid(struct dv_store *s, const struct dv_call *call, struct d
 	return err == -ESTALE ? 0 : err; /* replaced by others: the commit will tell */
 }
 
-static ssize_t write_gated(struct dv_store *s, const struct dv_call *call, struct dv_node *n, const void *buf, struct dv_range range,
-			   unsigned flags)
+static ssize_t write_gated(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
+			   const void *buf, struct dv_range range, unsigned flags)
 {
 	int fd;
 	struct dv_file *file;
@@ -170,7 +181,8 @@ static ssize_t write_gated(struct dv_store *s, const struct dv_call *call, struc
 		range.off = st.size;
 	size_t done = 0;
 	while (!err && done < range.len) {
-		ssize_t w = DV_B(s, pwrite, fd, (const char *)buf + done, range.len - done, range.off + done);
+		ssize_t w = DV_B(s, pwrite, fd, (const char *)buf + done, range.len - done,
+				 range.off + done);
 		if (w <= 0)
 			err = w ? (dv_err)w : -EIO;
 		else
@@ -185,8 +197,8 @@ static ssize_t write_gated(struct dv_store *s, const struct dv_call *call, struc
 }
 
 /*
- * A stage holds a descriptor. Who begins them faster than the keeper commits, which waits for the disk, helps it, before the process has no
- * descriptor left. Those with a writer stay.
+ * A stage holds a descriptor. Who begins them faster than the keeper commits, which waits for the
+ * disk, helps it, before the process has no descriptor left. Those with a writer stay.
  */
 static dv_err make_room_for_stage(struct dv_store *s, const struct dv_call *call)
 {
@@ -198,8 +210,8 @@ static dv_err make_room_for_stage(struct dv_store *s, const struct dv_call *call
 	return 0;
 }
 
-ssize_t dv_store_write(struct dv_store *s, const struct dv_call *call, struct dv_node *n, const void *buf, struct dv_range range,
-		       unsigned flags)
+ssize_t dv_store_write(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
+		       const void *buf, struct dv_range range, unsigned flags)
 {
 	unsigned tries = 0;
 	ssize_t done;
@@ -260,7 +272,8 @@ static dv_err truncate_to_nothing(struct dv_store *s, struct dv_node *n, bool no
 	return err;
 }
 
-static dv_err set_size(struct dv_store *s, const struct dv_call *call, struct dv_node *n, const struct dv_setattr *set)
+static dv_err set_size(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
+		       const struct dv_setattr *set)
 {
 	int fd;
 	struct dv_file *file;
@@ -310,10 +323,12 @@ static dv_err set_on(struct dv_store *s, int fd, const struct dv_setattr *set)
 static bool sizes_in_tag(struct dv_store *s, struct dv_node *n, int fd, struct dv_tag *tag)
 {
 	struct dv_stat st;
-	return n->form == DV_FORM_PACKED && DV_B(s, stat, fd, "", &st) == 0 && dv_tag_load_fd(s, fd, &st, tag) && tag->has_size;
+	return n->form == DV_FORM_PACKED && DV_B(s, stat, fd, "", &st) == 0 &&
+	       dv_tag_load_fd(s, fd, &st, tag) && tag->has_size;
 }
 
-/* The mtime is another by our doing, the bytes are what they were: the tag's sizes go with it, or each first stat would read the frames. */
+/* The mtime is another by our doing, the bytes are what they were: the tag's sizes go with it, or
+ * each first stat would read the frames. */
 static void keep_sizes(struct dv_store *s, int fd, struct dv_tag *tag)
 {
 	struct dv_stat st;
@@ -347,8 +362,8 @@ static dv_err set_others(struct dv_store *s, struct dv_node *n, const struct dv_
 	return err;
 }
 
-dv_err dv_store_setattr(struct dv_store *s, const struct dv_call *call, struct dv_node *n, const struct dv_setattr *set,
-			struct dv_stat *out)
+dv_err dv_store_setattr(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
+			const struct dv_setattr *set, struct dv_stat *out)
 {
 	unsigned tries = 0;
 	dv_err err;
@@ -431,7 +446,8 @@ static dv_err sync_file(struct dv_store *s, struct dv_node *n, bool data_only)
 	return 0;
 }
 
-dv_err dv_store_fsync(struct dv_store *s, const struct dv_call *call, struct dv_node *n, bool data_only)
+dv_err dv_store_fsync(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
+		      bool data_only)
 {
 	unsigned tries = 0;
 	if (call->nowait)
@@ -453,7 +469,8 @@ dv_err dv_store_fsync(struct dv_store *s, const struct dv_call *call, struct dv_
 
 /* ---- allocation ---- */
 
-dv_err dv_store_fallocate(struct dv_store *s, const struct dv_call *call, struct dv_node *n, int mode, struct dv_range range)
+dv_err dv_store_fallocate(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
+			  int mode, struct dv_range range)
 {
 	const int known = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
 	unsigned tries = 0;

@@ -2,7 +2,8 @@
 /*
  * init.c - makes a folder a store, and finds out who has one mounted.
  *
- * The config file is written last, through a temporary name: a folder is a store from the moment its config is whole.
+ * The config file is written last, through a temporary name: a folder is a store from the moment
+ * its config is whole.
  */
 #include "core/cleanup.h"
 #include "core/internal.h"
@@ -40,7 +41,8 @@ static dv_err look_inside(struct dv_store *s, bool *empty, bool *zst)
 			return (dv_err)n;
 		for (ssize_t i = 0; i < n; i++) {
 			size_t len = strlen(ents[i].name);
-			if (strcmp(ents[i].name, DV_CONTROL_DIR) != 0 && strcmp(ents[i].name, "lost+found") != 0)
+			if (strcmp(ents[i].name, DV_CONTROL_DIR) != 0 &&
+			    strcmp(ents[i].name, "lost+found") != 0)
 				*empty = false;
 			*zst |= len > 4 && strcmp(ents[i].name + len - 4, ".zst") == 0;
 			cookie = ents[i].cookie;
@@ -57,7 +59,9 @@ static dv_err write_config(struct dv_store *s)
 	err = DV_B(s, mkdir, s->rootfd, DV_CONTROL_DIR, 0700);
 	if (err == -EEXIST)
 		err = 0;
-	int fd = err ? err : DV_B(s, open, s->rootfd, CONFIG_TEMP, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
+	int fd = err ? err
+		     : DV_B(s, open, s->rootfd, CONFIG_TEMP,
+			    O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
 	if (!err && fd < 0)
 		err = fd;
 	size_t len = strlen(text);
@@ -112,27 +116,34 @@ static dv_err open_or_make(struct dv_store *s, const char *path)
 	return s->rootfd < 0 ? s->rootfd : 0;
 }
 
-static dv_err choose(struct dv_store *s, const struct dv_init_options *o, char *why, size_t why_size)
+static dv_err choose(struct dv_store *s, const struct dv_init_options *o, char *why,
+		     size_t why_size)
 {
-	dv_err err = dv_transform_new(o->transform ? o->transform : "path", &s->transform, why, why_size);
+	dv_err err = dv_transform_new(o->transform ? o->transform : "path", &s->transform, why,
+				      why_size);
 	if (err)
 		return err;
-	snprintf(s->config.transform, sizeof(s->config.transform), "%s", dv_transform_spec(s->transform));
+	snprintf(s->config.transform, sizeof(s->config.transform), "%s",
+		 dv_transform_spec(s->transform));
 	if (o->compress && dv_config_set_compress(&s->config, o->compress)) {
-		snprintf(why, why_size, "compress=%s: it is none, zstd or zstd:LEVEL with a level from -7 to 19", o->compress);
+		snprintf(why, why_size,
+			 "compress=%s: it is none, zstd or zstd:LEVEL with a level from -7 to 19",
+			 o->compress);
 		return -EINVAL;
 	}
 	if (o->frame_size)
 		s->config.frame_size = o->frame_size;
 	if (s->config.frame_size < DV_FRAME_SIZE_MIN || s->config.frame_size > DV_FRAME_SIZE_MAX ||
 	    (s->config.frame_size & (s->config.frame_size - 1))) {
-		snprintf(why, why_size, "frame size %u: it is a power of two from 4K to 4M", s->config.frame_size);
+		snprintf(why, why_size, "frame size %u: it is a power of two from 4K to 4M",
+			 s->config.frame_size);
 		return -EINVAL;
 	}
 	return 0;
 }
 
-static dv_err check_and_write(struct dv_store *s, const char *path, const struct dv_init_options *o, char *why, size_t why_size)
+static dv_err check_and_write(struct dv_store *s, const char *path, const struct dv_init_options *o,
+			      char *why, size_t why_size)
 {
 	struct dv_stat st;
 	bool empty, zst;
@@ -149,12 +160,14 @@ static dv_err check_and_write(struct dv_store *s, const char *path, const struct
 			   "holds files; --adopt makes it a store with these files as its values");
 	if (zst && !o->decode_zst)
 		return say(why, why_size, -ENOTEMPTY, path,
-			   "holds files that end in .zst; with --adopt --decode-zst each is served as its content");
+			   "holds files that end in .zst; with --adopt --decode-zst each is served "
+			   "as its content");
 	err = write_config(s);
 	return err ? say(why, why_size, err, path, strerror(-err)) : 0;
 }
 
-dv_err dv_store_init(struct dv_backing backing, const char *path, const struct dv_init_options *options, char *why, size_t why_size)
+dv_err dv_store_init(struct dv_backing backing, const char *path,
+		     const struct dv_init_options *options, char *why, size_t why_size)
 {
 	DV_AUTO_FREE struct dv_store *s = calloc(1, sizeof(*s));
 	if (!s)

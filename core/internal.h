@@ -22,8 +22,8 @@ struct dv_store {
 	struct dv_transform *transform;
 	struct dv_fsinfo fsinfo; /* as at open: type, block size, network */
 	struct dv_cache *cache;
-	struct dv_pool *pool;	   /* decodes */
-	struct dv_pool *pack_pool; /* encodes, in the background */
+	struct dv_pool *pool;	    /* decodes */
+	struct dv_pool *pack_pool;  /* encodes, in the background */
 	struct dv_journal *journal; /* NULL: read only */
 	struct dv_node *root;
 	int rootfd;
@@ -31,10 +31,12 @@ struct dv_store {
 	gid_t self_gid;
 	bool has_xattrs; /* user.* attributes can be kept */
 	bool has_acls;
-	char boot_id[64]; /* of the kernel's run: tells kill -9 from a power cut */
-	char *mountpoint; /* NULL: none */
-	atomic_int put_off; /* why a commit could not be made, the last one; 0: none since it was asked for */
-	atomic_ullong swaps; /* counts swaps of forms, so that a search by name can tell that it raced with one */
+	char boot_id[64];    /* of the kernel's run: tells kill -9 from a power cut */
+	char *mountpoint;    /* NULL: none */
+	atomic_int put_off;  /* why a commit could not be made, the last one; 0: none since it was
+				asked for */
+	atomic_ullong swaps; /* counts swaps of forms, so that a search by name can tell that it
+				raced with one */
 
 	pthread_mutex_t names_lock; /* node.c */
 	struct dv_link *names;
@@ -42,8 +44,8 @@ struct dv_store {
 	uint64_t moves; /* counts names that were moved */
 	atomic_ullong node_count;
 
-	pthread_mutex_t files_lock; /* node.c */
-	struct dv_file *files;	    /* utlist, recently used first */
+	pthread_mutex_t files_lock;		     /* node.c */
+	struct dv_file *files;			     /* utlist, recently used first */
 	unsigned file_count, pinned_count, file_max; /* count: of the list */
 
 	pthread_mutex_t facts_lock; /* value.c */
@@ -53,14 +55,17 @@ struct dv_store {
 	struct dv_node *queue;
 	uint64_t queue_len;
 	bool keeper_running, keeper_ending;
-	void (*leftovers)(struct dv_store *s); /* once, when settled: packs what an owner that died has left raw */
-	bool adopted;	 /* constant after opening: such an owner was there */
-	int64_t keeper_wake_ns; /* when the keeper looks again by itself */
+	void (*leftovers)(struct dv_store *s); /* once, when settled: packs what an owner that died
+						  has left raw */
+	bool adopted;			       /* constant after opening: such an owner was there */
+	int64_t keeper_wake_ns;		       /* when the keeper looks again by itself */
 	pthread_t keeper;
-	pthread_mutex_t round_lock; /* one round of the keeper at a time: what it took out of the queue is in nobody's count */
-	pthread_mutex_t batch_lock; /* one batch of packing at a time; after round_lock, before the gates */
+	pthread_mutex_t round_lock; /* one round of the keeper at a time: what it took out of the
+				       queue is in nobody's count */
+	pthread_mutex_t
+		batch_lock; /* one batch of packing at a time; after round_lock, before the gates */
 
-	struct dv_store_hooks hooks;	 /* hooks_lock */
+	struct dv_store_hooks hooks; /* hooks_lock */
 	pthread_mutex_t hooks_lock;
 
 	pthread_mutex_t list_locks[16]; /* list.c: one reader of a directory descriptor at a time */
@@ -73,7 +78,8 @@ struct dv_store {
 	} counters;
 };
 
-#define dv_count(s, name, n) atomic_fetch_add_explicit(&(s)->counters.name, (n), memory_order_relaxed)
+#define dv_count(s, name, n)                                                                       \
+	atomic_fetch_add_explicit(&(s)->counters.name, (n), memory_order_relaxed)
 
 /* Calls of the backing. */
 #define DV_B(s, op, ...) ((s)->b.ops->op((s)->b.self, ##__VA_ARGS__))
@@ -96,8 +102,9 @@ static inline struct dv_version dv_version_of(const struct dv_stat *st)
 	return (struct dv_version){.size = st->size, .mtime = st->mtime, .ctime = st->ctime};
 }
 
-/* Memory that the layout of one value may take; a value that needs more stays raw. 2 million frames: 256 GiB in frames of 128 KiB. It does not
- * depend on the mount's options, so that what one mount packs every other can read. */
+/* Memory that the layout of one value may take; a value that needs more stays raw. 2 million
+ * frames: 256 GiB in frames of 128 KiB. It does not depend on the mount's options, so that what one
+ * mount packs every other can read. */
 #define DV_LAYOUT_BYTES_MAX (32u << 20)
 
 #define DV_CONTROL_DIR ".diskvfs"

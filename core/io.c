@@ -33,3 +33,23 @@ dv_err dv_write_full(struct dv_store *s, int fd, const void *buf, size_t len, ui
 	}
 	return 0;
 }
+
+dv_err dv_count_error(struct dv_store *s, dv_err err)
+{
+	switch (err) {
+	case -EBADMSG:
+	case -EFBIG:
+		dv_count(s, errors_corrupt, 1);
+		break;
+	case -EIO:
+		dv_count(s, errors_io, 1);
+		break;
+	case -ENOSPC:
+	case -EDQUOT:
+		dv_count(s, errors_space, 1);
+		break;
+	default:
+		dv_count(s, errors_other, 1);
+	}
+	return err;
+}

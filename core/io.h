@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * io.h - reads and writes that do not stop half way. The backing's own may move fewer bytes than they were asked to.
+ * io.h - reads and writes that do not stop half way. The backing's own may move fewer bytes than
+ * they were asked to.
  */
 #ifndef DV_IO_H
 #define DV_IO_H
@@ -10,6 +11,10 @@
 /* -EBADMSG: the file ends before off + len. */
 DV_CHECK dv_err dv_read_full(struct dv_store *s, int fd, void *buf, size_t len, uint64_t off);
 /* After an error any part may be written. */
-DV_CHECK dv_err dv_write_full(struct dv_store *s, int fd, const void *buf, size_t len, uint64_t off);
+DV_CHECK dv_err dv_write_full(struct dv_store *s, int fd, const void *buf, size_t len,
+			      uint64_t off);
+
+/* Counts err by kind and returns it. */
+dv_err dv_count_error(struct dv_store *s, dv_err err);
 
 #endif

@@ -2,7 +2,8 @@
 /*
  * journal.c - see journal.h.
  *
- * Open records are kept in memory too, as they were encoded: compaction writes them to a new log, and repath finds them.
+ * Open records are kept in memory too, as they were encoded: compaction writes them to a new log,
+ * and repath finds them.
  */
 #include "core/journal.h"
 
@@ -19,21 +20,24 @@
 
 struct open_record {
 	uint64_t id;
-	bool ended; /* of a swap: what it led to may not be durable yet, so that the log goes on to have it */
+	bool ended; /* of a swap: what it led to may not be durable yet, so that the log goes on to
+		       have it */
 	UT_hash_handle hh;
 	size_t len;
 	uint8_t bytes[];
 };
 
 struct dv_journal {
-	pthread_mutex_t sync_lock; /* before lock: one sync at a time, and none while the log is made anew */
-	pthread_mutex_t lock;	   /* all but the constants */
+	pthread_mutex_t sync_lock;   /* before lock: one sync at a time, and none while the log is
+					made anew */
+	pthread_mutex_t lock;	     /* all but the constants */
 	int stagefd, dirfd, ownerfd; /* constant */
 	char name[64];		     /* constant: of the folder */
 	int logfd;
 	uint64_t log_len, open_len;
 	uint64_t synced_len; /* of the log, as it was last synced; UINT64_MAX after a failure */
-	bool doubtful; /* a sync of the log has failed: the kernel may have dropped what it held, and say nothing the next time */
+	bool doubtful; /* a sync of the log has failed: the kernel may have dropped what it held,
+			  and say nothing the next time */
 	uint64_t next_id;
 	unsigned ended; /* records of `open` that are */
 	struct open_record *open;
@@ -45,8 +49,8 @@ static dv_err write_owner(struct dv_store *s, struct dv_journal *j, int dirfd)
 {
 	char text[DV_OWNER_MAX], host[256] = "";
 	gethostname(host, sizeof(host) - 1);
-	int len = snprintf(text, sizeof(text), "boot=%s\nhost=%s\npid=%ld\nmountpoint=%s\n", s->boot_id, host,
-			   (long)getpid(), s->mountpoint ? s->mountpoint : "");
+	int len = snprintf(text, sizeof(text), "boot=%s\nhost=%s\npid=%ld\nmountpoint=%s\n",
+			   s->boot_id, host, (long)getpid(), s->mountpoint ? s->mountpoint : "");
 	if (len < 0 || (size_t)len >= sizeof(text))
 		return -ENAMETOOLONG;
 	j->ownerfd = DV_B(s, open, dirfd, "owner", O_RDWR | O_CREAT | O_EXCL, 0600);
@@ -62,7 +66,8 @@ static dv_err make_folder(struct dv_store *s, struct dv_journal *j)
 	char fresh[80];
 	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
 		return -EIO;
-	snprintf(j->name, sizeof(j->name), "%.8s-%ld-%08" PRIx32, s->boot_id, (long)getpid(), (uint32_t)random);
+	snprintf(j->name, sizeof(j->name), "%.8s-%ld-%08" PRIx32, s->boot_id, (long)getpid(),
+		 (uint32_t)random);
 	snprintf(fresh, sizeof(fresh), "new-%s", j->name);
 	dv_err err = DV_B(s, mkdir, j->stagefd, fresh, 0700);
 	if (err)
@@ -114,7 +119,9 @@ dv_err dv_journal_open(struct dv_store *s, struct dv_journal **out)
 	dv_err err = DV_B(s, mkdir, s->rootfd, DV_STAGE_DIR, 0700);
 	if (err == -EEXIST)
 		err = 0;
-	j->stagefd = err ? -1 : DV_B(s, open, s->rootfd, DV_STAGE_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	j->stagefd = err ? -1
+			 : DV_B(s, open, s->rootfd, DV_STAGE_DIR,
+				O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	if (!err && j->stagefd < 0)
 		err = j->stagefd;
 	if (!err) /* also where it is there: who made it may have died at once */
@@ -134,13 +141,15 @@ void dv_journal_close(struct dv_store *s, struct dv_journal **slot)
 		return;
 	bool done = HASH_COUNT(j->open) == j->ended && (!j->ended || !DV_B(s, syncfs, s->rootfd));
 	if (done && j->dirfd >= 0) {
-		/* Whatever fails here leaves a folder without open records: the next owner sweeps it. */
+		/* Whatever fails here leaves a folder without open records: the next owner sweeps
+		 * it. */
 		dv_ignore(DV_B(s, unlink, j->dirfd, "log"));
 		dv_ignore(DV_B(s, unlink, j->dirfd, "owner"));
 		dv_ignore(DV_B(s, rmdir, j->stagefd, j->name));
 	}
 	struct open_record *r, *next;
-	HASH_ITER(hh, j->open, r, next) {
+	HASH_ITER(hh, j->open, r, next)
+	{
 		HASH_DEL(j->open, r);
 		free(r);
 	}
@@ -174,7 +183,8 @@ void dv_journal_stage_name(uint64_t id, char out[DV_STAGE_NAME])
 
 /* ---- the log ---- */
 
-static dv_err append_locked(struct dv_store *s, struct dv_journal *j, const uint8_t *bytes, size_t len)
+static dv_err append_locked(struct dv_store *s, struct dv_journal *j, const uint8_t *bytes,
+			    size_t len)
 {
 	dv_err err = dv_write_full(s, j->logfd, bytes, len, j->log_len);
 	if (err) /* a half-written record must not stand before the next one */
@@ -188,7 +198,8 @@ static dv_err append_locked(struct dv_store *s, struct dv_journal *j, const uint
 static void drop_ended_locked(struct dv_journal *j)
 {
 	struct open_record *r, *next;
-	HASH_ITER(hh, j->open, r, next) {
+	HASH_ITER(hh, j->open, r, next)
+	{
 		if (!r->ended)
 			continue;
 		HASH_DEL(j->open, r);
@@ -197,7 +208,8 @@ static void drop_ended_locked(struct dv_journal *j)
 	j->ended = 0;
 }
 
-/* Writes the open records to a new log in place of the old one, which stays where that fails. Both locks. */
+/* Writes the open records to a new log in place of the old one, which stays where that fails. Both
+ * locks. */
 static dv_err renew_locked(struct dv_store *s, struct dv_journal *j)
 {
 	dv_err err = j->ended ? DV_B(s, syncfs, s->rootfd) : 0;
@@ -231,7 +243,8 @@ static dv_err renew_locked(struct dv_store *s, struct dv_journal *j)
 
 static void compact_locked(struct dv_store *s, struct dv_journal *j)
 {
-	if (j->log_len < DV_LOG_COMPACT || j->log_len / 4 < j->open_len || pthread_mutex_trylock(&j->sync_lock))
+	if (j->log_len < DV_LOG_COMPACT || j->log_len / 4 < j->open_len ||
+	    pthread_mutex_trylock(&j->sync_lock))
 		return;
 	dv_ignore(renew_locked(s, j)); /* the next append tries again */
 	pthread_mutex_unlock(&j->sync_lock);
@@ -251,7 +264,8 @@ static void remember_locked(struct dv_journal *j, struct open_record *r)
 	j->open_len += r->ended ? 0 : r->len;
 }
 
-static dv_err append_open_locked(struct dv_store *s, struct dv_journal *j, const struct dv_record *r)
+static dv_err append_open_locked(struct dv_store *s, struct dv_journal *j,
+				 const struct dv_record *r)
 {
 	size_t len = dv_record_bytes(r);
 	if (r->path_len > DV_RECORD_PATH_MAX)
@@ -295,8 +309,9 @@ void dv_journal_end(struct dv_store *s, uint64_t id)
 	if (r && !r->ended) {
 		j->open_len -= r->len;
 		/*
-		 * The end of a swap must not be durable before the unlinking of its loser is, or both forms stay for good: it is not
-		 * written. Until the log is made anew, or removed, recovery looks at the record again and finds nothing to do.
+		 * The end of a swap must not be durable before the unlinking of its loser is, or
+		 * both forms stay for good: it is not written. Until the log is made anew, or
+		 * removed, recovery looks at the record again and finds nothing to do.
 		 */
 		if (dv_record_decode(r->bytes, r->len, &was) && was.type == DV_RECORD_SWAP) {
 			r->ended = true;
@@ -347,7 +362,8 @@ dv_err dv_journal_repath(struct dv_store *s, const char *from, const char *to)
 	bool sync = false;
 	pthread_mutex_lock(&j->lock);
 	struct open_record *o, *next;
-	HASH_ITER(hh, j->open, o, next) {
+	HASH_ITER(hh, j->open, o, next)
+	{
 		struct dv_record r;
 		if (!dv_record_decode(o->bytes, o->len, &r) || r.path_len <= from_len ||
 		    memcmp(r.path, from, from_len) != 0 || r.path[from_len] != '/')
@@ -362,7 +378,8 @@ dv_err dv_journal_repath(struct dv_store *s, const char *from, const char *to)
 		memcpy(path + to_len, r.path + from_len, r.path_len - from_len);
 		r.path = path;
 		r.path_len = len;
-		err = append_open_locked(s, j, &r); /* the whole record again: the last one counts */
+		err = append_open_locked(s, j,
+					 &r); /* the whole record again: the last one counts */
 		if (err)
 			break;
 		sync |= r.type != DV_RECORD_STAGE; /* those do not outlive the power */

@@ -2,15 +2,16 @@
 /*
  * journal.h - the owner folder of this process: its stage files and its log of records.
  *
- *   .diskvfs/stage/OWNER/owner    who this is (text); an exclusive flock is held on it while it lives
- *   .diskvfs/stage/OWNER/log      records (record.h), appended
- *   .diskvfs/stage/OWNER/ID       stage file of record ID, in hexadecimal
+ *   .diskvfs/stage/OWNER/owner    who this is (text); an exclusive flock is held on it while it
+ * lives .diskvfs/stage/OWNER/log      records (record.h), appended .diskvfs/stage/OWNER/ID stage
+ * file of record ID, in hexadecimal
  *
- * OWNER is made under a name beginning with "new-", locked, and renamed: a folder without that beginning always has its owner file, and is locked
- * while its owner lives.
+ * OWNER is made under a name beginning with "new-", locked, and renamed: a folder without that
+ * beginning always has its owner file, and is locked while its owner lives.
  *
  * Threads      every function from any thread; one short lock, held across the log's own writes.
- * Durability   an appended record survives kill -9 at once, and a power cut after dv_journal_sync().
+ * Durability   an appended record survives kill -9 at once, and a power cut after
+ * dv_journal_sync().
  */
 #ifndef DV_JOURNAL_H
 #define DV_JOURNAL_H
@@ -18,12 +19,13 @@
 #include "core/internal.h"
 #include "core/record.h"
 
-#define DV_STAGE_DIR DV_CONTROL_DIR "/stage"
-#define DV_LOST_DIR DV_CONTROL_DIR "/lost"
-#define DV_OWNER_MAX 4096 /* bytes of an owner file */
+#define DV_STAGE_DIR  DV_CONTROL_DIR "/stage"
+#define DV_LOST_DIR   DV_CONTROL_DIR "/lost"
+#define DV_OWNER_MAX  4096 /* bytes of an owner file */
 #define DV_STAGE_NAME 17
-#define DV_LOG_COMPACT (1u << 20) /* a log this long, four times what is still open, is written anew */
-#define DV_LOG_MAX (256u << 20)	  /* more is not read at recovery */
+#define DV_LOG_COMPACT                                                                             \
+	(1u << 20) /* a log this long, four times what is still open, is written anew */
+#define DV_LOG_MAX (256u << 20) /* more is not read at recovery */
 
 /* Makes the owner folder. boot: this boot's id. */
 DV_CHECK dv_err dv_journal_open(struct dv_store *s, struct dv_journal **out);
@@ -40,11 +42,13 @@ DV_CHECK dv_err dv_journal_append(struct dv_store *s, const struct dv_record *r)
 void dv_journal_end(struct dv_store *s, uint64_t id);
 /* All records appended so far are durable. */
 DV_CHECK dv_err dv_journal_sync(struct dv_store *s);
-/* The directory `from` is about to become `to`: records beneath it learn their new path, durably (I4) where they outlive a power cut. */
+/* The directory `from` is about to become `to`: records beneath it learn their new path, durably
+ * (I4) where they outlive a power cut. */
 DV_CHECK dv_err dv_journal_repath(struct dv_store *s, const char *from, const char *to);
 uint64_t dv_journal_open_records(struct dv_store *s);
 
-/* Text of an owner file: "name=value" lines boot, host, pid, mountpoint. value is cut to size. -ENOENT: no such line. */
+/* Text of an owner file: "name=value" lines boot, host, pid, mountpoint. value is cut to size.
+ * -ENOENT: no such line. */
 DV_CHECK dv_err dv_owner_field(const char *text, const char *name, char *value, size_t size);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* keeper.c - see keeper.h. */
 #include "core/keeper.h"
+#include "core/io.h"
 
 #include "core/cleanup.h"
 #include "core/journal.h"
@@ -11,10 +12,10 @@
 #include <string.h>
 #include <utlist.h>
 
-#define MS 1000000ll
-#define SCAN_MAX (2u * DV_QUEUE_MAX) /* past DV_QUEUE_MAX all are due */
-#define ROUNDED_MS 50 /* dues fall together, so that values share a round and its durability */
-#define ROUND_MAX 1024 /* values looked at in one round, so that new ones get their turn */
+#define MS	   1000000ll
+#define SCAN_MAX   (2u * DV_QUEUE_MAX) /* past DV_QUEUE_MAX all are due */
+#define ROUNDED_MS 50	/* dues fall together, so that values share a round and its durability */
+#define ROUND_MAX  1024 /* values looked at in one round, so that new ones get their turn */
 
 int64_t dv_now_ns(void)
 {
@@ -23,7 +24,8 @@ int64_t dv_now_ns(void)
 	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* Stages stand in front, raw values behind in the order of their last change: what is due is near the front. */
+/* Stages stand in front, raw values behind in the order of their last change: what is due is near
+ * the front. */
 static void enqueue_locked(struct dv_store *s, struct dv_node *n, bool staged)
 {
 	if (staged)
@@ -132,7 +134,8 @@ static void failed(struct dv_store *s, struct dv_node *n, dv_err err)
 {
 	char path[4096], text[1024];
 	dv_node_path(s, n, path, sizeof(path));
-	dv_error("pending bytes of %s can not be put in place yet, they are kept and tried again: %s",
+	dv_error("pending bytes of %s can not be put in place yet, they are kept and tried again: "
+		 "%s",
 		 dv_log_key(text, sizeof(text), path), strerror(-err));
 	dv_count_error(s, err);
 	atomic_store(&n->error, err);
@@ -153,7 +156,8 @@ static void prepare_commits(struct dv_store *s, struct commit *c, size_t count, 
 {
 	bool recorded = false;
 	for (size_t i = 0; i < count; i++) {
-		c[i].look = look_at(c[i].node); /* before the probe: a writer that comes after it changes `writes` */
+		c[i].look = look_at(c[i].node); /* before the probe: a writer that comes after it
+						   changes `writes` */
 		c[i].going = (c[i].look.staged || c[i].look.loser) &&
 			     (!c[i].look.replacement || force || !dv_has_writer(s, c[i].node));
 		if (c[i].going && c[i].look.staged)
@@ -184,7 +188,8 @@ static void publish_one(struct dv_store *s, struct commit *c, bool force)
 static void settle_one(struct dv_store *s, struct commit *c, bool force)
 {
 	struct dv_node *n = c->node, *dir = NULL;
-	c->err = dv_sync_names(s, n); /* ungated; mostly the first of a directory syncs for the others */
+	c->err = dv_sync_names(
+		s, n); /* ungated; mostly the first of a directory syncs for the others */
 	if (!c->err)
 		c->err = dv_swap_gates(s, n, false, &dir);
 	if (c->err)
@@ -229,7 +234,8 @@ static enum verdict judge(struct dv_store *s, struct dv_node *n, bool now)
 	if (!l.raw || !dv_node_has_name(s, n))
 		return V_DONE;
 	pthread_mutex_lock(&s->queue_lock);
-	bool quiet = now || dv_now_ns() - n->changed_ns >= settle_ns(s, n) || s->queue_len > DV_QUEUE_MAX;
+	bool quiet = now || dv_now_ns() - n->changed_ns >= settle_ns(s, n) ||
+		     s->queue_len > DV_QUEUE_MAX;
 	pthread_mutex_unlock(&s->queue_lock);
 	return !quiet || listed(s, n) ? V_LATER : V_PACK;
 }
@@ -282,7 +288,8 @@ static size_t take_due(struct dv_store *s, bool now, struct dv_node **out, size_
 	int64_t t = dv_now_ns();
 	pthread_mutex_lock(&s->queue_lock);
 	struct dv_node *n, *next;
-	DL_FOREACH_SAFE2(s->queue, n, next, queue_next) {
+	DL_FOREACH_SAFE2(s->queue, n, next, queue_next)
+	{
 		if (count == max || passed == SCAN_MAX)
 			break;
 		if (!now && n->due_ns > t && s->queue_len <= DV_QUEUE_MAX) {
@@ -377,7 +384,8 @@ static int64_t earliest_locked(struct dv_store *s)
 	int64_t due = INT64_MAX;
 	unsigned seen = 0;
 	struct dv_node *n;
-	DL_FOREACH2(s->queue, n, queue_next) {
+	DL_FOREACH2(s->queue, n, queue_next)
+	{
 		if (n->due_ns < due)
 			due = n->due_ns;
 		if (++seen == SCAN_MAX)
@@ -397,7 +405,8 @@ bool dv_keeper_is_ending(struct dv_store *s)
 static void *keeper_main(void *arg)
 {
 	struct dv_store *s = arg;
-	int64_t leftovers_ns = s->leftovers ? dv_now_ns() + (int64_t)s->options.settle_ms * MS : INT64_MAX;
+	int64_t leftovers_ns =
+		s->leftovers ? dv_now_ns() + (int64_t)s->options.settle_ms * MS : INT64_MAX;
 	/* Packing gives way to whoever works in the mount. */
 	dv_pool_background();
 	pthread_mutex_lock(&s->queue_lock);
@@ -416,7 +425,8 @@ static void *keeper_main(void *arg)
 		if (due == INT64_MAX) {
 			pthread_cond_wait(&s->queue_cond, &s->queue_lock);
 		} else if (due > now && s->queue_len <= DV_QUEUE_MAX) {
-			struct timespec until = {.tv_sec = (time_t)(due / 1000000000), .tv_nsec = (long)(due % 1000000000)};
+			struct timespec until = {.tv_sec = (time_t)(due / 1000000000),
+						 .tv_nsec = (long)(due % 1000000000)};
 			pthread_cond_timedwait(&s->queue_cond, &s->queue_lock, &until);
 		} else {
 			s->keeper_wake_ns = 0; /* it looks again before it sleeps */

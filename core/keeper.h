@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * keeper.h - what happens to values after their callers are gone: stages are committed when no writer is left, superseded forms removed,
- * raw values packed when they have been quiet.
+ * keeper.h - what happens to values after their callers are gone: stages are committed when no
+ * writer is left, superseded forms removed, raw values packed when they have been quiet.
  *
- * Nodes with such work wait in a queue, which holds a reference on each. One thread (or dv_keeper_run) serves it.
+ * Nodes with such work wait in a queue, which holds a reference on each. One thread (or
+ * dv_keeper_run) serves it.
  */
 #ifndef DV_KEEPER_H
 #define DV_KEEPER_H
@@ -11,10 +12,12 @@
 #include "core/internal.h"
 #include "core/pack.h"
 
-#define DV_PROBE_FIRST_MS 50   /* after its last change a stage is probed for writers; then twice as late each time.. */
-#define DV_PROBE_LAST_MS 1000  /* ..up to this */
+#define DV_PROBE_FIRST_MS                                                                          \
+	50 /* after its last change a stage is probed for writers; then twice as late each time..  \
+	    */
+#define DV_PROBE_LAST_MS 1000 /* ..up to this */
 #define DV_SETTLE_MAX_MS 86400000ull
-#define DV_QUEUE_MAX 65536 /* more waiting values than this are packed before they have settled */
+#define DV_QUEUE_MAX	 65536 /* more waiting values than this are packed before they have settled */
 
 dv_err dv_keeper_start(struct dv_store *s);
 void dv_keeper_stop(struct dv_store *s);
@@ -22,10 +25,12 @@ void dv_keeper_stop(struct dv_store *s);
 /* n has changed: it waits in the queue from now on. Any gate. */
 void dv_keeper_touch(struct dv_store *s, struct dv_node *n);
 
-/* n has no name any more: nothing is to be done, and its space is free as soon as nobody has it open. Its caller holds a reference. */
+/* n has no name any more: nothing is to be done, and its space is free as soon as nobody has it
+ * open. Its caller holds a reference. */
 void dv_keeper_forget(struct dv_store *s, struct dv_node *n);
 
-/* One round. now: nothing has to be quiet. force: stages are committed whoever writes. -> values left waiting. */
+/* One round. now: nothing has to be quiet. force: stages are committed whoever writes. -> values
+ * left waiting. */
 int dv_keeper_run(struct dv_store *s, bool now, bool force);
 
 /* Commits n's stage if it has no writer. -> true: n is at rest. */
@@ -37,7 +42,8 @@ void dv_keeper_commit_quiet(struct dv_store *s);
 /* Is dv_keeper_stop() waiting for the thread? Long work of it looks. */
 bool dv_keeper_is_ending(struct dv_store *s);
 
-/* Takes everything out of the queue; *left counts stages and superseded forms that stay recorded. */
+/* Takes everything out of the queue; *left counts stages and superseded forms that stay recorded.
+ */
 void dv_keeper_drain(struct dv_store *s, unsigned *left);
 
 #endif

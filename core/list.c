@@ -2,15 +2,17 @@
 /*
  * list.c - the names of a directory of the mount, in the order of the backing.
  *
- * path, flat  one directory; positions are the backing's own cookies, so that no state is kept between calls
- * split, hash a walk over the shard tree, depth first; a handle holds the open directories, positions count entries
+ * path, flat  one directory; positions are the backing's own cookies, so that no state is kept
+ * between calls split, hash a walk over the shard tree, depth first; a handle holds the open
+ * directories, positions count entries
  *
- * A key in two forms is listed once. While a directory is listed the keeper does not move values between forms in it (listed_until_ns), so that
- * no name is missed; a superseded form that is still there is the one listed, since it was there first.
+ * A key in two forms is listed once. While a directory is listed the keeper does not move values
+ * between forms in it (listed_until_ns), so that no name is missed; a superseded form that is still
+ * there is the one listed, since it was there first.
  */
+#include "core/list.h"
 #include "core/cleanup.h"
 #include "core/internal.h"
-#include "core/list.h"
 #include "core/log.h"
 #include "core/place.h"
 
@@ -18,21 +20,24 @@
 #include <string.h>
 
 #define BUF_BYTES 32768u
-#define ENTS_MAX 1024u
-#define LISTED_CUT_NS 30000000000ll /* a listing with more to come is asked again within this time */
-#define LISTED_NS 2000000000ll /* and one that has given all, for its end, though most programs do not wait for that */
+#define ENTS_MAX  1024u
+#define LISTED_CUT_NS                                                                              \
+	30000000000ll /* a listing with more to come is asked again within this time */
+#define LISTED_NS                                                                                  \
+	2000000000ll /* and one that has given all, for its end, though most programs do not wait  \
+			for that */
 
 struct dv_list {
 	pthread_mutex_t lock;
 	unsigned depth; /* open levels */
 	struct level {
 		int fd;
-		int64_t cookie; /* of the next read */
+		int64_t cookie;	 /* of the next read */
 		size_t path_len; /* of the shard path up to here */
 		ssize_t count, next;
 		struct dv_dirent ents[64];
 		char buf[4096];
-	} **levels; /* depth_max of them, made as they are needed */
+	} * *levels; /* depth_max of them, made as they are needed */
 	unsigned depth_max;
 	char shard[DV_SHARD_MAX];
 	int64_t position; /* entries given so far */
@@ -63,7 +68,8 @@ static bool stands_for_key(const struct lister *l, enum dv_form form, struct dv_
 	struct dv_stat st;
 	struct dv_ident loser = {0};
 	struct dv_node *n = dv_node_find_name(s, l->dir, e->name);
-	bool has_loser = n && n->loser; /* without its gate: the keeper settles nothing while we list */
+	bool has_loser =
+		n && n->loser; /* without its gate: the keeper settles nothing while we list */
 	if (n) {
 		e->ino = n->ino;
 		e->type = n->type;
@@ -82,8 +88,10 @@ static bool stands_for_key(const struct lister *l, enum dv_form form, struct dv_
 	if (form != DV_FORM_PACKED)
 		return true;
 	/* Raw beside it: that one is the value, and is listed by itself. */
-	return (!names.raw[0] || DV_B(s, stat, l->dirfd, names.raw, &st) != 0 || !S_ISREG(st.mode)) &&
-	       (!names.aside[0] || DV_B(s, stat, l->dirfd, names.aside, &st) != 0 || !S_ISREG(st.mode));
+	return (!names.raw[0] || DV_B(s, stat, l->dirfd, names.raw, &st) != 0 ||
+		!S_ISREG(st.mode)) &&
+	       (!names.aside[0] || DV_B(s, stat, l->dirfd, names.aside, &st) != 0 ||
+		!S_ISREG(st.mode));
 }
 
 /* false: the consumer is full. */
@@ -128,7 +136,8 @@ static void listing_begins(const struct lister *l, int64_t cookie)
 	atomic_store(&l->dir->listed_until_ns, now + LISTED_CUT_NS);
 }
 
-/* cut: more is to come. Else all was given: where something was just now, the end is still to be asked for. */
+/* cut: more is to come. Else all was given: where something was just now, the end is still to be
+ * asked for. */
 static void listing_pauses(const struct lister *l, bool cut)
 {
 	if (l->quiet || cut)
@@ -154,7 +163,8 @@ static dv_err list_flat(struct lister *l, int64_t cookie)
 	l->dirfd = f->fd;
 	pthread_mutex_t *lock = &s->list_locks[(unsigned)f->fd % DV_ARRAY_LEN(s->list_locks)];
 	bool more = true;
-	/* What was packed since has a new place, behind the end of those who had all: it must not be given twice. */
+	/* What was packed since has a new place, behind the end of those who had all: it must not
+	 * be given twice. */
 	bool ended = !l->quiet && cookie && cookie == atomic_load(&l->dir->listed_end);
 	listing_begins(l, cookie);
 	while (more && !err && !ended) {
@@ -240,7 +250,8 @@ static dv_err push_level(struct dv_store *s, struct dv_list *l, const char *name
 	return 0;
 }
 
-/* The next entry of the walk; *out_dir: it is a shard directory and is entered next. 0 entries: the end. */
+/* The next entry of the walk; *out_dir: it is a shard directory and is entered next. 0 entries: the
+ * end. */
 static dv_err next_entry(struct dv_store *s, struct dv_list *l, struct dv_dirent **out)
 {
 	*out = NULL;
@@ -248,7 +259,8 @@ static dv_err next_entry(struct dv_store *s, struct dv_list *l, struct dv_dirent
 		struct level *v = l->levels[l->depth - 1];
 		if (v->next == v->count) {
 			v->next = 0;
-			v->count = DV_B(s, readdir, v->fd, v->cookie, v->buf, sizeof(v->buf), v->ents, DV_ARRAY_LEN(v->ents));
+			v->count = DV_B(s, readdir, v->fd, v->cookie, v->buf, sizeof(v->buf),
+					v->ents, DV_ARRAY_LEN(v->ents));
 			if (v->count < 0) {
 				dv_err err = (dv_err)v->count;
 				v->count = 0;
@@ -261,7 +273,8 @@ static dv_err next_entry(struct dv_store *s, struct dv_list *l, struct dv_dirent
 			v->cookie = v->ents[v->count - 1].cookie;
 		}
 		struct dv_dirent *e = &v->ents[v->next];
-		if (e->type == DT_DIR && dv_transform_is_shard(s->transform, l->depth - 1, e->name)) {
+		if (e->type == DT_DIR &&
+		    dv_transform_is_shard(s->transform, l->depth - 1, e->name)) {
 			v->next++;
 			dv_err err = push_level(s, l, e->name);
 			if (err && err != -ENOENT && err != -ENOTDIR && err != -ELOOP)
@@ -279,7 +292,8 @@ static dv_err list_shards(struct lister *l, struct dv_list *list, int64_t cookie
 	struct dv_store *s = l->s;
 	dv_err err = 0;
 	pthread_mutex_lock(&list->lock);
-	if (cookie == 0 || cookie < list->position) { /* from the start, and forward to where it was */
+	if (cookie == 0 ||
+	    cookie < list->position) { /* from the start, and forward to where it was */
 		while (list->depth)
 			pop_level(s, list);
 		list->position = 0;
@@ -308,7 +322,8 @@ static dv_err list_shards(struct lister *l, struct dv_list *list, int64_t cookie
 	return err;
 }
 
-/* A descriptor that could only reach what lies in the directory is opened anew: its mode may have changed. */
+/* A descriptor that could only reach what lies in the directory is opened anew: its mode may have
+ * changed. */
 static dv_err list_open_flat(struct lister *l, int64_t cookie)
 {
 	dv_err err = list_flat(l, cookie);
@@ -329,11 +344,12 @@ static dv_err list_any(struct lister *l, struct dv_list *list, int64_t cookie)
 	return list ? list_shards(l, list, cookie) : -EINVAL;
 }
 
-dv_err dv_store_list(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, struct dv_list *list, int64_t cookie,
-		     dv_list_fn *fn, void *ctx)
+dv_err dv_store_list(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
+		     struct dv_list *list, int64_t cookie, dv_list_fn *fn, void *ctx)
 {
 	struct lister l = {.s = s, .dir = dir, .shard = "", .fn = fn, .ctx = ctx};
-	/* A swap that is under way ends first; those that come see that the directory is being listed. */
+	/* A swap that is under way ends first; those that come see that the directory is being
+	 * listed. */
 	dv_err err = dv_gate_shared(dir, call->nowait);
 	if (err)
 		return err;
@@ -342,7 +358,8 @@ dv_err dv_store_list(struct dv_store *s, const struct dv_call *call, struct dv_n
 	return err;
 }
 
-dv_err dv_list_quietly(struct dv_store *s, struct dv_node *dir, struct dv_list *list, int64_t cookie, dv_list_fn *fn, void *ctx)
+dv_err dv_list_quietly(struct dv_store *s, struct dv_node *dir, struct dv_list *list,
+		       int64_t cookie, dv_list_fn *fn, void *ctx)
 {
 	struct lister l = {.s = s, .dir = dir, .shard = "", .quiet = true, .fn = fn, .ctx = ctx};
 	return list_any(&l, list, cookie);

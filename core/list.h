@@ -6,6 +6,7 @@
 #include "core/internal.h"
 
 /* As dv_store_list, without keeping the keeper from moving values between forms meanwhile. */
-DV_CHECK dv_err dv_list_quietly(struct dv_store *s, struct dv_node *dir, struct dv_list *list, int64_t cookie, dv_list_fn *fn, void *ctx);
+DV_CHECK dv_err dv_list_quietly(struct dv_store *s, struct dv_node *dir, struct dv_list *list,
+				int64_t cookie, dv_list_fn *fn, void *ctx);
 
 #endif

@@ -43,8 +43,8 @@ const char *dv_log_key(char *buf, size_t buf_size, const char *key);
 		dv_log_at(&dv_log_here, level, __VA_ARGS__);                                       \
 	} while (0)
 #define dv_error(...) dv_log(DV_LOG_ERROR, __VA_ARGS__)
-#define dv_warn(...) dv_log(DV_LOG_WARN, __VA_ARGS__)
-#define dv_info(...) dv_log(DV_LOG_INFO, __VA_ARGS__)
+#define dv_warn(...)  dv_log(DV_LOG_WARN, __VA_ARGS__)
+#define dv_info(...)  dv_log(DV_LOG_INFO, __VA_ARGS__)
 #define dv_debug(...) dv_log(DV_LOG_DEBUG, __VA_ARGS__)
 
 #endif

@@ -2,7 +2,8 @@
 /*
  * lookup.c - from names to nodes, and the attributes of nodes.
  *
- * A name that is known is compared with what lies in the store each time; the kernel asks once in each coherence interval.
+ * A name that is known is compared with what lies in the store each time; the kernel asks once in
+ * each coherence interval.
  */
 #include "core/keeper.h"
 #include "core/meta.h"
@@ -37,7 +38,8 @@ void dv_touch_dir(struct dv_store *s, struct dv_node *dir)
 	pthread_mutex_unlock(&s->names_lock);
 }
 
-bool dv_try_again(struct dv_store *s, const struct dv_call *call, struct dv_node *n, dv_err *err, unsigned *tries)
+bool dv_try_again(struct dv_store *s, const struct dv_call *call, struct dv_node *n, dv_err *err,
+		  unsigned *tries)
 {
 	if (*err != -ESTALE || ++*tries == DV_TRIES)
 		return false;
@@ -49,7 +51,8 @@ bool dv_try_again(struct dv_store *s, const struct dv_call *call, struct dv_node
 	return *err == 0;
 }
 
-dv_err dv_node_parent(struct dv_store *s, struct dv_node *n, struct dv_node **out_dir, char name[256])
+dv_err dv_node_parent(struct dv_store *s, struct dv_node *n, struct dv_node **out_dir,
+		      char name[256])
 {
 	return dv_node_name(s, n, 0, out_dir, name, NULL);
 }
@@ -109,7 +112,8 @@ dv_err dv_make_raw(struct dv_store *s, struct dv_node *n, bool nowait)
 void dv_keep_open(struct dv_store *s, struct dv_node *n, uint32_t nlink)
 {
 	struct dv_file *f = NULL;
-	/* A stage is its own file. Names that were never looked up keep the object, but do not lead to it from here. */
+	/* A stage is its own file. Names that were never looked up keep the object, but do not lead
+	 * to it from here. */
 	if (n->stage || (nlink > 1 && dv_node_has_names(s, n, 2)))
 		return;
 	dv_err err = -EINVAL;
@@ -135,7 +139,8 @@ void dv_forget_kept_ctime(struct dv_store *s, struct dv_node *n)
 	n->real_ctime = n->kept_ctime = (struct timespec){0};
 	if (dv_value_handle(s, n, &f))
 		return; /* gone: nobody reads its tag */
-	if (DV_B(s, stat, f->fd, "", &st) == 0 && dv_tag_load_fd(s, f->fd, &st, &tag) && tag.has_ctime) {
+	if (DV_B(s, stat, f->fd, "", &st) == 0 && dv_tag_load_fd(s, f->fd, &st, &tag) &&
+	    tag.has_ctime) {
 		struct dv_ident id = dv_ident_of(&st);
 		tag.has_ctime = false;
 		dv_tag_store(s, f->fd, &id, &tag);
@@ -146,8 +151,9 @@ void dv_forget_kept_ctime(struct dv_store *s, struct dv_node *n)
 /* ---- lookup ---- */
 
 /* The node of what was found, new or known. */
-static dv_err enter_found(struct dv_store *s, struct dv_node *dir, const struct dv_place *p, const struct dv_found *f,
-			  uint64_t moves, struct dv_node **out, bool *again)
+static dv_err enter_found(struct dv_store *s, struct dv_node *dir, const struct dv_place *p,
+			  const struct dv_found *f, uint64_t moves, struct dv_node **out,
+			  bool *again)
 {
 	struct dv_ident id = dv_ident_of(&f->st);
 	struct dv_tag tag;
@@ -163,14 +169,17 @@ static dv_err enter_found(struct dv_store *s, struct dv_node *dir, const struct 
 		n->real_ctime = f->st.ctime;
 		n->kept_ctime = dv_tag_ctime(&tag, &f->st);
 	}
-	struct dv_entry e = {.dir = dir, .name = p->name, .slot = f->slot, .moves = moves,
+	struct dv_entry e = {.dir = dir,
+			     .name = p->name,
+			     .slot = f->slot,
+			     .moves = moves,
 			     .alone = f->st.nlink == 1 || S_ISDIR(f->st.mode)};
 	return dv_node_enter(s, n, &e, out, again);
 }
 
 /* n has the name: is it still n's? *again: look once more. */
-static dv_err check_known(struct dv_store *s, const struct dv_call *call, const struct dv_place *p, struct dv_node *n,
-			  struct dv_stat *out, bool *again)
+static dv_err check_known(struct dv_store *s, const struct dv_call *call, const struct dv_place *p,
+			  struct dv_node *n, struct dv_stat *out, bool *again)
 {
 	struct dv_found f;
 	dv_err err = dv_gate_shared(n, call->nowait);
@@ -201,8 +210,9 @@ static dv_err check_known(struct dv_store *s, const struct dv_call *call, const 
 	return err == -ESTALE ? 0 : err;
 }
 
-static dv_err lookup_new(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const struct dv_place *p,
-			 struct dv_node **out, struct dv_stat *st, bool *again)
+static dv_err lookup_new(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
+			 const struct dv_place *p, struct dv_node **out, struct dv_stat *st,
+			 bool *again)
 {
 	struct dv_found f;
 	struct dv_node *n = NULL;
@@ -235,8 +245,8 @@ static dv_err lookup_new(struct dv_store *s, const struct dv_call *call, struct 
 	return err;
 }
 
-static dv_err look_up(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name, struct dv_node **out,
-		      struct dv_stat *st)
+static dv_err look_up(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
+		      const char *name, struct dv_node **out, struct dv_stat *st)
 {
 	struct dv_place p;
 	dv_err err = dv_place_open(s, dir, name, false, &p);
@@ -262,18 +272,20 @@ static dv_err look_up(struct dv_store *s, const struct dv_call *call, struct dv_
 	return err;
 }
 
-dv_err dv_find(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name, struct dv_node **out)
+dv_err dv_find(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
+	       const char *name, struct dv_node **out)
 {
 	return look_up(s, call, dir, name, out, NULL);
 }
 
-dv_err dv_store_lookup(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name, struct dv_node **out,
-		       struct dv_stat *out_stat)
+dv_err dv_store_lookup(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
+		       const char *name, struct dv_node **out, struct dv_stat *out_stat)
 {
 	return look_up(s, call, dir, name, out, out_stat);
 }
 
-dv_err dv_store_getattr(struct dv_store *s, const struct dv_call *call, struct dv_node *n, struct dv_stat *out)
+dv_err dv_store_getattr(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
+			struct dv_stat *out)
 {
 	unsigned tries = 0;
 	dv_err err;

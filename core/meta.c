@@ -6,12 +6,16 @@
 
 #include <string.h>
 
-#define XFS_ACLS "trusted.SGI_ACL_" /* XFS shows root each ACL a second time, under a name that no other filesystem knows */
-#define TAG_BYTES 64 /* with its name all that ext4 has room for in an inode of 256 bytes: more takes a block of its own */
-#define TAG_VERSION 1
-#define HAS_SIZE 1
-#define HAS_CTIME 2
-#define SINGLE 4
+#define XFS_ACLS                                                                                   \
+	"trusted.SGI_ACL_" /* XFS shows root each ACL a second time, under a name that no other    \
+			      filesystem knows */
+#define TAG_BYTES                                                                                  \
+	64 /* with its name all that ext4 has room for in an inode of 256 bytes: more takes a      \
+	      block of its own */
+#define TAG_VERSION    1
+#define HAS_SIZE       1
+#define HAS_CTIME      2
+#define SINGLE	       4
 #define XATTR_LIST_MAX 65536 /* XATTR_LIST_MAX and XATTR_SIZE_MAX of the kernel */
 
 /* splitmix64's finaliser (Steele, Lea, Flood 2014): a bijection on 64 bits that mixes well. */
@@ -55,7 +59,8 @@ static struct timespec get_time(const uint8_t *at)
 {
 	int64_t ns = (int64_t)get64(at), rest = ns % 1000000000;
 	rest += rest < 0 ? 1000000000 : 0;
-	return (struct timespec){.tv_sec = (time_t)((ns - rest) / 1000000000), .tv_nsec = (long)rest};
+	return (struct timespec){.tv_sec = (time_t)((ns - rest) / 1000000000),
+				 .tv_nsec = (long)rest};
 }
 
 /* Enough of a time to tell that it is another. */
@@ -67,7 +72,8 @@ static uint32_t fold(struct timespec t)
 
 static uint32_t get32(const uint8_t *at)
 {
-	return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+	return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 |
+	       (uint32_t)at[3] << 24;
 }
 
 static bool parse_tag(const uint8_t *tag, ssize_t len, const struct dv_stat *st, struct dv_tag *out)
@@ -79,8 +85,11 @@ static bool parse_tag(const uint8_t *tag, ssize_t len, const struct dv_stat *st,
 	out->st_ino = get64(tag + 8);
 	out->plain_size = get64(tag + 24);
 	out->stored_size = get64(tag + 32);
-	out->has_size = (tag[1] & HAS_SIZE) && out->stored_size == st->size && out->plain_size <= INT64_MAX &&
-			get32(tag + 4) == fold(st->mtime); /* changed by others in place: look at the frames */
+	out->has_size =
+		(tag[1] & HAS_SIZE) && out->stored_size == st->size &&
+		out->plain_size <= INT64_MAX &&
+		get32(tag + 4) ==
+			fold(st->mtime); /* changed by others in place: look at the frames */
 	out->mtime = st->mtime;
 	out->has_ctime = tag[1] & HAS_CTIME;
 	out->single = tag[1] & SINGLE;
@@ -89,7 +98,8 @@ static bool parse_tag(const uint8_t *tag, ssize_t len, const struct dv_stat *st,
 	return out->st_ino > 1 && out->st_ino <= INT64_MAX;
 }
 
-bool dv_tag_load(struct dv_store *s, int dirfd, const char *name, const struct dv_stat *st, struct dv_tag *out)
+bool dv_tag_load(struct dv_store *s, int dirfd, const char *name, const struct dv_stat *st,
+		 struct dv_tag *out)
 {
 	uint8_t tag[TAG_BYTES + 1];
 	if (!s->has_xattrs)
@@ -107,7 +117,8 @@ bool dv_tag_load_fd(struct dv_store *s, int fd, const struct dv_stat *st, struct
 	return len > 0 && parse_tag(tag, len, st, out);
 }
 
-static dv_err write_tag(struct dv_store *s, int fd, const struct dv_ident *id, const struct dv_tag *t)
+static dv_err write_tag(struct dv_store *s, int fd, const struct dv_ident *id,
+			const struct dv_tag *t)
 {
 	uint8_t tag[TAG_BYTES] = {TAG_VERSION};
 	tag[1] = (uint8_t)((t->has_size ? HAS_SIZE : 0) | (t->has_ctime ? HAS_CTIME : 0) |
@@ -142,7 +153,8 @@ dv_err dv_tag_strip(struct dv_store *s, int fd)
 	if (err)
 		return err;
 	ssize_t len = DV_B(s, getxattr, fd, DV_TAG_NAME, bytes, sizeof(bytes));
-	if (len < 0) /* not to be told apart from a tag that would lie later, where it is another error */
+	if (len <
+	    0) /* not to be told apart from a tag that would lie later, where it is another error */
 		return len == -ENODATA || len == -ERANGE || len == -EOPNOTSUPP ? 0 : (dv_err)len;
 	if (!parse_tag(bytes, len, &st, &tag) || (!tag.has_size && !tag.has_ctime))
 		return 0;

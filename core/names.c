@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * names.c - making and removing names: mknod, mkdir, symlink, link, unlink, rmdir. (Renaming: rename.c)
+ * names.c - making and removing names: mknod, mkdir, symlink, link, unlink, rmdir. (Renaming:
+ * rename.c)
  *
- * Directory gates are held shared, so that a swap, which puts the directory's times back, does not run beside the change.
+ * Directory gates are held shared, so that a swap, which puts the directory's times back, does not
+ * run beside the change.
  */
 #include "core/cleanup.h"
 #include "core/journal.h"
@@ -32,7 +34,8 @@ static dv_err rename_aside(struct dv_store *s, struct dv_node *n, const struct d
 	if (err == -ENOENT || (!err && (n->form != DV_FORM_RAW || !dv_ident_equal(&id, &n->id))))
 		return 0;
 	if (!err)
-		err = DV_B(s, rename, p->dirfd, p->names.raw, p->dirfd, p->names.aside, RENAME_NOREPLACE);
+		err = DV_B(s, rename, p->dirfd, p->names.raw, p->dirfd, p->names.aside,
+			   RENAME_NOREPLACE);
 	if (err)
 		return err;
 	atomic_fetch_add(&s->swaps, 1);
@@ -41,9 +44,11 @@ static dv_err rename_aside(struct dv_store *s, struct dv_node *n, const struct d
 }
 
 /*
- * A value has the name that a shard directory needs (abc beside abcabc under split:3): it moves aside.
+ * A value has the name that a shard directory needs (abc beside abcabc under split:3): it moves
+ * aside.
  */
-static dv_err move_aside(struct dv_store *s, const struct dv_call *call, const char *parent, const char *component)
+static dv_err move_aside(struct dv_store *s, const struct dv_call *call, const char *parent,
+			 const char *component)
 {
 	char name[DV_NAME_MAX + 1];
 	enum dv_form form;
@@ -72,7 +77,8 @@ static dv_err move_aside(struct dv_store *s, const struct dv_call *call, const c
 	return err;
 }
 
-dv_err dv_clear_way(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name)
+dv_err dv_clear_way(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
+		    const char *name)
 {
 	char shard[DV_SHARD_MAX], parent[DV_SHARD_MAX];
 	struct dv_stat st;
@@ -96,12 +102,14 @@ dv_err dv_clear_way(struct dv_store *s, const struct dv_call *call, struct dv_no
 	return err ? err : -ENOTDIR;
 }
 
-/* -EEXIST where any form of the name exists. The raw name itself is left to the call that makes it. */
+/* -EEXIST where any form of the name exists. The raw name itself is left to the call that makes it.
+ */
 static dv_err refuse_existing(struct dv_store *s, const struct dv_place *p, bool regular)
 {
 	struct dv_stat st;
 	struct dv_found f;
-	if (regular && strcmp(p->names.raw, p->names.other) == 0 && p->names.packed[0] && !p->names.aside[0]) {
+	if (regular && strcmp(p->names.raw, p->names.other) == 0 && p->names.packed[0] &&
+	    !p->names.aside[0]) {
 		dv_err err = DV_B(s, stat, p->dirfd, p->names.packed, &st);
 		if (err == -ENOENT)
 			return 0;
@@ -120,8 +128,9 @@ static mode_t masked(struct dv_store *s, const struct dv_call *call, int dirfd, 
 }
 
 /* The node for the object that was just made as `stored`; fd: open on it, or -1 (taken). */
-static dv_err enter_new(struct dv_store *s, struct dv_node *dir, const struct dv_place *p, const char *stored, uint8_t slot,
-			enum dv_form form, int fd, struct dv_node **out, struct dv_stat *st)
+static dv_err enter_new(struct dv_store *s, struct dv_node *dir, const struct dv_place *p,
+			const char *stored, uint8_t slot, enum dv_form form, int fd,
+			struct dv_node **out, struct dv_stat *st)
 {
 	bool again = false;
 	dv_err err = fd >= 0 ? DV_B(s, stat, fd, "", st) : DV_B(s, stat, p->dirfd, stored, st);
@@ -134,10 +143,15 @@ static dv_err enter_new(struct dv_store *s, struct dv_node *dir, const struct dv
 		n->id = id;
 		n->form = form;
 		dv_node_drop_name(s, dir, p->name); /* whoever had it before lost it outside */
-		struct dv_entry e = {.dir = dir, .name = p->name, .slot = slot, .alone = true, .moves = dv_node_moves(s)};
+		struct dv_entry e = {.dir = dir,
+				     .name = p->name,
+				     .slot = slot,
+				     .alone = true,
+				     .moves = dv_node_moves(s)};
 		err = dv_node_enter(s, n, &e, out, &again);
 	}
-	if (!err && again && !dv_node_is(s, *out, &id, form)) { /* looked up meanwhile is fine; replaced is not */
+	if (!err && again &&
+	    !dv_node_is(s, *out, &id, form)) { /* looked up meanwhile is fine; replaced is not */
 		dv_node_unref(s, *out);
 		*out = NULL;
 		err = -EEXIST;
@@ -159,18 +173,22 @@ static dv_err enter_new(struct dv_store *s, struct dv_node *dir, const struct dv
 	return 0;
 }
 
-static dv_err make_regular(struct dv_store *s, struct dv_place *p, mode_t mode, const char **stored, uint8_t *slot, int *fd)
+static dv_err make_regular(struct dv_store *s, struct dv_place *p, mode_t mode, const char **stored,
+			   uint8_t *slot, int *fd)
 {
 	*stored = p->names.raw;
 	*slot = DV_SLOT_PLAIN;
 	if (!p->names.raw[0])
 		return -ENAMETOOLONG;
-	*fd = DV_B(s, open, p->dirfd, *stored, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode & 07777);
+	*fd = DV_B(s, open, p->dirfd, *stored, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW,
+		   mode & 07777);
 	struct dv_stat st;
-	if (*fd == -EEXIST && p->names.aside[0] && DV_B(s, stat, p->dirfd, *stored, &st) == 0 && S_ISDIR(st.mode)) {
+	if (*fd == -EEXIST && p->names.aside[0] && DV_B(s, stat, p->dirfd, *stored, &st) == 0 &&
+	    S_ISDIR(st.mode)) {
 		*stored = p->names.aside;
 		*slot = DV_SLOT_ASIDE;
-		*fd = DV_B(s, open, p->dirfd, *stored, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode & 07777);
+		*fd = DV_B(s, open, p->dirfd, *stored, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW,
+			   mode & 07777);
 	}
 	return *fd < 0 ? *fd : 0;
 }
@@ -181,9 +199,11 @@ struct making {
 	const char *target; /* of a symbolic link */
 };
 
-/* A flat namespace has values only, and they are never directories: where a shard directory has the raw name, refuse_existing has no say. */
-static dv_err make(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name, const struct making *m,
-		   struct dv_node **out, struct dv_stat *st)
+/* A flat namespace has values only, and they are never directories: where a shard directory has the
+ * raw name, refuse_existing has no say. */
+static dv_err make(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
+		   const char *name, const struct making *m, struct dv_node **out,
+		   struct dv_stat *st)
 {
 	struct dv_place p;
 	int fd = -1;
@@ -212,13 +232,15 @@ static dv_err make(struct dv_store *s, const struct dv_call *call, struct dv_nod
 		dv_act_as_self(s);
 	}
 	if (!err)
-		err = enter_new(s, dir, &p, stored, slot, regular ? DV_FORM_RAW : DV_FORM_OTHER, fd, out, st);
+		err = enter_new(s, dir, &p, stored, slot, regular ? DV_FORM_RAW : DV_FORM_OTHER, fd,
+				out, st);
 	dv_place_close(s, &p);
 	return err;
 }
 
-static dv_err make_gated(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name, const struct making *m,
-			 struct dv_node **out, struct dv_stat *st)
+static dv_err make_gated(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
+			 const char *name, const struct making *m, struct dv_node **out,
+			 struct dv_stat *st)
 {
 	for (unsigned tries = 0;; tries++) {
 		dv_err err = dv_gate_shared(dir, call->nowait);
@@ -234,8 +256,9 @@ static dv_err make_gated(struct dv_store *s, const struct dv_call *call, struct 
 	}
 }
 
-dv_err dv_store_mknod(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name, mode_t mode,
-		      dev_t rdev, struct dv_node **out, struct dv_stat *out_stat)
+dv_err dv_store_mknod(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
+		      const char *name, mode_t mode, dev_t rdev, struct dv_node **out,
+		      struct dv_stat *out_stat)
 {
 	struct making m = {.mode = mode & S_IFMT ? mode : mode | S_IFREG, .rdev = rdev};
 	if (S_ISDIR(m.mode) || S_ISLNK(m.mode))
@@ -243,15 +266,16 @@ dv_err dv_store_mknod(struct dv_store *s, const struct dv_call *call, struct dv_
 	return make_gated(s, call, dir, name, &m, out, out_stat);
 }
 
-dv_err dv_store_mkdir(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name, mode_t mode,
-		      struct dv_node **out, struct dv_stat *out_stat)
+dv_err dv_store_mkdir(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
+		      const char *name, mode_t mode, struct dv_node **out, struct dv_stat *out_stat)
 {
 	struct making m = {.mode = (mode & 07777) | S_IFDIR};
 	return make_gated(s, call, dir, name, &m, out, out_stat);
 }
 
-dv_err dv_store_symlink(struct dv_store *s, const struct dv_call *call, const char *target, struct dv_node *dir, const char *name,
-			struct dv_node **out, struct dv_stat *out_stat)
+dv_err dv_store_symlink(struct dv_store *s, const struct dv_call *call, const char *target,
+			struct dv_node *dir, const char *name, struct dv_node **out,
+			struct dv_stat *out_stat)
 {
 	struct making m = {.mode = S_IFLNK | 0777, .target = target};
 	return make_gated(s, call, dir, name, &m, out, out_stat);
@@ -260,7 +284,8 @@ dv_err dv_store_symlink(struct dv_store *s, const struct dv_call *call, const ch
 /* ---- link ---- */
 
 /* Gates held: directory shared, n exclusive and at rest. */
-static dv_err link_at_rest(struct dv_store *s, struct dv_node *n, struct dv_node *dir, const char *name, struct dv_stat *st)
+static dv_err link_at_rest(struct dv_store *s, struct dv_node *n, struct dv_node *dir,
+			   const char *name, struct dv_stat *st)
 {
 	struct dv_place from, to;
 	const char *stored;
@@ -289,8 +314,8 @@ static dv_err link_at_rest(struct dv_store *s, struct dv_node *n, struct dv_node
 	return err;
 }
 
-dv_err dv_store_link(struct dv_store *s, const struct dv_call *call, struct dv_node *n, struct dv_node *dir, const char *name,
-		     struct dv_stat *out_stat)
+dv_err dv_store_link(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
+		     struct dv_node *dir, const char *name, struct dv_stat *out_stat)
 {
 	struct dv_names names;
 	unsigned tries = 0;
@@ -326,7 +351,8 @@ dv_err dv_store_link(struct dv_store *s, const struct dv_call *call, struct dv_n
 
 /* ---- unlink ---- */
 
-/* Unlinks every form of n's name; raw last, so that dying in between leaves the value whole. Gates held. */
+/* Unlinks every form of n's name; raw last, so that dying in between leaves the value whole. Gates
+ * held. */
 static dv_err unlink_forms(struct dv_store *s, struct dv_node *n, const struct dv_place *p)
 {
 	struct dv_found f;
@@ -336,7 +362,8 @@ static dv_err unlink_forms(struct dv_store *s, struct dv_node *n, const struct d
 	if (!err)
 		err = dv_place_find(s, p, &f);
 	struct dv_ident id = dv_ident_of(&f.st);
-	/* Beside newer bytes the store's object may have been removed or replaced by others: both go. */
+	/* Beside newer bytes the store's object may have been removed or replaced by others: both
+	 * go. */
 	if (err == -ENOENT && n->stage)
 		return 0;
 	if (!err && !n->stage && (f.form != n->form || !dv_ident_equal(&id, &n->id)))
@@ -350,7 +377,8 @@ static dv_err unlink_forms(struct dv_store *s, struct dv_node *n, const struct d
 	return err;
 }
 
-static dv_err unlink_known(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name, struct dv_node *n)
+static dv_err unlink_known(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
+			   const char *name, struct dv_node *n)
 {
 	struct dv_place p;
 	if (S_ISDIR(n->type))
@@ -358,7 +386,9 @@ static dv_err unlink_known(struct dv_store *s, const struct dv_call *call, struc
 	dv_err err = dv_gate_exclusive(n, call->nowait);
 	if (err)
 		return err;
-	if (n->stage && dv_stage_is_in_place(n->stage)) /* its other names, known or not, show what was written */
+	if (n->stage &&
+	    dv_stage_is_in_place(
+		    n->stage)) /* its other names, known or not, show what was written */
 		err = call->nowait ? -EAGAIN : dv_stage_commit(s, n, false);
 	if (!err)
 		err = dv_place_open(s, dir, name, false, &p);
@@ -381,14 +411,16 @@ static dv_err unlink_known(struct dv_store *s, const struct dv_call *call, struc
 	return err;
 }
 
-dv_err dv_store_unlink(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name)
+dv_err dv_store_unlink(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
+		       const char *name)
 {
 	if (s->options.read_only)
 		return -EROFS;
 	dv_err err = -ESTALE;
 	for (unsigned tries = 0; err == -ESTALE && tries < DV_TRIES; tries++) {
 		struct dv_node *n = NULL;
-		err = dv_find(s, call, dir, name, &n); /* before the gate: it may take the child's */
+		err = dv_find(s, call, dir, name,
+			      &n); /* before the gate: it may take the child's */
 		if (!err)
 			err = dv_gate_shared(dir, call->nowait);
 		if (!err) {
@@ -403,7 +435,8 @@ dv_err dv_store_unlink(struct dv_store *s, const struct dv_call *call, struct dv
 }
 
 /* Gate of dir shared. */
-static dv_err remove_dir(struct dv_store *s, struct dv_node *dir, const char *name, struct dv_node *n)
+static dv_err remove_dir(struct dv_store *s, struct dv_node *dir, const char *name,
+			 struct dv_node *n)
 {
 	struct dv_place p;
 	struct dv_found f;
@@ -423,7 +456,8 @@ static dv_err remove_dir(struct dv_store *s, struct dv_node *dir, const char *na
 	return err;
 }
 
-dv_err dv_store_rmdir(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name)
+dv_err dv_store_rmdir(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
+		      const char *name)
 {
 	struct dv_node *n = NULL;
 	if (s->options.read_only)

@@ -98,7 +98,8 @@ static void attach_locked(struct dv_store *s, struct dv_link *l, struct dv_node 
 	HASH_ADD_KEYPTR(hh, s->names, l->key, l->key_len, l);
 }
 
-/* Takes l out of everything. Its directory's reference goes into *dead, for unref without the lock. */
+/* Takes l out of everything. Its directory's reference goes into *dead, for unref without the lock.
+ */
 static void detach_locked(struct dv_store *s, struct dv_link *l, struct dv_link **dead)
 {
 	struct dv_link **at = &l->node->links;
@@ -152,7 +153,8 @@ static void release(struct dv_store *s, struct dv_node *n, struct dv_link **dead
 	atomic_fetch_sub(&s->node_count, 1);
 }
 
-/* Not by recursion: directories go with their last child, and a tree may be deeper than the stack. */
+/* Not by recursion: directories go with their last child, and a tree may be deeper than the stack.
+ */
 static void bury(struct dv_store *s, struct dv_link *dead)
 {
 	while (dead) {
@@ -209,7 +211,8 @@ void dv_node_superseded_gone(struct dv_store *s, const struct dv_ident *id)
 	pthread_mutex_unlock(&s->names_lock);
 }
 
-dv_err dv_node_enter(struct dv_store *s, struct dv_node *fresh, const struct dv_entry *e, struct dv_node **out, bool *out_again)
+dv_err dv_node_enter(struct dv_store *s, struct dv_node *fresh, const struct dv_entry *e,
+		     struct dv_node **out, bool *out_again)
 {
 	struct dv_link *link = new_link(e->dir, e->name, e->slot), *dead = NULL;
 	*out_again = false;
@@ -220,7 +223,8 @@ dv_err dv_node_enter(struct dv_store *s, struct dv_node *fresh, const struct dv_
 	pthread_mutex_lock(&s->names_lock);
 	struct dv_link *there = find_link_locked(s, e->dir, e->name);
 	struct dv_node *n = there ? there->node : find_object_locked(s, fresh);
-	/* Known by another name: was that moved by others, or has a rename of ours just taken it there? */
+	/* Known by another name: was that moved by others, or has a rename of ours just taken it
+	 * there? */
 	if (there || (n && n->links && s->moves != e->moves)) {
 		*out_again = true;
 	} else {
@@ -242,7 +246,8 @@ dv_err dv_node_enter(struct dv_store *s, struct dv_node *fresh, const struct dv_
 	return 0;
 }
 
-dv_err dv_node_add_name(struct dv_store *s, struct dv_node *n, struct dv_node *dir, const char *name, uint8_t slot)
+dv_err dv_node_add_name(struct dv_store *s, struct dv_node *n, struct dv_node *dir,
+			const char *name, uint8_t slot)
 {
 	struct dv_link *link = new_link(dir, name, slot), *dead = NULL;
 	if (!link)
@@ -273,8 +278,8 @@ bool dv_node_drop_name(struct dv_store *s, struct dv_node *dir, const char *name
 	return others;
 }
 
-dv_err dv_node_move_name(struct dv_store *s, struct dv_node *olddir, const char *oldname, struct dv_node *newdir,
-			 const char *newname, uint8_t slot)
+dv_err dv_node_move_name(struct dv_store *s, struct dv_node *olddir, const char *oldname,
+			 struct dv_node *newdir, const char *newname, uint8_t slot)
 {
 	struct dv_link *link = new_link(newdir, newname, slot), *dead = NULL;
 	if (!link)
@@ -297,16 +302,19 @@ dv_err dv_node_move_name(struct dv_store *s, struct dv_node *olddir, const char 
 	return 0;
 }
 
-dv_err dv_node_swap_names(struct dv_store *s, struct dv_node *dir1, const char *name1, struct dv_node *dir2, const char *name2)
+dv_err dv_node_swap_names(struct dv_store *s, struct dv_node *dir1, const char *name1,
+			  struct dv_node *dir2, const char *name2)
 {
-	struct dv_link *new1 = new_link(dir1, name1, 0), *new2 = new_link(dir2, name2, 0), *dead = NULL;
+	struct dv_link *new1 = new_link(dir1, name1, 0), *new2 = new_link(dir2, name2, 0),
+		       *dead = NULL;
 	if (!new1 || !new2) {
 		free(new1);
 		free(new2);
 		return -ENOMEM;
 	}
 	pthread_mutex_lock(&s->names_lock);
-	struct dv_link *l1 = find_link_locked(s, dir1, name1), *l2 = find_link_locked(s, dir2, name2);
+	struct dv_link *l1 = find_link_locked(s, dir1, name1),
+		       *l2 = find_link_locked(s, dir2, name2);
 	s->moves++;
 	struct dv_node *n1 = l1 ? l1->node : NULL, *n2 = l2 ? l2->node : NULL;
 	if (l1) {
@@ -347,8 +355,8 @@ bool dv_node_has_names(struct dv_store *s, struct dv_node *n, unsigned count)
 	return l != NULL;
 }
 
-dv_err dv_node_name(struct dv_store *s, struct dv_node *n, unsigned skip, struct dv_node **out_dir, char name[DV_NAME_MAX + 1],
-		    uint8_t *out_slot)
+dv_err dv_node_name(struct dv_store *s, struct dv_node *n, unsigned skip, struct dv_node **out_dir,
+		    char name[DV_NAME_MAX + 1], uint8_t *out_slot)
 {
 	dv_err err = -ESTALE;
 	pthread_mutex_lock(&s->names_lock);
@@ -388,7 +396,8 @@ void dv_node_path(struct dv_store *s, struct dv_node *n, char *buf, size_t buf_s
 		buf[0] = '\0';
 }
 
-void dv_node_set_object(struct dv_store *s, struct dv_node *n, const struct dv_ident *id, enum dv_form form)
+void dv_node_set_object(struct dv_store *s, struct dv_node *n, const struct dv_ident *id,
+			enum dv_form form)
 {
 	pthread_mutex_lock(&s->names_lock);
 	n->id = *id;

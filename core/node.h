@@ -2,15 +2,18 @@
 /*
  * node.h - the objects of a store that somebody uses, their names, and their descriptors.
  *
- * A node stands for one object (value, directory, symbolic link, special file). A link is one name of it: a directory node and
- * a component. Two tables find them: names (directory, component) and objects (dev, ino, form). Both are weak: they hold no
- * reference; a node leaves them when its last reference goes.
+ * A node stands for one object (value, directory, symbolic link, special file). A link is one name
+ * of it: a directory node and a component. Two tables find them: names (directory, component) and
+ * objects (dev, ino, form). Both are weak: they hold no reference; a node leaves them when its last
+ * reference goes.
  *
- *   references   the driver's (as long as the kernel knows it), the keeper's queue, links of children (on the directory), callers
- *   a link       holds a reference on its directory, none on its own node
+ *   references   the driver's (as long as the kernel knows it), the keeper's queue, links of
+ * children (on the directory), callers a link       holds a reference on its directory, none on its
+ * own node
  *
- * Locks        names_lock (short): links, both tables, the last reference. gate: everything about the object's state; held
- *              across I/O, shared to read, exclusive to change. files_lock (short): node->file and the list of open files.
+ * Locks        names_lock (short): links, both tables, the last reference. gate: everything about
+ * the object's state; held across I/O, shared to read, exclusive to change. files_lock (short):
+ * node->file and the list of open files.
  */
 #ifndef DV_NODE_H
 #define DV_NODE_H
@@ -32,16 +35,18 @@ struct dv_pack_job;
 struct dv_file {
 	atomic_uint refs;
 	int fd;
-	bool writable;		   /* opened O_RDWR; a shared flock is held on it */
-	bool pinned;		   /* of an object without a name: never closed to make room */
-	struct dv_node *node;	   /* files_lock: whose node->file this is, NULL once taken out */
-	struct dv_file *prev, *next; /* files_lock: recently used first; pinned ones stand outside */
+	bool writable;	      /* opened O_RDWR; a shared flock is held on it */
+	bool pinned;	      /* of an object without a name: never closed to make room */
+	struct dv_node *node; /* files_lock: whose node->file this is, NULL once taken out */
+	struct dv_file *prev,
+		*next; /* files_lock: recently used first; pinned ones stand outside */
 };
 
-enum { /* dv_link.slot: which of the stored names is taken; PACKED or not follows from the node's form */
-	DV_SLOT_PLAIN = 0,
-	DV_SLOT_ASIDE = 1,   /* raw lies aside of a shard directory */
-	DV_SLOT_LITERAL = 2, /* a foreign non-regular "x.zst" that is served as it is */
+enum { /* dv_link.slot: which of the stored names is taken; PACKED or not follows from the node's
+	  form */
+       DV_SLOT_PLAIN = 0,
+       DV_SLOT_ASIDE = 1,   /* raw lies aside of a shard directory */
+       DV_SLOT_LITERAL = 2, /* a foreign non-regular "x.zst" that is served as it is */
 };
 
 struct dv_link {
@@ -71,28 +76,32 @@ struct dv_facts {
 
 struct dv_node {
 	atomic_uint refs;
-	mode_t type;	/* constant */
-	uint64_t ino;	/* constant: st_ino */
-	void *cookie;	/* the driver's */
+	mode_t type;  /* constant */
+	uint64_t ino; /* constant: st_ino */
+	void *cookie; /* the driver's */
 
 	pthread_rwlock_t gate;
 	/* under the gate */
-	enum dv_form form;	    /* written under names_lock too */
-	struct dv_ident id;	    /* of the object in the store; of the old one while staged. Written under names_lock too */
-	struct dv_stage *stage;	    /* newer bytes; NULL where the store's object is the value */
-	struct dv_pack_job *job;    /* a packer works on it */
-	atomic_bool loser;	    /* raw is the value, a superseded packed form is still beside it */
+	enum dv_form form;	 /* written under names_lock too */
+	struct dv_ident id;	 /* of the object in the store; of the old one while staged. Written
+				    under names_lock too */
+	struct dv_stage *stage;	 /* newer bytes; NULL where the store's object is the value */
+	struct dv_pack_job *job; /* a packer works on it */
+	atomic_bool loser;	 /* raw is the value, a superseded packed form is still beside it */
 	struct dv_ident loser_id;
 	uint64_t loser_record;
-	struct timespec real_ctime, kept_ctime; /* where ctime is still real_ctime, kept_ctime is reported */
-	uint64_t writes;	    /* counts changes of bytes or attributes */
-	uint64_t refused;	    /* mark of the version that packing gains nothing for; 0: none */
-	atomic_uint unsynced;	    /* DV_NAMES_*: what of its names may be lost with the power; a count of changes above them */
-	atomic_bool dirty;	    /* bytes may be unsynced */
-	atomic_int error;	    /* of later work; told once by fsync */
-	atomic_uint unpacks;	    /* times it had to be unpacked: its quiet time doubles */
+	struct timespec real_ctime,
+		kept_ctime;   /* where ctime is still real_ctime, kept_ctime is reported */
+	uint64_t writes;      /* counts changes of bytes or attributes */
+	uint64_t refused;     /* mark of the version that packing gains nothing for; 0: none */
+	atomic_uint unsynced; /* DV_NAMES_*: what of its names may be lost with the power; a count
+				 of changes above them */
+	atomic_bool dirty;    /* bytes may be unsynced */
+	atomic_int error;     /* of later work; told once by fsync */
+	atomic_uint unpacks;  /* times it had to be unpacked: its quiet time doubles */
 
-	atomic_uint superseded; /* stored names of the packed object that a rename took its value from, and that are still there */
+	atomic_uint superseded; /* stored names of the packed object that a rename took its value
+				   from, and that are still there */
 
 	/* facts_lock (short) */
 	struct dv_facts facts;
@@ -115,8 +124,9 @@ struct dv_node {
 	/* directories */
 	atomic_llong listed_until_ns; /* a listing is under way: names are not swapped */
 	atomic_uint listers;	      /* listings under way, as far as can be told */
-	atomic_llong listed_end;      /* cookie where the last listing had come to its end; 0: none */
-	struct timespec touched;      /* names_lock; shard transforms: the root's mtime as seen by names */
+	atomic_llong listed_end; /* cookie where the last listing had come to its end; 0: none */
+	struct timespec
+		touched; /* names_lock; shard transforms: the root's mtime as seen by names */
 };
 
 enum {
@@ -134,14 +144,19 @@ static inline void dv_names_changed(struct dv_node *n, unsigned what)
 		;
 }
 
-/* The directory was synced, after n->unsynced was `seen`. Where there was a change meanwhile nothing is forgotten: another sync tells. */
+/* The directory was synced, after n->unsynced was `seen`. Where there was a change meanwhile
+ * nothing is forgotten: another sync tells. */
 static inline void dv_names_synced(struct dv_node *n, unsigned seen, unsigned what)
 {
 	atomic_compare_exchange_strong(&n->unsynced, &seen, seen & ~what);
 }
 
-#define DV_FILES_MAX 4096	    /* kept open for reuse: more costs the kernel memory and saves nothing */
-#define DV_FILES_MAX_FRACTION 2 /* of RLIMIT_NOFILE: the rest is for stages, packers and listings */
+#define DV_FILES_MAX                                                                               \
+	4096 /* kept open for reuse: more costs the kernel memory and saves nothing                \
+	      */
+#define DV_FILES_MAX_FRACTION                                                                      \
+	2 /* of RLIMIT_NOFILE: the rest is for stages, packers and listings                        \
+	   */
 
 dv_err dv_nodes_init(struct dv_store *s);
 void dv_nodes_release(struct dv_store *s);
@@ -153,9 +168,10 @@ struct dv_node *dv_node_new(mode_t type, uint64_t ino);
 struct dv_node *dv_node_find_name(struct dv_store *s, struct dv_node *dir, const char *name);
 
 /*
- * Finds the node of object (id, form) or enters `fresh` for it, and gives it the name (dir, name). Takes the reference `fresh`; lends one.
- * alone: the object has one link, so other names of a found node are gone. Where (dir, name) has another node already, or a name was moved since
- * the object was found and it has one, that node is lent and *out_again is set: the caller looks again.
+ * Finds the node of object (id, form) or enters `fresh` for it, and gives it the name (dir, name).
+ * Takes the reference `fresh`; lends one. alone: the object has one link, so other names of a found
+ * node are gone. Where (dir, name) has another node already, or a name was moved since the object
+ * was found and it has one, that node is lent and *out_again is set: the caller looks again.
  */
 struct dv_entry {
 	struct dv_node *dir; /* borrowed */
@@ -164,31 +180,39 @@ struct dv_entry {
 	bool alone;
 	uint64_t moves; /* dv_node_moves() before the object was found under the name */
 };
-DV_CHECK dv_err dv_node_enter(struct dv_store *s, struct dv_node *fresh, const struct dv_entry *e, struct dv_node **out, bool *out_again);
+DV_CHECK dv_err dv_node_enter(struct dv_store *s, struct dv_node *fresh, const struct dv_entry *e,
+			      struct dv_node **out, bool *out_again);
 /* How often names were moved. */
 uint64_t dv_node_moves(struct dv_store *s);
 
 /* Gives n one more name; a name of another node is taken from it. */
-DV_CHECK dv_err dv_node_add_name(struct dv_store *s, struct dv_node *n, struct dv_node *dir, const char *name, uint8_t slot);
+DV_CHECK dv_err dv_node_add_name(struct dv_store *s, struct dv_node *n, struct dv_node *dir,
+				 const char *name, uint8_t slot);
 /* The name is gone, whoever had it. -> does its node have other names? */
 bool dv_node_drop_name(struct dv_store *s, struct dv_node *dir, const char *name);
 /* Moves the name; a node at the new name loses it. */
-DV_CHECK dv_err dv_node_move_name(struct dv_store *s, struct dv_node *olddir, const char *oldname, struct dv_node *newdir,
-				  const char *newname, uint8_t slot);
-DV_CHECK dv_err dv_node_swap_names(struct dv_store *s, struct dv_node *dir1, const char *name1, struct dv_node *dir2, const char *name2);
+DV_CHECK dv_err dv_node_move_name(struct dv_store *s, struct dv_node *olddir, const char *oldname,
+				  struct dv_node *newdir, const char *newname, uint8_t slot);
+DV_CHECK dv_err dv_node_swap_names(struct dv_store *s, struct dv_node *dir1, const char *name1,
+				   struct dv_node *dir2, const char *name2);
 bool dv_node_has_name(struct dv_store *s, struct dv_node *n);
-bool dv_node_has_names(struct dv_store *s, struct dv_node *n, unsigned count); /* so many at least */
+bool dv_node_has_names(struct dv_store *s, struct dv_node *n,
+		       unsigned count); /* so many at least */
 
-/* A name of n: *out_dir lends a reference, name is copied. -ESTALE: it has none. skip: which one (0 the first). */
-DV_CHECK dv_err dv_node_name(struct dv_store *s, struct dv_node *n, unsigned skip, struct dv_node **out_dir, char name[DV_NAME_MAX + 1],
+/* A name of n: *out_dir lends a reference, name is copied. -ESTALE: it has none. skip: which one (0
+ * the first). */
+DV_CHECK dv_err dv_node_name(struct dv_store *s, struct dv_node *n, unsigned skip,
+			     struct dv_node **out_dir, char name[DV_NAME_MAX + 1],
 			     uint8_t *out_slot);
 
 /* Without the gate: as it was a moment ago. */
-bool dv_node_is(struct dv_store *s, struct dv_node *n, const struct dv_ident *id, enum dv_form form);
+bool dv_node_is(struct dv_store *s, struct dv_node *n, const struct dv_ident *id,
+		enum dv_form form);
 enum dv_form dv_node_form(struct dv_store *s, struct dv_node *n);
 
 /* n's object is another now (a swap): enters the table under it. Gate exclusive. */
-void dv_node_set_object(struct dv_store *s, struct dv_node *n, const struct dv_ident *id, enum dv_form form);
+void dv_node_set_object(struct dv_store *s, struct dv_node *n, const struct dv_ident *id,
+			enum dv_form form);
 
 /* Of st_nlink, those that are not superseded. */
 uint32_t dv_node_links(struct dv_node *n, uint32_t st_nlink);
@@ -209,7 +233,8 @@ struct dv_file *dv_file_new(struct dv_store *s, int fd, bool writable);
 void dv_file_unref(struct dv_store *s, struct dv_file *f); /* NULL is allowed */
 /* n's file with a new reference, or NULL. writable: only a writable one. */
 struct dv_file *dv_node_file(struct dv_store *s, struct dv_node *n, bool writable);
-/* Makes f n's file (shares the reference), in place of another one; closes what was used longest ago where there are too many. */
+/* Makes f n's file (shares the reference), in place of another one; closes what was used longest
+ * ago where there are too many. */
 void dv_node_set_file(struct dv_store *s, struct dv_node *n, struct dv_file *f, bool pinned);
 /* n keeps its name: its file may be closed to make room again. */
 void dv_node_unpin(struct dv_store *s, struct dv_node *n);

@@ -9,39 +9,46 @@
 #include "core/place.h"
 #include "core/stage.h"
 
-/* An operation that meets another object than its node's looks again this often: others may replace a name all the time. */
+/* An operation that meets another object than its node's looks again this often: others may replace
+ * a name all the time. */
 #define DV_TRIES 100
 
 /* Looks up without giving attributes. */
-DV_CHECK dv_err dv_find(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name, struct dv_node **out);
+DV_CHECK dv_err dv_find(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
+			const char *name, struct dv_node **out);
 
 /* Is anything under way on n: stage, packing, a superseded form? Gate at least shared. */
 bool dv_is_busy(const struct dv_node *n);
-/* Brings n to rest: its stage committed, one form left. nowait: -EAGAIN if there is anything to do. Takes the gates. */
+/* Brings n to rest: its stage committed, one form left. nowait: -EAGAIN if there is anything to do.
+ * Takes the gates. */
 DV_CHECK dv_err dv_bring_to_rest(struct dv_store *s, struct dv_node *n, bool nowait);
 /* Brings n to rest in the raw form. Takes the gates. */
 DV_CHECK dv_err dv_make_raw(struct dv_store *s, struct dv_node *n, bool nowait);
 
 /*
- * A value has the name of a shard directory that `name` needs: it moves aside (abc beside abcabc under split:3). -ENOTDIR: nothing to be done.
- * Takes gates, the root's among them.
+ * A value has the name of a shard directory that `name` needs: it moves aside (abc beside abcabc
+ * under split:3). -ENOTDIR: nothing to be done. Takes gates, the root's among them.
  */
-DV_CHECK dv_err dv_clear_way(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name);
+DV_CHECK dv_err dv_clear_way(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
+			     const char *name);
 
-/* n is about to lose a name, of nlink: opens what keeps it usable where it is the last that is known. Where the name stays after all:
- * dv_node_unpin(). Gate exclusive. */
+/* n is about to lose a name, of nlink: opens what keeps it usable where it is the last that is
+ * known. Where the name stays after all: dv_node_unpin(). Gate exclusive. */
 void dv_keep_open(struct dv_store *s, struct dv_node *n, uint32_t nlink);
 
 /* n changed: who packs it must stop, and the keeper looks at it later. Gate exclusive. */
 void dv_changed(struct dv_store *s, struct dv_node *n);
 
-/* A change of ours of n's attributes, names or links ends the ctime that a swap had kept, however soon it comes. Gate exclusive. */
+/* A change of ours of n's attributes, names or links ends the ctime that a swap had kept, however
+ * soon it comes. Gate exclusive. */
 void dv_forget_kept_ctime(struct dv_store *s, struct dv_node *n);
 
 /* A name came or went in dir. */
 void dv_touch_dir(struct dv_store *s, struct dv_node *dir);
 
-/* After an error of an operation on n: was it that n's object is another now? Then n is looked at anew; true: try again. No gate held. */
-bool dv_try_again(struct dv_store *s, const struct dv_call *call, struct dv_node *n, dv_err *err, unsigned *tries);
+/* After an error of an operation on n: was it that n's object is another now? Then n is looked at
+ * anew; true: try again. No gate held. */
+bool dv_try_again(struct dv_store *s, const struct dv_call *call, struct dv_node *n, dv_err *err,
+		  unsigned *tries);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* pack.c - see pack.h. */
 #include "core/pack.h"
+#include "core/io.h"
 
 #include "core/cleanup.h"
 #include "core/encode.h"
@@ -21,7 +22,7 @@
 struct dv_pack_job {
 	struct dv_pack_item *item;
 	atomic_bool cancelled;
-	bool published;		/* gate: the packed name exists */
+	bool published; /* gate: the packed name exists */
 	bool leased, recorded, failed;
 	unsigned names_seen; /* n->unsynced when it was claimed */
 	uint64_t id, writes;
@@ -82,7 +83,8 @@ static void let_clock_move(const struct dv_stat *st)
 {
 	struct timespec now;
 	clock_gettime(CLOCK_REALTIME, &now);
-	int64_t age = (int64_t)(now.tv_sec - st->ctime.tv_sec) * 1000000000 + now.tv_nsec - st->ctime.tv_nsec;
+	int64_t age = (int64_t)(now.tv_sec - st->ctime.tv_sec) * 1000000000 + now.tv_nsec -
+		      st->ctime.tv_nsec;
 	if (age < 0 || age >= DV_PACK_QUIET_NS)
 		return;
 	nanosleep(&(struct timespec){.tv_nsec = (long)(DV_PACK_QUIET_NS - age)}, NULL);
@@ -101,14 +103,16 @@ static enum dv_pack_outcome claim(struct dv_store *s, struct dv_node *n, struct 
 	if (dv_place_of(s, n, 0, &p, &stored))
 		return DV_PACK_BUSY;
 	enum dv_pack_outcome outcome = DV_PACK_BUSY;
-	j->rawfd = DV_B(s, open, p.dirfd, stored, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOATIME, 0);
+	j->rawfd =
+		DV_B(s, open, p.dirfd, stored, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOATIME, 0);
 	if (j->rawfd == -EPERM)
 		j->rawfd = DV_B(s, open, p.dirfd, stored, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
 	if (j->rawfd >= 0 && DV_B(s, stat, j->rawfd, "", &j->raw) == 0) {
 		struct dv_ident id = dv_ident_of(&j->raw);
 		if (!dv_ident_equal(&id, &n->id))
 			outcome = DV_PACK_BUSY;
-		else if (j->raw.nlink != 1 || too_small(s, j->raw.size) || too_many_frames(s, j->raw.size) || !p.names.packed[0] ||
+		else if (j->raw.nlink != 1 || too_small(s, j->raw.size) ||
+			 too_many_frames(s, j->raw.size) || !p.names.packed[0] ||
 			 DV_B(s, stat, p.dirfd, p.names.packed, &twin) != -ENOENT ||
 			 is_sparse(s, j->rawfd, j->raw.size))
 			outcome = DV_PACK_NO_GAIN;
@@ -125,7 +129,8 @@ static enum dv_pack_outcome claim(struct dv_store *s, struct dv_node *n, struct 
 	if (lease == -EAGAIN) /* a program has it open for writing */
 		return DV_PACK_BUSY;
 	j->leased = lease >= 0;
-	j->ctime = (j->raw.ctime.tv_sec == n->real_ctime.tv_sec && j->raw.ctime.tv_nsec == n->real_ctime.tv_nsec)
+	j->ctime = (j->raw.ctime.tv_sec == n->real_ctime.tv_sec &&
+		    j->raw.ctime.tv_nsec == n->real_ctime.tv_nsec)
 			   ? n->kept_ctime
 			   : j->raw.ctime;
 	j->writes = n->writes;
@@ -162,7 +167,8 @@ static dv_err encode(struct dv_store *s, struct dv_node *n, struct dv_pack_job *
 	if (j->fd < 0)
 		return j->fd;
 	struct stop_ctx ctx = {s, j};
-	dv_err err = dv_encode(s, j->rawfd, j->raw.size, j->fd, gain_limit(s, j->raw.size), stop, &ctx, &j->enc);
+	dv_err err = dv_encode(s, j->rawfd, j->raw.size, j->fd, gain_limit(s, j->raw.size), stop,
+			       &ctx, &j->enc);
 	if (!err)
 		err = dv_meta_copy(s, j->rawfd, &j->raw, j->fd);
 	if (!err) {
@@ -174,9 +180,15 @@ static dv_err encode(struct dv_store *s, struct dv_node *n, struct dv_pack_job *
 	if (err)
 		return err;
 	struct dv_ident id = dv_ident_of(&j->packed);
-	struct dv_tag tag = {.st_ino = n->ino, .has_size = true, .plain_size = j->enc.plain_size,
-			     .stored_size = j->enc.stored_size, .single = j->enc.single,
-			     .mtime = j->packed.mtime, .has_ctime = true, .ctime = j->ctime, .swapped = j->packed.ctime};
+	struct dv_tag tag = {.st_ino = n->ino,
+			     .has_size = true,
+			     .plain_size = j->enc.plain_size,
+			     .stored_size = j->enc.stored_size,
+			     .single = j->enc.single,
+			     .mtime = j->packed.mtime,
+			     .has_ctime = true,
+			     .ctime = j->ctime,
+			     .swapped = j->packed.ctime};
 	dv_tag_store(s, j->fd, &id, &tag);
 	return 0;
 }
@@ -186,7 +198,8 @@ static void close_job(struct dv_store *s, struct dv_pack_job *j)
 	char name[DV_STAGE_NAME];
 	if (j->fd >= 0) {
 		dv_journal_stage_name(j->id, name);
-		dv_ignore(DV_B(s, unlink, dv_journal_dirfd(s->journal), name)); /* gone if it was published */
+		dv_ignore(DV_B(s, unlink, dv_journal_dirfd(s->journal),
+			       name)); /* gone if it was published */
 		DV_B(s, close, j->fd);
 	}
 	if (j->recorded)
@@ -200,14 +213,17 @@ static void tell_failure(struct dv_store *s, struct dv_node *n, dv_err err)
 {
 	char path[4096], text[1024];
 	dv_node_path(s, n, path, sizeof(path));
-	dv_warn("%s could not be packed and stays raw: %s", dv_log_key(text, sizeof(text), path), strerror(-err));
+	dv_warn("%s could not be packed and stays raw: %s", dv_log_key(text, sizeof(text), path),
+		strerror(-err));
 	dv_count_error(s, err);
 }
 
 /* Tells versions of a raw value apart; never 0. */
 static uint64_t mark_of(const struct dv_stat *st)
 {
-	return (((uint64_t)st->mtime.tv_sec * 1000000000u + (uint64_t)st->mtime.tv_nsec) ^ st->size << 20) | 1;
+	return (((uint64_t)st->mtime.tv_sec * 1000000000u + (uint64_t)st->mtime.tv_nsec) ^
+		st->size << 20) |
+	       1;
 }
 
 /* Ends the job of item, which has not published anything. */
@@ -228,7 +244,8 @@ static void give_up(struct dv_store *s, struct dv_pack_item *item, enum dv_pack_
 	close_job(s, j);
 }
 
-/* What one stat tells, before writers are asked for and files are opened. -> DV_PACK_DONE to go on. */
+/* What one stat tells, before writers are asked for and files are opened. -> DV_PACK_DONE to go on.
+ */
 static enum dv_pack_outcome worth_a_try(struct dv_store *s, struct dv_node *n)
 {
 	struct dv_place p;
@@ -241,8 +258,10 @@ static enum dv_pack_outcome worth_a_try(struct dv_store *s, struct dv_node *n)
 		outcome = DV_PACK_NO_GAIN;
 	} else if (!n->stage && !n->job && !n->loser && dv_place_of(s, n, 0, &p, &stored) == 0) {
 		if (DV_B(s, stat, p.dirfd, stored, &st) == 0)
-			outcome = n->refused == mark_of(&st) || st.nlink != 1 || too_small(s, st.size) || !p.names.packed[0] ? DV_PACK_NO_GAIN
-												 : DV_PACK_DONE;
+			outcome = n->refused == mark_of(&st) || st.nlink != 1 ||
+						  too_small(s, st.size) || !p.names.packed[0]
+					  ? DV_PACK_NO_GAIN
+					  : DV_PACK_DONE;
 		dv_place_of_close(s, &p);
 	}
 	dv_gate_open(n);
@@ -310,9 +329,13 @@ static dv_err sync_files(struct dv_store *s, struct dv_pack_item *items, size_t 
 static dv_err record(struct dv_store *s, struct dv_pack_item *item)
 {
 	struct dv_pack_job *j = item->job;
-	struct dv_record r = {.id = j->id, .type = DV_RECORD_SWAP, .flags = DV_RECORD_PACKED_WINS | DV_RECORD_CHECK_RAW,
-			      .raw = dv_ident_of(&j->raw), .raw_version = dv_version_of(&j->raw),
-			      .packed = dv_ident_of(&j->packed), .st_ino = item->node->ino};
+	struct dv_record r = {.id = j->id,
+			      .type = DV_RECORD_SWAP,
+			      .flags = DV_RECORD_PACKED_WINS | DV_RECORD_CHECK_RAW,
+			      .raw = dv_ident_of(&j->raw),
+			      .raw_version = dv_version_of(&j->raw),
+			      .packed = dv_ident_of(&j->packed),
+			      .st_ino = item->node->ino};
 	dv_err err = dv_record_append(s, item->node, &r);
 	j->recorded = !err;
 	return err;
@@ -321,7 +344,8 @@ static dv_err record(struct dv_store *s, struct dv_pack_item *item)
 /* ---- 3 publish, 5 finish ---- */
 
 /* Is the raw file still what was encoded? Gates held. */
-static bool unchanged(struct dv_store *s, struct dv_node *n, const struct dv_place *p, const char *stored, struct dv_pack_job *j)
+static bool unchanged(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
+		      const char *stored, struct dv_pack_job *j)
 {
 	struct dv_stat st;
 	if (wanted_elsewhere(s, j) || n->writes != j->writes || n->stage || n->form != DV_FORM_RAW)
@@ -338,7 +362,8 @@ static bool being_listed(struct dv_node *dir)
 	return dir && atomic_load(&dir->listed_until_ns) > dv_now_ns();
 }
 
-static dv_err publish(struct dv_store *s, struct dv_pack_item *item, struct dv_node *dir, bool *published)
+static dv_err publish(struct dv_store *s, struct dv_pack_item *item, struct dv_node *dir,
+		      bool *published)
 {
 	struct dv_pack_job *j = item->job;
 	struct dv_node *n = item->node;
@@ -353,7 +378,8 @@ static dv_err publish(struct dv_store *s, struct dv_pack_item *item, struct dv_n
 	if (unchanged(s, n, &p, stored, j)) {
 		dv_journal_stage_name(j->id, name);
 		dv_dir_times_keep(s, p.dirfd, &times);
-		err = DV_B(s, rename, dv_journal_dirfd(s->journal), name, p.dirfd, p.names.packed, RENAME_NOREPLACE);
+		err = DV_B(s, rename, dv_journal_dirfd(s->journal), name, p.dirfd, p.names.packed,
+			   RENAME_NOREPLACE);
 		dv_dir_times_restore(s, &times);
 		j->published = *published = !err;
 		if (!err)
@@ -387,17 +413,22 @@ static void become_packed(struct dv_store *s, struct dv_node *n, struct dv_pack_
 		n->real_ctime = st.ctime;
 		n->kept_ctime = j->ctime;
 		pthread_mutex_lock(&s->facts_lock);
-		n->facts = (struct dv_facts){.version = dv_version_of(&st), .plain_size = j->enc.plain_size,
-					     .frames = j->enc.frames, .single = j->enc.single, .known = true};
+		n->facts = (struct dv_facts){.version = dv_version_of(&st),
+					     .plain_size = j->enc.plain_size,
+					     .frames = j->enc.frames,
+					     .single = j->enc.single,
+					     .known = true};
 		pthread_mutex_unlock(&s->facts_lock);
 	}
-	dv_names_changed(n, DV_NAMES_UNSETTLED); /* its name stays: the directories above are as they were */
+	dv_names_changed(
+		n, DV_NAMES_UNSETTLED); /* its name stays: the directories above are as they were */
 	atomic_store(&n->dirty, false);
 	atomic_fetch_add(&s->swaps, 1);
 	dv_count(s, packed, 1);
 }
 
-/* The packed form could not be removed, or nobody knows: raw is the value, and the keeper tries again. The record stays until then. */
+/* The packed form could not be removed, or nobody knows: raw is the value, and the keeper tries
+ * again. The record stays until then. */
 static void leave_loser(struct dv_store *s, struct dv_node *n, struct dv_pack_job *j, dv_err err)
 {
 	tell_failure(s, n, err);
@@ -509,20 +540,25 @@ static bool to_sync(const struct dv_pack_item *item, bool moved)
 }
 
 /* moved: only of those that were renamed; see dv_sync_move(). */
-static dv_err sync_dirs(struct dv_store *s, struct dv_pack_item *items, size_t count, size_t live, bool moved)
+static dv_err sync_dirs(struct dv_store *s, struct dv_pack_item *items, size_t count, size_t live,
+			bool moved)
 {
 	if (live >= SYNCFS_FROM && !s->fsinfo.network)
-		return moved ? 0 : DV_B(s, syncfs, s->rootfd); /* sync_files() did it for the moved */
+		return moved ? 0
+			     : DV_B(s, syncfs, s->rootfd); /* sync_files() did it for the moved */
 	dv_err err = 0;
 	for (size_t i = 0; i < count && !err; i++) {
 		struct dv_node *dir = NULL, *before = NULL;
 		char name[DV_NAME_MAX + 1];
 		struct dv_place p;
-		if (!to_sync(&items[i], moved) || dv_node_name(s, items[i].node, 0, &dir, name, NULL))
+		if (!to_sync(&items[i], moved) ||
+		    dv_node_name(s, items[i].node, 0, &dir, name, NULL))
 			continue;
 		/* Neighbours mostly come from one directory. */
-		bool again = i > 0 && to_sync(&items[i - 1], moved) && !dv_transform_has_shards(s->transform) &&
-			     dv_node_name(s, items[i - 1].node, 0, &before, name, NULL) == 0 && before == dir;
+		bool again = i > 0 && to_sync(&items[i - 1], moved) &&
+			     !dv_transform_has_shards(s->transform) &&
+			     dv_node_name(s, items[i - 1].node, 0, &before, name, NULL) == 0 &&
+			     before == dir;
 		dv_node_unref(s, before);
 		if (!again && dv_place_of(s, items[i].node, 0, &p, &(const char *){NULL}) == 0) {
 			err = DV_B(s, fsync, p.dirfd);
@@ -542,7 +578,8 @@ static size_t count_live(const struct dv_pack_item *items, size_t count)
 }
 
 /* Step 1 for as many as fit DV_PACK_BATCH_BYTES. -> how many were looked at. */
-static size_t prepare_some(struct dv_store *s, struct dv_pack_item *items, size_t count, dv_err *first)
+static size_t prepare_some(struct dv_store *s, struct dv_pack_item *items, size_t count,
+			   dv_err *first)
 {
 	uint64_t bytes = 0;
 	size_t i;
@@ -570,7 +607,10 @@ static dv_err sync_prepared(struct dv_store *s, struct dv_pack_item *items, size
 		dv_err one = err ? err : record(s, &items[i]);
 		if (one) {
 			/* A path that no record can hold: it stays raw. */
-			give_up(s, &items[i], one == -ESTALE ? DV_PACK_BUSY : one == -ENAMETOOLONG ? DV_PACK_NO_GAIN : DV_PACK_FAILED);
+			give_up(s, &items[i],
+				one == -ESTALE	       ? DV_PACK_BUSY
+				: one == -ENAMETOOLONG ? DV_PACK_NO_GAIN
+						       : DV_PACK_FAILED);
 			first = first || one == -ESTALE || one == -ENAMETOOLONG ? first : one;
 		}
 	}

@@ -1,32 +1,38 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pack.h - raw values at rest become packed ones, several at a time so that they share their durability.
+ * pack.h - raw values at rest become packed ones, several at a time so that they share their
+ * durability.
  *
- *   1 prepare   lock the raw file against writers of other mounts, take a lease on it, encode it to a stage file   (no gate)
- *   2 sync      the stage files, then their SWAP records                                                          (no gate) I2, I4
- *   3 publish   the stage file gets the packed name; raw is still the value                                        (swap gates) I1
- *   4 sync      the directories                                                                                     (no gate) I3
- *   5 finish    if raw is unchanged it is unlinked, and the value is packed; else the packed form is                (swap gates) I5
+ *   1 prepare   lock the raw file against writers of other mounts, take a lease on it, encode it to
+ * a stage file   (no gate) 2 sync      the stage files, then their SWAP records (no gate) I2, I4 3
+ * publish   the stage file gets the packed name; raw is still the value (swap gates) I1 4 sync the
+ * directories (no gate) I3 5 finish    if raw is unchanged it is unlinked, and the value is packed;
+ * else the packed form is                (swap gates) I5
  *
- * Whoever changes the value meanwhile calls dv_pack_cancel() with the gate held: the job cleans up after itself.
+ * Whoever changes the value meanwhile calls dv_pack_cancel() with the gate held: the job cleans up
+ * after itself.
  */
 #ifndef DV_PACK_H
 #define DV_PACK_H
 
 #include "core/internal.h"
 
-#define DV_PACK_BATCH_MAX 64
+#define DV_PACK_BATCH_MAX   64
 #define DV_PACK_BATCH_BYTES (64u << 20) /* plain; one larger value makes a batch alone */
-#define DV_PACK_QUIET_NS (20 * 1000000ll) /* younger bytes might change within the clock's grain: waited for */
+#define DV_PACK_QUIET_NS                                                                           \
+	(20 * 1000000ll) /* younger bytes might change within the clock's grain: waited for */
 
-#define DV_QUIET_MS 5000 /* where writers can not be probed: so long without a change counts as no writer */
+#define DV_QUIET_MS                                                                                \
+	5000 /* where writers can not be probed: so long without a change counts as no writer */
 
-/* May a process still write to n: does it have it open for writing, or mapped? Asks the hook; no gate may be held. */
+/* May a process still write to n: does it have it open for writing, or mapped? Asks the hook; no
+ * gate may be held. */
 bool dv_has_writer(struct dv_store *s, struct dv_node *n);
 
 enum dv_pack_outcome {
 	DV_PACK_DONE,
-	DV_PACK_NO_GAIN, /* too small, incompressible, sparse, several links, no packed name, a twin: as long as it does not change */
+	DV_PACK_NO_GAIN, /* too small, incompressible, sparse, several links, no packed name, a
+			    twin: as long as it does not change */
 	DV_PACK_BUSY,	 /* written, locked, listed: later */
 	DV_PACK_FAILED,	 /* logged */
 };
@@ -44,10 +50,12 @@ dv_err dv_pack_batch(struct dv_store *s, struct dv_pack_item *items, size_t coun
 /* n is about to change. Gate exclusive. */
 void dv_pack_cancel(struct dv_store *s, struct dv_node *n);
 
-/* Does a job still mean to change n, or has it left a packed form beside it? Gate at least shared. A cancelled one that has not is over for n. */
+/* Does a job still mean to change n, or has it left a packed form beside it? Gate at least shared.
+ * A cancelled one that has not is over for n. */
 bool dv_pack_is_active(const struct dv_node *n);
 
-/* n is about to lose or change its name: a packed form that was published beside it is unlinked now. Gate exclusive. */
+/* n is about to lose or change its name: a packed form that was published beside it is unlinked
+ * now. Gate exclusive. */
 DV_CHECK dv_err dv_pack_retract(struct dv_store *s, struct dv_node *n);
 
 #endif

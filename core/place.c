@@ -2,8 +2,9 @@
 /*
  * place.c - see place.h.
  *
- * Directories of the mount are opened one component at a time from the nearest ancestor whose descriptor is open; what was
- * opened must be the object that the node stands for. Shard directories are opened beneath the root, by path.
+ * Directories of the mount are opened one component at a time from the nearest ancestor whose
+ * descriptor is open; what was opened must be the object that the node stands for. Shard
+ * directories are opened beneath the root, by path.
  */
 #include "core/place.h"
 
@@ -12,7 +13,7 @@
 #include <string.h>
 
 #define ROOT_MODE_BITS 07777
-#define CREATE_TRIES 16 /* a pruner may remove a shard directory between its making and its use */
+#define CREATE_TRIES   16 /* a pruner may remove a shard directory between its making and its use */
 
 static dv_err open_dir_at(struct dv_store *s, int dirfd, const char *name, int *out_fd)
 {
@@ -30,8 +31,8 @@ static dv_err open_dir_at(struct dv_store *s, int dirfd, const char *name, int *
 }
 
 /* Opens dir beneath its parent's descriptor and checks that it is the object it should be. */
-static dv_err open_child_dir(struct dv_store *s, struct dv_file *parent, struct dv_node *dir, const char *name,
-			     uint8_t slot, struct dv_file **out)
+static dv_err open_child_dir(struct dv_store *s, struct dv_file *parent, struct dv_node *dir,
+			     const char *name, uint8_t slot, struct dv_file **out)
 {
 	struct dv_names names;
 	struct dv_stat st;
@@ -58,7 +59,8 @@ static dv_err open_child_dir(struct dv_store *s, struct dv_file *parent, struct 
 	return 0;
 }
 
-/* From dir up to the nearest ancestor with an open file; a tree may be deeper than any stack, and than PATH_MAX. */
+/* From dir up to the nearest ancestor with an open file; a tree may be deeper than any stack, and
+ * than PATH_MAX. */
 struct climb {
 	struct dv_node **at; /* at[0] is dir; a reference each but for that */
 	size_t count, room;
@@ -79,7 +81,8 @@ static dv_err climb_push(struct climb *c, struct dv_node *n)
 }
 
 /* Pushes the directories without an open file; *out is the file of the one above them. */
-static dv_err climb_up(struct dv_store *s, struct climb *c, struct dv_node *dir, struct dv_file **out)
+static dv_err climb_up(struct dv_store *s, struct climb *c, struct dv_node *dir,
+		       struct dv_file **out)
 {
 	char name[DV_NAME_MAX + 1];
 	struct dv_node *n = dir;
@@ -100,7 +103,8 @@ static dv_err climb_up(struct dv_store *s, struct climb *c, struct dv_node *dir,
 }
 
 /* Opens dir, which has the name in parent's descriptor that it has now. */
-static dv_err open_below(struct dv_store *s, struct dv_file *parent, struct dv_node *dir, struct dv_file **out)
+static dv_err open_below(struct dv_store *s, struct dv_file *parent, struct dv_node *dir,
+			 struct dv_file **out)
 {
 	char name[DV_NAME_MAX + 1];
 	uint8_t slot;
@@ -182,7 +186,8 @@ static dv_err open_shard(struct dv_store *s, struct dv_place *p, bool create)
 	return p->file ? 0 : -ENOMEM;
 }
 
-dv_err dv_place_open(struct dv_store *s, struct dv_node *dir, const char *name, bool create, struct dv_place *out)
+dv_err dv_place_open(struct dv_store *s, struct dv_node *dir, const char *name, bool create,
+		     struct dv_place *out)
 {
 	*out = (struct dv_place){.dir = dir};
 	if (!S_ISDIR(dir->type))
@@ -230,7 +235,8 @@ const char *dv_place_stored(const struct dv_place *p, enum dv_form form, uint8_t
 	return slot == DV_SLOT_ASIDE ? p->names.aside : p->names.raw;
 }
 
-dv_err dv_place_of(struct dv_store *s, struct dv_node *n, unsigned skip, struct dv_place *out, const char **out_stored)
+dv_err dv_place_of(struct dv_store *s, struct dv_node *n, unsigned skip, struct dv_place *out,
+		   const char **out_stored)
 {
 	struct dv_node *dir = NULL;
 	char name[DV_NAME_MAX + 1];
@@ -262,11 +268,11 @@ static bool found(struct dv_found *out, enum dv_form form, uint8_t slot, const c
 }
 
 /*
- * Looks at one stored name. Regular files are values under raw, packed and aside names; everything else
- * is an object under its `other` name, which is the raw one without a suffix.
+ * Looks at one stored name. Regular files are values under raw, packed and aside names; everything
+ * else is an object under its `other` name, which is the raw one without a suffix.
  */
-static dv_err look(struct dv_store *s, const struct dv_place *p, const char *stored, enum dv_form form, uint8_t slot,
-		   struct dv_found *out, bool *hit)
+static dv_err look(struct dv_store *s, const struct dv_place *p, const char *stored,
+		   enum dv_form form, uint8_t slot, struct dv_found *out, bool *hit)
 {
 	if (stored[0] == '\0' || *hit)
 		return 0;
@@ -285,14 +291,17 @@ static dv_err look(struct dv_store *s, const struct dv_place *p, const char *sto
 	return 0;
 }
 
-/* May a foreign non-regular "x.zst" or "d" SUFFIX be served as it is? Never a name that was escaped. */
+/* May a foreign non-regular "x.zst" or "d" SUFFIX be served as it is? Never a name that was
+ * escaped. */
 static bool foreign_literal(const struct dv_store *s, const struct dv_place *p)
 {
 	char name[DV_NAME_MAX + 1];
 	enum dv_form form;
-	/* Stored as it is it must not be the name of another key (d.zst.raw is where d.zst lies). */
+	/* Stored as it is it must not be the name of another key (d.zst.raw is where d.zst lies).
+	 */
 	return dv_transform_has_dirs(s->transform) && strcmp(p->names.other, p->name) != 0 &&
-	       dv_names_parse(s->transform, p->name, false, "", name, &form) == 0 && strcmp(name, p->name) == 0;
+	       dv_names_parse(s->transform, p->name, false, "", name, &form) == 0 &&
+	       strcmp(name, p->name) == 0;
 }
 
 dv_err dv_place_find(struct dv_store *s, const struct dv_place *p, struct dv_found *out)
@@ -308,7 +317,8 @@ dv_err dv_place_find(struct dv_store *s, const struct dv_place *p, struct dv_fou
 		err = look(s, p, n->other, DV_FORM_OTHER, DV_SLOT_PLAIN, out, &hit);
 	if (!err && foreign_literal(s, p))
 		err = look(s, p, p->name, DV_FORM_OTHER, DV_SLOT_LITERAL, out, &hit);
-	/* Between the first two looks an unpacking may have taken the value from one name to the other. */
+	/* Between the first two looks an unpacking may have taken the value from one name to the
+	 * other. */
 	if (!err && !hit)
 		err = look(s, p, n->raw, DV_FORM_RAW, DV_SLOT_PLAIN, out, &hit);
 	if (!err && !hit && dv_transform_has_shards(s->transform))

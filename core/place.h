@@ -27,12 +27,16 @@ struct dv_found {
 /* The directory's descriptor with a new reference. -ESTALE: another object is there. */
 DV_CHECK dv_err dv_dir_file(struct dv_store *s, struct dv_node *dir, struct dv_file **out);
 
-/* create: makes missing shard directories; -ENOTDIR: something else has the name of one. Without it a missing one gives -ENOENT. */
-DV_CHECK dv_err dv_place_open(struct dv_store *s, struct dv_node *dir, const char *name, bool create, struct dv_place *out);
+/* create: makes missing shard directories; -ENOTDIR: something else has the name of one. Without it
+ * a missing one gives -ENOENT. */
+DV_CHECK dv_err dv_place_open(struct dv_store *s, struct dv_node *dir, const char *name,
+			      bool create, struct dv_place *out);
 void dv_place_close(struct dv_store *s, struct dv_place *p);
 
-/* The place of n's first name (skip: which one) and the stored name in its present form. Gate at least shared. -ESTALE: no name. */
-DV_CHECK dv_err dv_place_of(struct dv_store *s, struct dv_node *n, unsigned skip, struct dv_place *out, const char **out_stored);
+/* The place of n's first name (skip: which one) and the stored name in its present form. Gate at
+ * least shared. -ESTALE: no name. */
+DV_CHECK dv_err dv_place_of(struct dv_store *s, struct dv_node *n, unsigned skip,
+			    struct dv_place *out, const char **out_stored);
 /* dv_place_of() fills the directory with a reference: this gives it back too. */
 void dv_place_of_close(struct dv_store *s, struct dv_place *p);
 const char *dv_place_stored(const struct dv_place *p, enum dv_form form, uint8_t slot);

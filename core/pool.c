@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pool.c - see pool.h. Jobs stand in a list; each worker takes the next step of the first job that has
- * one left. The caller works too and leaves when the last step of its own job has ended.
+ * pool.c - see pool.h. Jobs stand in a list; each worker takes the next step of the first job that
+ * has one left. The caller works too and leaves when the last step of its own job has ended.
  */
 #include "core/pool.h"
 
@@ -13,9 +13,10 @@
 #include <unistd.h>
 
 #define NICE 10
-/* linux/ioprio.h: the lowest priority of the best-effort class; the idle class could wait for ever. */
+/* linux/ioprio.h: the lowest priority of the best-effort class; the idle class could wait for ever.
+ */
 #define IOPRIO_WHO_PROCESS 1
-#define IOPRIO_LOWEST (2 << 13 | 7)
+#define IOPRIO_LOWEST	   (2 << 13 | 7)
 
 struct job {
 	void (*fn)(void *ctx, size_t i);

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #define MAGIC 0x31525644u /* "DVR1" */
-#define HEAD 16u
+#define HEAD  16u
 
 static uint8_t *put(uint8_t *at, uint64_t v, unsigned bytes)
 {

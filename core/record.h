@@ -3,12 +3,13 @@
  * record.h - what an owner's log holds: pure encoding, no I/O.
  *
  *   record   u32 magic "DVR1" | u32 bytes of the body | u64 FNV-1a of the body | body
- *   body     u64 id | u8 type | u8 flags | u16 0 | u32 bytes of path | raw: ident, version | packed: ident | u64 st_ino | path
- *   ident    u64 dev | u64 ino | i64 btime seconds | u32 btime nanoseconds | u32 0
- *   version  u64 size | i64 mtime s | u32 mtime ns | u32 0 | i64 ctime s | u32 ctime ns | u32 0
- *   all little endian
+ *   body     u64 id | u8 type | u8 flags | u16 0 | u32 bytes of path | raw: ident, version |
+ * packed: ident | u64 st_ino | path ident    u64 dev | u64 ino | i64 btime seconds | u32 btime
+ * nanoseconds | u32 0 version  u64 size | i64 mtime s | u32 mtime ns | u32 0 | i64 ctime s | u32
+ * ctime ns | u32 0 all little endian
  *
- * A log is read from its start until the first record that is torn, cut off or damaged; what follows was never relied on.
+ * A log is read from its start until the first record that is torn, cut off or damaged; what
+ * follows was never relied on.
  */
 #ifndef DV_RECORD_H
 #define DV_RECORD_H
@@ -33,20 +34,26 @@ struct dv_version {
 };
 
 enum dv_record_type {
-	DV_RECORD_STAGE = 1, /* stage file "ID" holds newer bytes of path, whose object is `raw` or `packed` */
+	DV_RECORD_STAGE = 1, /* stage file "ID" holds newer bytes of path, whose object is `raw` or
+				`packed` */
 	DV_RECORD_SWAP,	     /* path has, or is getting, both forms: which one stays is in flags */
-	DV_RECORD_COPY,	     /* stage file "ID" is to be copied into the object `packed` of path, in place */
+	DV_RECORD_COPY,	     /* stage file "ID" is to be copied into the object `packed` of path, in
+				place */
 	DV_RECORD_END,	     /* record ID is done */
 };
 
-/* A record that is written again, with the same id, takes the place of the earlier one (its directory was renamed). */
+/* A record that is written again, with the same id, takes the place of the earlier one (its
+ * directory was renamed). */
 
 enum {
-	DV_RECORD_OLD_PACKED = 1,   /* STAGE: the object it replaces is packed */
-	DV_RECORD_PACKED_WINS = 2,  /* SWAP: the packed form stays, if raw's version is still as recorded where.. */
-	DV_RECORD_CHECK_RAW = 4,    /* ..this is set too; else the raw form stays */
-	DV_RECORD_IN_PLACE = 8,	    /* STAGE: is copied over the object, which keeps its owner and mode */
-	DV_RECORD_DURABLE = 16,	    /* STAGE: its bytes are on the disk: its owner ended in good order, and could not commit it */
+	DV_RECORD_OLD_PACKED = 1, /* STAGE: the object it replaces is packed */
+	DV_RECORD_PACKED_WINS =
+		2, /* SWAP: the packed form stays, if raw's version is still as recorded where.. */
+	DV_RECORD_CHECK_RAW = 4, /* ..this is set too; else the raw form stays */
+	DV_RECORD_IN_PLACE =
+		8, /* STAGE: is copied over the object, which keeps its owner and mode */
+	DV_RECORD_DURABLE = 16, /* STAGE: its bytes are on the disk: its owner ended in good order,
+				   and could not commit it */
 };
 
 struct dv_record {
@@ -60,7 +67,7 @@ struct dv_record {
 };
 
 #define DV_RECORD_PATH_MAX 65535u
-#define DV_RECORD_FIXED 152u /* bytes without the path */
+#define DV_RECORD_FIXED	   152u /* bytes without the path */
 
 size_t dv_record_bytes(const struct dv_record *r);
 /* out: dv_record_bytes(r). */

@@ -19,10 +19,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define OWNERS_MAX 4096
-#define DYING_TRIES 500 /* of a killed owner: 5 s */
+#define OWNERS_MAX    4096
+#define DYING_TRIES   500 /* of a killed owner: 5 s */
 #define DYING_WAIT_NS 10000000
-#define SWEEP_ROUNDS 64 /* of 512 names: more stage files than that are left for the next time */
+#define SWEEP_ROUNDS  64 /* of 512 names: more stage files than that are left for the next time */
 
 /* The path of a record, which is not terminated there, on the heap. */
 static char *path_of(const struct dv_record *r)
@@ -42,7 +42,8 @@ struct adoption {
 	dv_err err;	/* first */
 };
 
-/* The place and what is found there of a record's path. Every component is looked up as the mount does. */
+/* The place and what is found there of a record's path. Every component is looked up as the mount
+ * does. */
 struct target {
 	struct dv_node *dir;
 	struct dv_place p;
@@ -88,8 +89,10 @@ static dv_err target_open(struct dv_store *s, const struct dv_record *r, struct 
 	return err == -ENOTDIR ? -ENOENT : err;
 }
 
-/* Is the object at stored the one of the record? Device numbers change over a reboot and are not compared. */
-static bool is_object(struct dv_store *s, const struct dv_place *p, const char *stored, const struct dv_ident *id, struct dv_stat *st)
+/* Is the object at stored the one of the record? Device numbers change over a reboot and are not
+ * compared. */
+static bool is_object(struct dv_store *s, const struct dv_place *p, const char *stored,
+		      const struct dv_ident *id, struct dv_stat *st)
 {
 	if (!stored[0] || DV_B(s, stat, p->dirfd, stored, st))
 		return false;
@@ -99,7 +102,8 @@ static bool is_object(struct dv_store *s, const struct dv_place *p, const char *
 }
 
 /* Raw, aside or of another type: where the record's winner or raw object lies, or NULL. */
-static const char *find_raw(struct dv_store *s, const struct dv_place *p, const struct dv_ident *id, struct dv_stat *st)
+static const char *find_raw(struct dv_store *s, const struct dv_place *p, const struct dv_ident *id,
+			    struct dv_stat *st)
 {
 	if (is_object(s, p, p->names.raw, id, st))
 		return p->names.raw;
@@ -150,7 +154,8 @@ static dv_err recover_swap(struct adoption *a, const struct dv_record *r, const 
 }
 
 /* Is that raw file a stage that was made for the record? Its tag says so. */
-static bool was_stage(struct dv_store *s, const struct target *t, const char *raw, const struct dv_record *r)
+static bool was_stage(struct dv_store *s, const struct target *t, const char *raw,
+		      const struct dv_record *r)
 {
 	struct dv_stat st;
 	struct dv_tag tag;
@@ -158,15 +163,18 @@ static bool was_stage(struct dv_store *s, const struct target *t, const char *ra
 	       dv_tag_load(s, t->p.dirfd, raw, &st, &tag) && tag.st_ino == r->st_ino;
 }
 
-/* The stage was renamed to the raw name, and then the daemon died: is the packed form still there? */
-static dv_err finish_published(struct adoption *a, const struct dv_record *r, const struct target *t)
+/* The stage was renamed to the raw name, and then the daemon died: is the packed form still there?
+ */
+static dv_err finish_published(struct adoption *a, const struct dv_record *r,
+			       const struct target *t)
 {
 	struct dv_store *s = a->s;
 	struct dv_stat packed;
 	const char *raw = t->p.names.raw;
 	if (!was_stage(s, t, raw, r))
 		raw = t->p.names.aside;
-	if (!(r->flags & DV_RECORD_OLD_PACKED) || !is_object(s, &t->p, t->p.names.packed, &r->packed, &packed) ||
+	if (!(r->flags & DV_RECORD_OLD_PACKED) ||
+	    !is_object(s, &t->p, t->p.names.packed, &r->packed, &packed) ||
 	    !was_stage(s, t, raw, r))
 		return 0;
 	dv_err err = sync_object(s, &t->p, raw); /* I3 */
@@ -174,16 +182,19 @@ static dv_err finish_published(struct adoption *a, const struct dv_record *r, co
 }
 
 /* Puts the stage in the place of the old object, which has one link. */
-static dv_err publish_stage(struct adoption *a, const struct target *t, const char *stage, const char *stored, bool was_packed)
+static dv_err publish_stage(struct adoption *a, const struct target *t, const char *stage,
+			    const char *stored, bool was_packed)
 {
 	struct dv_store *s = a->s;
 	struct dv_dir_times times;
 	dv_dir_times_keep(s, t->p.dirfd, &times);
-	dv_err err = DV_B(s, rename, a->dirfd, stage, t->p.dirfd, was_packed ? t->p.names.raw : stored,
-			  was_packed ? RENAME_NOREPLACE : 0);
+	dv_err err = DV_B(s, rename, a->dirfd, stage, t->p.dirfd,
+			  was_packed ? t->p.names.raw : stored, was_packed ? RENAME_NOREPLACE : 0);
 	struct dv_stat raw;
-	if (err == -EEXIST && t->p.names.aside[0] && DV_B(s, stat, t->p.dirfd, t->p.names.raw, &raw) == 0 && S_ISDIR(raw.mode))
-		err = DV_B(s, rename, a->dirfd, stage, t->p.dirfd, t->p.names.aside, RENAME_NOREPLACE);
+	if (err == -EEXIST && t->p.names.aside[0] &&
+	    DV_B(s, stat, t->p.dirfd, t->p.names.raw, &raw) == 0 && S_ISDIR(raw.mode))
+		err = DV_B(s, rename, a->dirfd, stage, t->p.dirfd, t->p.names.aside,
+			   RENAME_NOREPLACE);
 	if (!err)
 		err = DV_B(s, fsync, t->p.dirfd); /* I3 */
 	if (!err && was_packed)
@@ -192,7 +203,8 @@ static dv_err publish_stage(struct adoption *a, const struct target *t, const ch
 	return err;
 }
 
-static dv_err rewrite(struct adoption *a, const struct dv_record *r, const struct target *t, int from, const char *stored, bool packed)
+static dv_err rewrite(struct adoption *a, const struct dv_record *r, const struct target *t,
+		      int from, const char *stored, bool packed)
 {
 	struct dv_store *s = a->s;
 	DV_AUTO_FREE char *path = path_of(r);
@@ -202,8 +214,13 @@ static dv_err rewrite(struct adoption *a, const struct dv_record *r, const struc
 	if (to < 0)
 		return to;
 	uint64_t failed = 0;
-	struct dv_rewrite w = {.from = from, .to = to, .packed = packed, .st_ino = r->st_ino, .path = path,
-			       .object = packed ? r->packed : r->raw, .failed = &failed};
+	struct dv_rewrite w = {.from = from,
+			       .to = to,
+			       .packed = packed,
+			       .st_ino = r->st_ino,
+			       .path = path,
+			       .object = packed ? r->packed : r->raw,
+			       .failed = &failed};
 	dv_err err = dv_rewrite_in_place(s, &w);
 	DV_B(s, close, to);
 	return err;
@@ -215,7 +232,8 @@ static bool is_whole(const struct adoption *a, const struct dv_record *r)
 	return a->same_boot || (r->flags & DV_RECORD_DURABLE);
 }
 
-static dv_err recover_stage(struct adoption *a, const struct dv_record *r, const struct target *t, const char *stage)
+static dv_err recover_stage(struct adoption *a, const struct dv_record *r, const struct target *t,
+			    const char *stage)
 {
 	struct dv_store *s = a->s;
 	struct dv_stat old;
@@ -246,12 +264,14 @@ static dv_err recover_stage(struct adoption *a, const struct dv_record *r, const
 	DV_B(s, close, fd);
 	if (err == -EEXIST) {
 		DV_AUTO_FREE char *key = path_of(r);
-		err = dv_put_aside(s, a->dirfd, stage, key ? key : "", "the value was replaced while no mount was there");
+		err = dv_put_aside(s, a->dirfd, stage, key ? key : "",
+				   "the value was replaced while no mount was there");
 	}
 	return err;
 }
 
-static dv_err recover_copy(struct adoption *a, const struct dv_record *r, const struct target *t, const char *stage)
+static dv_err recover_copy(struct adoption *a, const struct dv_record *r, const struct target *t,
+			   const char *stage)
 {
 	struct dv_store *s = a->s;
 	struct dv_stat st;
@@ -271,8 +291,11 @@ static dv_err recover_copy(struct adoption *a, const struct dv_record *r, const 
 			DV_B(s, close, to);
 		if (!err)
 			err = DV_B(s, unlink, a->dirfd, stage);
-		else /* not to be copied again, over what the coming mount writes; the value may be half of each */
-			err = dv_put_aside(s, a->dirfd, stage, t->name, "it could not be copied over the value, which may be damaged");
+		else /* not to be copied again, over what the coming mount writes; the value may be
+			half of each */
+			err = dv_put_aside(
+				s, a->dirfd, stage, t->name,
+				"it could not be copied over the value, which may be damaged");
 	}
 	DV_B(s, close, from);
 	return err;
@@ -287,15 +310,16 @@ struct open_record {
 static bool holds_object(struct dv_store *s, const struct target *t, const struct dv_record *r)
 {
 	struct dv_stat st;
-	return is_object(s, &t->p, t->p.names.packed, &r->packed, &st) || find_raw(s, &t->p, &r->raw, &st) ||
-	       find_raw(s, &t->p, &r->packed, &st);
+	return is_object(s, &t->p, t->p.names.packed, &r->packed, &st) ||
+	       find_raw(s, &t->p, &r->raw, &st) || find_raw(s, &t->p, &r->packed, &st);
 }
 
 /*
- * A record is written again before its directory is renamed: which of its paths holds depends on whether the renaming came that far, or
- * outlived the power. Where none does the last one counts.
+ * A record is written again before its directory is renamed: which of its paths holds depends on
+ * whether the renaming came that far, or outlived the power. Where none does the last one counts.
  */
-static dv_err target_choose(struct dv_store *s, const struct open_record *o, const struct dv_record **out, struct target *t)
+static dv_err target_choose(struct dv_store *s, const struct open_record *o,
+			    const struct dv_record **out, struct target *t)
 {
 	for (const struct open_record *at = o->before ? o : NULL; at; at = at->before) {
 		*out = &at->r;
@@ -320,7 +344,9 @@ static void recover_one(struct adoption *a, const struct open_record *o)
 	snprintf(key, sizeof(key), "%.*s", (int)(r->path_len < 4095 ? r->path_len : 4095), r->path);
 	if (err == -ENOENT || err == -ESTALE || err == -EINVAL || err == -ENAMETOOLONG) {
 		/* Its directory is gone: nothing of the record can be there. */
-		err = r->type == DV_RECORD_STAGE && is_whole(a, r) ? dv_put_aside(s, a->dirfd, stage, key, "its directory is gone") : 0;
+		err = r->type == DV_RECORD_STAGE && is_whole(a, r)
+			      ? dv_put_aside(s, a->dirfd, stage, key, "its directory is gone")
+			      : 0;
 		if (!err)
 			return;
 	} else if (!err) {
@@ -354,7 +380,8 @@ static void forget_record(struct open_record **all, struct open_record *o)
 }
 
 /* Takes the place of o in the table, and keeps it. */
-static dv_err write_again(struct open_record **all, struct open_record *o, const struct dv_record *r)
+static dv_err write_again(struct open_record **all, struct open_record *o,
+			  const struct dv_record *r)
 {
 	struct open_record *later = calloc(1, sizeof(*later));
 	if (!later)
@@ -460,13 +487,14 @@ static void adopt(struct adoption *a, int stagefd, const char *owner)
 	if (!err) {
 		HASH_SORT(open, by_id);
 		HASH_ITER(hh, open, o, next)
-			recover_one(a, o);
+		recover_one(a, o);
 	}
 	HASH_ITER(hh, open, o, next)
-		forget_record(&open, o);
+	forget_record(&open, o);
 	free(log);
 	a->err = a->err ? a->err : err;
-	if (!a->err && len) /* what was done must outlive the records that would have it done again */
+	if (!a->err &&
+	    len) /* what was done must outlive the records that would have it done again */
 		a->err = DV_B(a->s, syncfs, a->s->rootfd);
 	if (!a->err)
 		a->err = sweep(a, stagefd, owner);
@@ -508,7 +536,8 @@ static dv_err take_owner(struct dv_store *s, int dirfd, int *out_fd, bool *same_
 	dv_err err = DV_B(s, flock, fd, LOCK_EX | LOCK_NB);
 	ssize_t n = err && err != -EWOULDBLOCK ? err : DV_B(s, pread, fd, text, DV_OWNER_MAX, 0);
 	text[n > 0 ? n : 0] = '\0';
-	for (unsigned tries = 0; err == -EWOULDBLOCK && n > 0 && tries < DYING_TRIES && is_dying(s, text); tries++) {
+	for (unsigned tries = 0;
+	     err == -EWOULDBLOCK && n > 0 && tries < DYING_TRIES && is_dying(s, text); tries++) {
 		nanosleep(&(struct timespec){.tv_nsec = DYING_WAIT_NS}, NULL);
 		err = DV_B(s, flock, fd, LOCK_EX | LOCK_NB);
 	}
@@ -516,7 +545,8 @@ static dv_err take_owner(struct dv_store *s, int dirfd, int *out_fd, bool *same_
 		DV_B(s, close, fd);
 		return err ? err : (dv_err)n;
 	}
-	*same_boot = dv_owner_field(text, "boot", boot, sizeof(boot)) == 0 && strcmp(boot, s->boot_id) == 0;
+	*same_boot = dv_owner_field(text, "boot", boot, sizeof(boot)) == 0 &&
+		     strcmp(boot, s->boot_id) == 0;
 	*out_fd = fd;
 	return 0;
 }

@@ -3,12 +3,13 @@
  * rename.c - renaming across directories and forms.
  *
  *   source   target            how
- *   raw      none, raw, other  one rename; over a good value the source's bytes are durable first (I2)
- *   raw      packed            SWAP record (raw wins), rename, the packed form is dropped by the keeper once the new name is durable
- *   packed   none, packed      one rename
- *   packed   raw               the source is made raw first: where both forms exist raw is the value (I1). With several links it stays
- *                              packed: SWAP record (packed wins), rename, the new name made durable, the raw form is dropped
- *   other    packed            rename, then the packed form is dropped, with a record as above
+ *   raw      none, raw, other  one rename; over a good value the source's bytes are durable first
+ * (I2) raw      packed            SWAP record (raw wins), rename, the packed form is dropped by the
+ * keeper once the new name is durable packed   none, packed      one rename packed   raw the source
+ * is made raw first: where both forms exist raw is the value (I1). With several links it stays
+ *                              packed: SWAP record (packed wins), rename, the new name made
+ * durable, the raw form is dropped other    packed            rename, then the packed form is
+ * dropped, with a record as above
  */
 #include "core/cleanup.h"
 #include "core/journal.h"
@@ -31,8 +32,9 @@ struct renaming {
 };
 
 /*
- * The gates of what is renamed and what it replaces, in a fixed order. Directories among them are left out: their gates guard their
- * names, which stay, and a gate of a directory is never taken under that of its parent.
+ * The gates of what is renamed and what it replaces, in a fixed order. Directories among them are
+ * left out: their gates guard their names, which stay, and a gate of a directory is never taken
+ * under that of its parent.
  */
 static dv_err gate_values(struct dv_node *a, struct dv_node *b, bool nowait)
 {
@@ -72,7 +74,8 @@ static dv_err find_both(struct dv_store *s, struct renaming *r)
 	if (err)
 		return err;
 	id = dv_ident_of(&r->dst.st);
-	if (!r->over || (!any && (r->dst.form != r->over->form || !dv_ident_equal(&id, &r->over->id))))
+	if (!r->over ||
+	    (!any && (r->dst.form != r->over->form || !dv_ident_equal(&id, &r->over->id))))
 		return -ESTALE;
 	return 0;
 }
@@ -103,7 +106,8 @@ static dv_err path_in(struct dv_store *s, struct dv_node *dir, const char *name,
 }
 
 /* I4: the packed value that loses its name is recorded before the winner appears. */
-static dv_err record_loser(struct dv_store *s, const struct renaming *r, bool packed_wins, uint64_t *out_id)
+static dv_err record_loser(struct dv_store *s, const struct renaming *r, bool packed_wins,
+			   uint64_t *out_id)
 {
 	char *path = NULL;
 	dv_err err = path_in(s, r->newdir, r->newname, &path);
@@ -111,9 +115,14 @@ static dv_err record_loser(struct dv_store *s, const struct renaming *r, bool pa
 		return err;
 	*out_id = dv_journal_new_id(s->journal);
 	struct dv_ident over = dv_ident_of(&r->dst.st);
-	struct dv_record rec = {.id = *out_id, .type = DV_RECORD_SWAP, .flags = packed_wins ? DV_RECORD_PACKED_WINS : 0,
-				.raw = packed_wins ? over : r->n->id, .packed = packed_wins ? r->n->id : over,
-				.st_ino = r->n->ino, .path = path, .path_len = strlen(path)};
+	struct dv_record rec = {.id = *out_id,
+				.type = DV_RECORD_SWAP,
+				.flags = packed_wins ? DV_RECORD_PACKED_WINS : 0,
+				.raw = packed_wins ? over : r->n->id,
+				.packed = packed_wins ? r->n->id : over,
+				.st_ino = r->n->ino,
+				.path = path,
+				.path_len = strlen(path)};
 	err = dv_journal_append(s, &rec);
 	free(path);
 	return err ? err : dv_journal_sync(s);
@@ -135,7 +144,8 @@ static dv_err move_over_other(struct dv_store *s, struct renaming *r)
 		err = record_loser(s, r, true, &record);
 	if (err)
 		return err;
-	err = DV_B(s, rename, r->from.dirfd, r->src.stored, r->to.dirfd, r->to.names.packed, RENAME_NOREPLACE);
+	err = DV_B(s, rename, r->from.dirfd, r->src.stored, r->to.dirfd, r->to.names.packed,
+		   RENAME_NOREPLACE);
 	if (err) {
 		dv_journal_end(s, record);
 		return err == -EEXIST ? -ESTALE : err;
@@ -150,15 +160,16 @@ static dv_err move_over_other(struct dv_store *s, struct renaming *r)
 }
 
 /* Moves the object; *crossed: a packed form stays beside it for now. */
-static dv_err move(struct dv_store *s, struct renaming *r, uint8_t *slot, uint64_t *record, bool *crossed)
+static dv_err move(struct dv_store *s, struct renaming *r, uint8_t *slot, uint64_t *record,
+		   bool *crossed)
 {
 	const char *as = dv_place_stored(&r->to, r->n->form, DV_SLOT_PLAIN);
 	struct dv_stat st;
 	*slot = DV_SLOT_PLAIN;
 	if (packed_over_other(r))
 		return move_over_other(s, r);
-	if (r->n->form == DV_FORM_RAW && r->to.names.aside[0] && DV_B(s, stat, r->to.dirfd, as, &st) == 0 &&
-	    S_ISDIR(st.mode)) {
+	if (r->n->form == DV_FORM_RAW && r->to.names.aside[0] &&
+	    DV_B(s, stat, r->to.dirfd, as, &st) == 0 && S_ISDIR(st.mode)) {
 		*slot = DV_SLOT_ASIDE;
 		as = r->to.names.aside;
 	}
@@ -178,7 +189,8 @@ static dv_err move(struct dv_store *s, struct renaming *r, uint8_t *slot, uint64
 		dv_journal_end(s, *record);
 	if (err == -EEXIST && *crossed) /* another mount has put a raw value there meanwhile */
 		err = -ESTALE;
-	/* A target under another stored name (a link where files carry a suffix) is gone only now. */
+	/* A target under another stored name (a link where files carry a suffix) is gone only now.
+	 */
 	if (!err && r->dst_there && !*crossed && strcmp(r->dst.stored, as) != 0)
 		err = DV_B(s, unlink, r->to.dirfd, r->dst.stored);
 	atomic_fetch_add(&s->swaps, 1);
@@ -186,8 +198,8 @@ static dv_err move(struct dv_store *s, struct renaming *r, uint8_t *slot, uint64
 }
 
 /*
- * Records beneath directories that are about to move learn their new paths; back: the move has failed. Until it is made, and durable, recovery
- * finds them under the old ones too.
+ * Records beneath directories that are about to move learn their new paths; back: the move has
+ * failed. Until it is made, and durable, recovery finds them under the old ones too.
  */
 static dv_err repath(struct dv_store *s, const struct renaming *r, bool back)
 {
@@ -210,12 +222,13 @@ static dv_err repath(struct dv_store *s, const struct renaming *r, bool back)
 }
 
 /*
- * A form that was unlinked beside the value does not come back under a name that the value has left, or that another one has taken, when the
- * power goes.
+ * A form that was unlinked beside the value does not come back under a name that the value has
+ * left, or that another one has taken, when the power goes.
  */
 static dv_err sync_unlinked_forms(struct dv_store *s, const struct renaming *r, bool nowait)
 {
-	unsigned from_seen = atomic_load(&r->n->unsynced), to_seen = r->over ? atomic_load(&r->over->unsynced) : 0;
+	unsigned from_seen = atomic_load(&r->n->unsynced),
+		 to_seen = r->over ? atomic_load(&r->over->unsynced) : 0;
 	bool from = from_seen & DV_NAMES_UNSETTLED, to = to_seen & DV_NAMES_UNSETTLED;
 	if ((from || to) && nowait)
 		return -EAGAIN;
@@ -292,12 +305,15 @@ static dv_err rename_exchange(struct dv_store *s, struct renaming *r)
 		return -ENOENT;
 	const char *from_as = dv_place_stored(&r->to, r->n->form, r->src.slot);
 	const char *to_as = dv_place_stored(&r->from, r->over->form, r->dst.slot);
-	bool alike = r->n->form == DV_FORM_RAW && r->over->form == DV_FORM_RAW; /* aside of a shard directory or not */
+	bool alike = r->n->form == DV_FORM_RAW &&
+		     r->over->form == DV_FORM_RAW; /* aside of a shard directory or not */
 	if (!alike && (strcmp(from_as, r->dst.stored) != 0 || strcmp(to_as, r->src.stored) != 0))
-		return -EINVAL; /* a directory and a file whose names are stored in different ways */
+		return -EINVAL; /* a directory and a file whose names are stored in different ways
+				 */
 	dv_err err = repath(s, r, false);
 	if (!err)
-		err = DV_B(s, rename, r->from.dirfd, r->src.stored, r->to.dirfd, r->dst.stored, RENAME_EXCHANGE);
+		err = DV_B(s, rename, r->from.dirfd, r->src.stored, r->to.dirfd, r->dst.stored,
+			   RENAME_EXCHANGE);
 	if (err)
 		dv_ignore(repath(s, r, true)); /* recovery looks at both */
 	if (!err)
@@ -312,7 +328,8 @@ static dv_err rename_exchange(struct dv_store *s, struct renaming *r)
 /* Is there more to a value that loses its name than its object, and a stage that goes with it? */
 static bool is_unsettled(const struct dv_node *over)
 {
-	return dv_pack_is_active(over) || over->loser || (over->stage && dv_stage_is_in_place(over->stage));
+	return dv_pack_is_active(over) || over->loser ||
+	       (over->stage && dv_stage_is_in_place(over->stage));
 }
 
 /* Under n's gate, without which a job may be gone while it is looked at. n NULL: neither. */
@@ -363,7 +380,8 @@ static dv_err prepare(struct dv_store *s, const struct dv_call *call, const stru
 /* Gates of the nodes held. -EBUSY: one of them is not at rest, again. */
 static dv_err rename_gated(struct dv_store *s, const struct dv_call *call, struct renaming *r)
 {
-	bool over_busy = r->over && (is_unsettled(r->over) || ((r->flags & RENAME_EXCHANGE) && r->over->stage));
+	bool over_busy = r->over && (is_unsettled(r->over) ||
+				     ((r->flags & RENAME_EXCHANGE) && r->over->stage));
 	if (dv_is_busy(r->n) || over_busy)
 		return -ESTALE;
 	dv_err err = dv_place_open(s, r->olddir, r->oldname, false, &r->from);
@@ -372,7 +390,8 @@ static dv_err rename_gated(struct dv_store *s, const struct dv_call *call, struc
 	err = dv_place_open(s, r->newdir, r->newname, true, &r->to);
 	if (!err) {
 		err = find_both(s, r);
-		if (!err && packed_over_other(r) && (dv_node_links(r->n, r->src.st.nlink) == 1 || (r->flags & RENAME_EXCHANGE)))
+		if (!err && packed_over_other(r) &&
+		    (dv_node_links(r->n, r->src.st.nlink) == 1 || (r->flags & RENAME_EXCHANGE)))
 			err = -ESTALE; /* it can be made raw */
 		if (!err)
 			err = check_types(r);
@@ -381,7 +400,8 @@ static dv_err rename_gated(struct dv_store *s, const struct dv_call *call, struc
 		if (!err)
 			err = sync_unlinked_forms(s, r, call->nowait);
 		if (!err)
-			err = r->flags & RENAME_EXCHANGE ? rename_exchange(s, r) : rename_plain(s, r, call->nowait);
+			err = r->flags & RENAME_EXCHANGE ? rename_exchange(s, r)
+							 : rename_plain(s, r, call->nowait);
 		dv_place_close(s, &r->to);
 	}
 	dv_place_close(s, &r->from);
@@ -415,16 +435,22 @@ static dv_err rename_once(struct dv_store *s, const struct dv_call *call, struct
 	return err;
 }
 
-dv_err dv_store_rename(struct dv_store *s, const struct dv_call *call, struct dv_node *olddir, const char *oldname,
-		       struct dv_node *newdir, const char *newname, unsigned flags)
+dv_err dv_store_rename(struct dv_store *s, const struct dv_call *call, struct dv_node *olddir,
+		       const char *oldname, struct dv_node *newdir, const char *newname,
+		       unsigned flags)
 {
-	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE) || flags == (RENAME_NOREPLACE | RENAME_EXCHANGE))
+	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE) ||
+	    flags == (RENAME_NOREPLACE | RENAME_EXCHANGE))
 		return -EINVAL;
 	if (s->options.read_only)
 		return -EROFS;
 	dv_err err = -ESTALE;
 	for (unsigned tries = 0; err == -ESTALE && tries < DV_TRIES; tries++) {
-		struct renaming r = {.olddir = olddir, .newdir = newdir, .oldname = oldname, .newname = newname, .flags = flags};
+		struct renaming r = {.olddir = olddir,
+				     .newdir = newdir,
+				     .oldname = oldname,
+				     .newname = newname,
+				     .flags = flags};
 		err = rename_once(s, call, &r);
 		dv_node_unref(s, r.n);
 		dv_node_unref(s, r.over);

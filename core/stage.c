@@ -8,6 +8,7 @@
 #include "core/journal.h"
 #include "core/log.h"
 #include "core/meta.h"
+#include "core/packed.h"
 #include "core/value.h"
 
 #include <inttypes.h>
@@ -15,20 +16,20 @@
 #include <string.h>
 #include <sys/file.h>
 
-#define COPY_BYTES (256u << 10)
-
 struct dv_stage {
 	uint64_t id;
 	bool replacement;
-	bool in_place;	 /* several links, or owner and mode can not be kept: committed by copying over the old object */
-	bool named;	 /* a record and a name in the owner folder exist */
-	bool durable;	 /* it is left to the next owner, its bytes are on the disk */
-	dv_err failed;	 /* of the last write that failed and was not made good; 0: none */
+	bool in_place; /* several links, or owner and mode can not be kept: committed by copying
+			  over the old object */
+	bool named;    /* a record and a name in the owner folder exist */
+	bool durable;  /* it is left to the next owner, its bytes are on the disk */
+	dv_err failed; /* of the last write that failed and was not made good; 0: none */
 	uint64_t failed_at; /* the first byte that it left unwritten */
 	struct dv_file *file;
-	uint64_t swap_id; /* its SWAP record, 0: none yet */
-	uint64_t copy_id; /* COPY record of a commit that was cut short, 0: none */
-	atomic_ullong synced_writes; /* n->writes when the bytes were last made durable; UINT64_MAX: never */
+	uint64_t swap_id;	     /* its SWAP record, 0: none yet */
+	uint64_t copy_id;	     /* COPY record of a commit that was cut short, 0: none */
+	atomic_ullong synced_writes; /* n->writes when the bytes were last made durable; UINT64_MAX:
+					never */
 };
 
 int dv_stage_fd(const struct dv_stage *st)
@@ -71,278 +72,18 @@ void dv_stage_set_replacement(struct dv_stage *st)
 	st->replacement = true;
 }
 
-/* ---- small things ---- */
-
-void dv_dir_times_keep(struct dv_store *s, int dirfd, struct dv_dir_times *t)
-{
-	struct dv_stat st;
-	t->fd = dirfd;
-	/* Shard directories are nobody's directories: their times mean nothing. */
-	t->kept = !dv_transform_has_shards(s->transform) && DV_B(s, stat, dirfd, "", &st) == 0;
-	t->mtime = st.mtime;
-}
-
-void dv_dir_times_restore(struct dv_store *s, const struct dv_dir_times *t)
-{
-	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, t->mtime};
-	if (t->kept) /* not ours to set in a directory of someone else: then it moves */
-		dv_ignore(DV_B(s, utimens, t->fd, times));
-}
-
-dv_err dv_record_append(struct dv_store *s, struct dv_node *n, struct dv_record *r)
-{
-	char *path = NULL, *now = NULL;
-	dv_err err = dv_node_path_alloc(s, n, &path);
-	while (!err) {
-		r->path = path;
-		r->path_len = strlen(path);
-		err = dv_journal_append(s, r);
-		if (err || dv_node_path_alloc(s, n, &now)) /* without a name now: its records go with the stage */
-			break;
-		bool same = strcmp(path, now) == 0;
-		free(path);
-		path = now;
-		if (same)
-			break;
-	}
-	free(path);
-	return err;
-}
-
-dv_err dv_node_path_alloc(struct dv_store *s, struct dv_node *n, char **out)
-{
-	DV_AUTO_FREE char *path = malloc(DV_RECORD_PATH_MAX + 1);
-	if (!path)
-		return -ENOMEM;
-	dv_node_path(s, n, path, DV_RECORD_PATH_MAX + 1);
-	if (!path[0])
-		return dv_node_has_name(s, n) ? -ENAMETOOLONG : -ESTALE;
-	*out = strdup(path);
-	return *out ? 0 : -ENOMEM;
-}
-
-dv_err dv_copy_over(struct dv_store *s, int from, int to)
-{
-	struct dv_stat st;
-	DV_AUTO_FREE char *buf = malloc(COPY_BYTES);
-	dv_err err = buf ? DV_B(s, stat, from, "", &st) : -ENOMEM;
-	if (!err)
-		err = dv_tag_strip(s, to);
-	for (uint64_t off = 0; !err && off < st.size;) {
-		size_t len = st.size - off < COPY_BYTES ? (size_t)(st.size - off) : COPY_BYTES;
-		err = dv_read_full(s, from, buf, len, off);
-		if (!err)
-			err = dv_write_full(s, to, buf, len, off);
-		off += len;
-	}
-	if (!err)
-		err = DV_B(s, truncate, to, st.size);
-	return err ? err : DV_B(s, fsync, to);
-}
-
-dv_err dv_put_aside(struct dv_store *s, int dirfd, const char *stage_name, const char *key, const char *why)
-{
-	struct dv_stat st;
-	char to[DV_NAME_MAX + 64], tail[128], text[1024];
-	const char *base = strrchr(key, '/');
-	base = base ? base + 1 : key;
-	dv_err err = DV_B(s, stat, dirfd, stage_name, &st);
-	if (err)
-		return err == -ENOENT ? 0 : err;
-	size_t n = 0;
-	for (const char *c = base; *c && n < sizeof(tail) - 1; c++)
-		tail[n++] = (*c < ' ' || *c == 0x7f) ? '?' : *c;
-	tail[n] = '\0';
-	dv_ignore(DV_B(s, mkdir, s->rootfd, DV_LOST_DIR, 0700)); /* it is there mostly; else the rename tells */
-	snprintf(to, sizeof(to), DV_LOST_DIR "/%" PRIu64 ".%ld.%s", st.ino, (long)st.mtime.tv_sec, tail);
-	err = DV_B(s, rename, dirfd, stage_name, s->rootfd, to, RENAME_NOREPLACE);
-	dv_log_key(text, sizeof(text), key);
-	if (err) {
-		dv_error("pending bytes of %s (%s) could not be put aside: %s", text, why, strerror(-err));
-		return err;
-	}
-	dv_count(s, put_aside, 1);
-	dv_warn("pending bytes of %s were put aside as %s: %s", text, to, why);
-	return 0;
-}
-
-static dv_err sync_shards(struct dv_store *s, const char *shard)
-{
-	char path[DV_SHARD_MAX];
-	dv_err err = 0;
-	for (const char *end = shard; !err && *end; end += *end == '/') {
-		end = strchrnul(end, '/');
-		memcpy(path, shard, (size_t)(end - shard));
-		path[end - shard] = '\0';
-		int fd = DV_B(s, open, s->rootfd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
-		if (fd < 0)
-			return fd;
-		err = DV_B(s, fsync, fd);
-		DV_B(s, close, fd);
-	}
-	return err ? err : DV_B(s, fsync, s->rootfd);
-}
-
-dv_err dv_sync_move(struct dv_store *s, struct dv_node *n, int dirfd)
-{
-	unsigned seen = atomic_load(&n->unsynced);
-	if (!(seen & DV_NAMES_MOVED))
-		return 0;
-	dv_err err = DV_B(s, fsync, dirfd);
-	if (!err)
-		dv_names_synced(n, seen, DV_NAMES_MOVED);
-	return err;
-}
-
-/* Syncs what n's skip-th name lies in; lends the directory. -ESTALE: no such name. */
-static dv_err sync_name(struct dv_store *s, struct dv_node *n, unsigned skip, struct dv_node **out_dir)
-{
-	char name[DV_NAME_MAX + 1];
-	struct dv_place p;
-	dv_err err = dv_node_name(s, n, skip, out_dir, name, NULL);
-	if (err)
-		return err;
-	err = dv_place_open(s, *out_dir, name, false, &p);
-	if (!err) {
-		err = p.shard ? sync_shards(s, p.shard) : DV_B(s, fsync, p.dirfd);
-		dv_place_close(s, &p);
-	}
-	if (err) {
-		dv_node_unref(s, *out_dir);
-		*out_dir = NULL;
-	}
-	return err;
-}
-
-/* Nodes whose names were synced: told when all above them were, since a synced name says that of those too. */
-struct synced {
-	struct synced_node {
-		struct dv_node *node; /* a reference */
-		unsigned seen;
-	} *at;
-	size_t count, room;
-};
-
-/* Takes the reference where it returns 0. */
-static dv_err synced_push(struct synced *y, struct dv_node *n, unsigned seen)
-{
-	if (y->count == y->room) {
-		size_t room = y->room ? y->room * 2 : 16;
-		struct synced_node *grown = realloc(y->at, room * sizeof(*grown));
-		if (!grown)
-			return -ENOMEM;
-		y->at = grown;
-		y->room = room;
-	}
-	y->at[y->count++] = (struct synced_node){n, seen};
-	return 0;
-}
-
-static void synced_end(struct dv_store *s, struct synced *y, bool good)
-{
-	for (size_t i = 0; i < y->count; i++) {
-		if (good)
-			dv_names_synced(y->at[i].node, y->at[i].seen, DV_NAMES_COUNT - 1);
-		dv_node_unref(s, y->at[i].node);
-	}
-	free(y->at);
-}
-
-/* Syncs the names of dir and of the directories above it, up to one whose names are durable. Takes the reference. No recursion: a tree may be
- * deeper than the stack. */
-static dv_err sync_up(struct dv_store *s, struct dv_node *dir, struct synced *y)
-{
-	dv_err err = 0;
-	while (!err && dir) {
-		struct dv_node *above = NULL;
-		unsigned seen = atomic_load(&dir->unsynced);
-		if (dir == s->root || !(seen & DV_NAMES_MADE))
-			break;
-		err = sync_name(s, dir, 0, &above);
-		if (!err)
-			err = synced_push(y, dir, seen);
-		if (err) {
-			dv_node_unref(s, above);
-			break;
-		}
-		dir = above;
-	}
-	dv_node_unref(s, dir);
-	return err;
-}
-
-dv_err dv_sync_names(struct dv_store *s, struct dv_node *n)
-{
-	unsigned seen = atomic_load(&n->unsynced);
-	if (n == s->root || !(seen & DV_NAMES_MADE))
-		return 0;
-	struct synced y = {0};
-	dv_err err = 0;
-	for (unsigned skip = 0; !err; skip++) {
-		struct dv_node *dir = NULL;
-		err = sync_name(s, n, skip, &dir);
-		if (err == -ESTALE && !dv_node_has_names(s, n, skip + 1)) {
-			err = 0;
-			break; /* that were all */
-		}
-		if (!err)
-			err = sync_up(s, dir, &y);
-	}
-	if (!err)
-		dv_names_synced(n, seen, DV_NAMES_COUNT - 1);
-	synced_end(s, &y, !err);
-	return err == -ENOENT || err == -ESTALE ? 0 : err; /* removed meanwhile: nothing leads to it */
-}
-
-/* ---- gates ---- */
-
-dv_err dv_swap_gates(struct dv_store *s, struct dv_node *n, bool nowait, struct dv_node **out_dir)
-{
-	for (;;) {
-		struct dv_node *dir = NULL, *now = NULL;
-		char name[DV_NAME_MAX + 1];
-		dv_err err = dv_node_name(s, n, 0, &dir, name, NULL);
-		if (err && err != -ESTALE)
-			return err;
-		err = dir ? dv_gate_exclusive(dir, nowait) : 0;
-		if (!err) {
-			err = dv_gate_exclusive(n, nowait);
-			if (err && dir)
-				dv_gate_open(dir);
-		}
-		if (err) {
-			dv_node_unref(s, dir);
-			return err;
-		}
-		*out_dir = dir;
-		dv_ignore(dv_node_name(s, n, 0, &now, name, NULL)); /* none: now stays NULL */
-		dv_node_unref(s, now);
-		if (now == dir)
-			return 0;
-		dv_swap_gates_open(s, n, dir); /* renamed while the gates were waited for */
-	}
-}
-
-void dv_swap_gates_open(struct dv_store *s, struct dv_node *n, struct dv_node *dir)
-{
-	dv_gate_open(n);
-	if (dir) {
-		dv_gate_open(dir);
-		dv_node_unref(s, dir);
-	}
-}
-
 /* ---- begin ---- */
 
 /* Owner, mode and the rest of the old object on the stage. */
-static dv_err dress(struct dv_store *s, struct dv_node *n, struct dv_file *old, const struct dv_stat *st,
-		    struct dv_stage *stage, bool empty)
+static dv_err dress(struct dv_store *s, struct dv_node *n, struct dv_file *old,
+		    const struct dv_stat *st, struct dv_stage *stage, bool empty)
 {
 	struct dv_stat own;
 	int fd = stage->file->fd;
 	dv_err err = dv_meta_copy(s, old->fd, st, fd);
 	if ((err == -EPERM || err == -EACCES) && n->form == DV_FORM_PACKED) {
-		stage->in_place = true; /* the old object keeps its attributes, and gets the bytes */
+		stage->in_place =
+			true; /* the old object keeps its attributes, and gets the bytes */
 		err = 0;
 	}
 	if (!err && !empty) {
@@ -368,7 +109,8 @@ static dv_err record_stage(struct dv_store *s, struct dv_node *n, struct dv_stag
 	} else {
 		r.raw = n->id;
 	}
-	r.flags |= (uint8_t)((stage->in_place ? DV_RECORD_IN_PLACE : 0) | (stage->durable ? DV_RECORD_DURABLE : 0));
+	r.flags |= (uint8_t)((stage->in_place ? DV_RECORD_IN_PLACE : 0) |
+			     (stage->durable ? DV_RECORD_DURABLE : 0));
 	return dv_record_append(s, n, &r);
 }
 
@@ -393,7 +135,8 @@ static void end_copy(struct dv_store *s, uint64_t *id)
 	if (!*id)
 		return;
 	dv_journal_stage_name(*id, name);
-	dv_ignore(DV_B(s, unlink, dv_journal_dirfd(s->journal), name)); /* swept by the next owner */
+	dv_ignore(
+		DV_B(s, unlink, dv_journal_dirfd(s->journal), name)); /* swept by the next owner */
 	dv_journal_end(s, *id);
 	*id = 0;
 }
@@ -404,7 +147,8 @@ static void forget_stage(struct dv_store *s, struct dv_stage *stage)
 	end_copy(s, &stage->copy_id);
 	if (stage->named) {
 		dv_journal_stage_name(stage->id, name);
-		dv_ignore(DV_B(s, unlink, dv_journal_dirfd(s->journal), name)); /* swept by the next owner */
+		dv_ignore(DV_B(s, unlink, dv_journal_dirfd(s->journal),
+			       name)); /* swept by the next owner */
 		dv_journal_end(s, stage->id);
 	}
 	if (stage->swap_id)
@@ -432,7 +176,7 @@ dv_err dv_stage_begin(struct dv_store *s, struct dv_node *n, bool empty)
 	if (!err)
 		err = make_stage_file(s, stage);
 	if (!err && !empty)
-		err = dv_value_decode(s, n, old, stage->file->fd);
+		err = dv_packed_decode(s, n, old, stage->file->fd);
 	if (!err)
 		err = dress(s, n, old, &st, stage, empty);
 	if (!err && dv_node_has_name(s, n))
@@ -557,7 +301,8 @@ static dv_err commit_conflict(struct dv_store *s, struct dv_node *n)
 	dv_node_path(s, n, path, sizeof(path));
 	dv_journal_stage_name(stage->id, name);
 	dv_err err = dv_put_aside(s, dv_journal_dirfd(s->journal), name, path,
-				  "the value was replaced in the store while it was being rewritten through the mount");
+				  "the value was replaced in the store while it was being "
+				  "rewritten through the mount");
 	if (err)
 		return err;
 	stage->named = false;
@@ -593,8 +338,12 @@ dv_err dv_rewrite_in_place(struct dv_store *s, const struct dv_rewrite *w)
 	if (!err)
 		err = DV_B(s, fsync, fd);
 	if (!err) {
-		struct dv_record r = {.id = id, .type = DV_RECORD_COPY, .packed = w->object, .st_ino = w->st_ino,
-				      .path = w->path, .path_len = strlen(w->path)};
+		struct dv_record r = {.id = id,
+				      .type = DV_RECORD_COPY,
+				      .packed = w->object,
+				      .st_ino = w->st_ino,
+				      .path = w->path,
+				      .path_len = strlen(w->path)};
 		err = dv_journal_append(s, &r);
 	}
 	bool recorded = !err;
@@ -606,14 +355,16 @@ dv_err dv_rewrite_in_place(struct dv_store *s, const struct dv_rewrite *w)
 		struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, st.mtime};
 		dv_ignore(DV_B(s, utimens, w->to, times)); /* not the owner: it moves to now */
 	}
-	/* Failed while copying: the record and the new bytes stay, and are copied again at recovery, or by the next try. */
+	/* Failed while copying: the record and the new bytes stay, and are copied again at
+	 * recovery, or by the next try. */
 	bool stays = err && recorded;
 	if (!err || stays)
 		end_copy(s, w->failed);
 	*w->failed = stays ? id : *w->failed;
 	if (!stays)
 		end_copy(s, &id);
-	/* A raw file is written in place from now on: it must not be copied over again after a power cut. */
+	/* A raw file is written in place from now on: it must not be copied over again after a
+	 * power cut. */
 	if (!err && !w->packed)
 		err = dv_journal_sync(s);
 	DV_B(s, close, fd);
@@ -621,21 +372,28 @@ dv_err dv_rewrite_in_place(struct dv_store *s, const struct dv_rewrite *w)
 }
 
 /* Writes the stage over the old object, which keeps its links and attributes. */
-static dv_err commit_in_place(struct dv_store *s, struct dv_node *n, const struct dv_place *p, const char *stored)
+static dv_err commit_in_place(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
+			      const char *stored)
 {
 	char *path = NULL;
 	dv_err err = dv_node_path_alloc(s, n, &path);
 	if (err)
 		return err;
-	if (atomic_load(&n->unsynced) & (DV_NAMES_MADE | DV_NAMES_MOVED)) /* I4: the record finds its object by this name */
+	if (atomic_load(&n->unsynced) &
+	    (DV_NAMES_MADE | DV_NAMES_MOVED)) /* I4: the record finds its object by this name */
 		err = DV_B(s, fsync, p->dirfd);
 	if (err) {
 		free(path);
 		return err;
 	}
 	int target = DV_B(s, open, p->dirfd, stored, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
-	struct dv_rewrite w = {.from = n->stage->file->fd, .to = target, .packed = n->form == DV_FORM_PACKED,
-			       .object = n->id, .st_ino = n->ino, .path = path, .failed = &n->stage->copy_id};
+	struct dv_rewrite w = {.from = n->stage->file->fd,
+			       .to = target,
+			       .packed = n->form == DV_FORM_PACKED,
+			       .object = n->id,
+			       .st_ino = n->ino,
+			       .path = path,
+			       .failed = &n->stage->copy_id};
 	err = target < 0 ? target : dv_rewrite_in_place(s, &w);
 	if (target >= 0)
 		DV_B(s, close, target);
@@ -656,7 +414,11 @@ static dv_err record_swap(struct dv_store *s, struct dv_node *n)
 	if (err)
 		return err;
 	uint64_t id = dv_journal_new_id(s->journal);
-	struct dv_record r = {.id = id, .type = DV_RECORD_SWAP, .raw = dv_ident_of(&st), .packed = n->id, .st_ino = n->ino};
+	struct dv_record r = {.id = id,
+			      .type = DV_RECORD_SWAP,
+			      .raw = dv_ident_of(&st),
+			      .packed = n->id,
+			      .st_ino = n->ino};
 	err = dv_record_append(s, n, &r);
 	if (!err)
 		stage->swap_id = id;
@@ -669,7 +431,8 @@ dv_err dv_stage_record(struct dv_store *s, struct dv_node *n, bool *recorded)
 	if (err)
 		return err;
 	struct dv_stage *stage = n->stage;
-	if (stage && n->form == DV_FORM_PACKED && !stage->in_place && !stage->swap_id && dv_node_has_name(s, n)) {
+	if (stage && n->form == DV_FORM_PACKED && !stage->in_place && !stage->swap_id &&
+	    dv_node_has_name(s, n)) {
 		err = record_swap(s, n);
 		*recorded |= !err;
 	}
@@ -678,7 +441,8 @@ dv_err dv_stage_record(struct dv_store *s, struct dv_node *n, bool *recorded)
 }
 
 /* Renames the stage to the value's raw name; where a shard directory has that, aside. */
-static dv_err publish(struct dv_store *s, struct dv_node *n, const struct dv_place *p, uint8_t *slot)
+static dv_err publish(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
+		      uint8_t *slot)
 {
 	char name[DV_STAGE_NAME];
 	struct dv_dir_times times;
@@ -688,7 +452,8 @@ static dv_err publish(struct dv_store *s, struct dv_node *n, const struct dv_pla
 	dv_dir_times_keep(s, p->dirfd, &times);
 	const char *raw = dv_place_stored(p, DV_FORM_RAW, *slot);
 	dv_err err = DV_B(s, rename, dirfd, name, p->dirfd, raw, flags);
-	if ((err == -EEXIST || err == -EISDIR || err == -ENOTEMPTY) && p->names.aside[0] && *slot == DV_SLOT_PLAIN) {
+	if ((err == -EEXIST || err == -EISDIR || err == -ENOTEMPTY) && p->names.aside[0] &&
+	    *slot == DV_SLOT_PLAIN) {
 		struct dv_stat st;
 		if (DV_B(s, stat, p->dirfd, raw, &st) == 0 && S_ISDIR(st.mode)) {
 			*slot = DV_SLOT_ASIDE;
@@ -700,7 +465,8 @@ static dv_err publish(struct dv_store *s, struct dv_node *n, const struct dv_pla
 	return err;
 }
 
-static dv_err commit_swap(struct dv_store *s, struct dv_node *n, const struct dv_place *p, uint8_t slot)
+static dv_err commit_swap(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
+			  uint8_t slot)
 {
 	struct dv_stage *stage = n->stage;
 	struct dv_stat st;
@@ -741,22 +507,13 @@ static dv_err commit_swap(struct dv_store *s, struct dv_node *n, const struct dv
 	return 0;
 }
 
-void dv_tell_changed(struct dv_store *s, struct dv_node *n)
-{
-	pthread_mutex_lock(&s->hooks_lock);
-	struct dv_store_hooks hooks = s->hooks;
-	pthread_mutex_unlock(&s->hooks_lock);
-	if (hooks.changed)
-		hooks.changed(hooks.self, n);
-}
-
 /* The replacement failed while it was written: the old value is the value. */
 static void discard(struct dv_store *s, struct dv_node *n)
 {
 	char path[4096], text[1024];
 	dv_node_path(s, n, path, sizeof(path));
-	dv_warn("%s could not be replaced and keeps its old value: %s", dv_log_key(text, sizeof(text), path),
-		strerror(-n->stage->failed));
+	dv_warn("%s could not be replaced and keeps its old value: %s",
+		dv_log_key(text, sizeof(text), path), strerror(-n->stage->failed));
 	forget_stage(s, n->stage);
 	end_stage(s, n);
 	n->writes++;

@@ -9,13 +9,14 @@
  *   PACKED     packed                       packed
  *   STAGED     raw or packed (old), stage   stage          record STAGE
  *   RAW+loser  raw, packed (old)            raw            record SWAP, raw wins
- *   RAW+job    raw, packed (equal bytes)    raw            record SWAP, packed wins if raw is unchanged   (pack.h)
+ *   RAW+job    raw, packed (equal bytes)    raw            record SWAP, packed wins if raw is
+ * unchanged   (pack.h)
  *
- *   RAW, PACKED -> STAGED        [dv_stage_begin]   truncation to nothing; any change of a packed value
- *   STAGED -> RAW                [dv_stage_commit]  the old form was raw
- *   STAGED -> RAW+loser -> RAW   [dv_stage_commit, dv_stage_settle]  the old form was packed
- *   STAGED -> PACKED             [dv_stage_commit]  packed with several links: rewritten in place
- *   STAGED -> no name            [dv_stage_drop]    unlinked
+ *   RAW, PACKED -> STAGED        [dv_stage_begin]   truncation to nothing; any change of a packed
+ * value STAGED -> RAW                [dv_stage_commit]  the old form was raw STAGED -> RAW+loser ->
+ * RAW   [dv_stage_commit, dv_stage_settle]  the old form was packed STAGED -> PACKED
+ * [dv_stage_commit]  packed with several links: rewritten in place STAGED -> no name
+ * [dv_stage_drop]    unlinked
  *
  * Invariants
  *   I1  Where both forms of a name exist, raw is the value.
@@ -23,60 +24,64 @@
  *   I3  A superseded form is unlinked only after the name of the winner is durable.
  *   I4  A record is durable before the first name changes that it explains.
  *   I5  Nothing is unlinked but the very object that the record names.
- *   I6  After a power cut a stage that was not committed is dropped: the old value was never touched.
+ *   I6  After a power cut a stage that was not committed is dropped: the old value was never
+ * touched.
  */
 #ifndef DV_STAGE_H
 #define DV_STAGE_H
 
 #include "core/internal.h"
 #include "core/place.h"
+#include "core/swap.h"
 
 struct dv_stage;
 
-/* empty: the value is truncated to nothing and the old one stays until the last writer is gone; else the stage starts with its bytes.
- * -EPERM, -EACCES: owner or mode can not be kept; a raw value is then to be edited in place. Gate exclusive. */
+/* empty: the value is truncated to nothing and the old one stays until the last writer is gone;
+ * else the stage starts with its bytes. -EPERM, -EACCES: owner or mode can not be kept; a raw value
+ * is then to be edited in place. Gate exclusive. */
 DV_CHECK dv_err dv_stage_begin(struct dv_store *s, struct dv_node *n, bool empty);
 
 int dv_stage_fd(const struct dv_stage *st);
 /* Waits for the last writer (a replacement), or may be committed at any time (an edit)? */
 bool dv_stage_is_replacement(const struct dv_stage *st);
-/* Is it written over the old object, which other names share? Then it is not dropped with one of them. */
+/* Is it written over the old object, which other names share? Then it is not dropped with one of
+ * them. */
 bool dv_stage_is_in_place(const struct dv_stage *st);
 void dv_stage_set_replacement(struct dv_stage *st); /* truncated to nothing meanwhile */
 
 /*
- * A replacement of which a write failed (a full disk) does not take the old value's place (P3): it is dropped when its last writer is gone, and fsync
- * tells the error. Writing the bytes that were left out, or truncating it again, makes good.
+ * A replacement of which a write failed (a full disk) does not take the old value's place (P3): it
+ * is dropped when its last writer is gone, and fsync tells the error. Writing the bytes that were
+ * left out, or truncating it again, makes good.
  */
-void dv_stage_wrote(struct dv_stage *st, struct dv_range range, dv_err err); /* range was written, then err */
+void dv_stage_wrote(struct dv_stage *st, struct dv_range range,
+		    dv_err err); /* range was written, then err */
 void dv_stage_emptied(struct dv_stage *st);
 dv_err dv_stage_error(const struct dv_stage *st); /* 0: it may be committed */
 DV_CHECK dv_err dv_stage_stat(struct dv_store *s, struct dv_node *n, struct dv_stat *out);
 
-/* Makes the stage's bytes durable, for a commit soon after, without keeping writers out. Takes the gate for moments. */
+/* Makes the stage's bytes durable, for a commit soon after, without keeping writers out. Takes the
+ * gate for moments. */
 DV_CHECK dv_err dv_stage_sync(struct dv_store *s, struct dv_node *n);
 
-/* Appends the SWAP record that a commit of n's stage will need (I4), so that several can be synced at once. Sets *recorded where it did. Takes
- * the gate for a moment. */
+/* Appends the SWAP record that a commit of n's stage will need (I4), so that several can be synced
+ * at once. Sets *recorded where it did. Takes the gate for a moment. */
 DV_CHECK dv_err dv_stage_record(struct dv_store *s, struct dv_node *n, bool *recorded);
 
 /*
- * Gates of the directory and the node, exclusively, directory first. *out_dir lends a reference; NULL: n has no name.
- */
-DV_CHECK dv_err dv_swap_gates(struct dv_store *s, struct dv_node *n, bool nowait, struct dv_node **out_dir);
-void dv_swap_gates_open(struct dv_store *s, struct dv_node *n, struct dv_node *dir);
-
-/*
- * Puts the stage in the value's place. Swap gates held. settle: the new name is durable and a superseded form gone on return.
- * -EBUSY: the store's object was replaced by others meanwhile; the stage was put aside in .diskvfs/lost and the log says where.
- * On other errors the value stays staged.
+ * Puts the stage in the value's place. Swap gates held. settle: the new name is durable and a
+ * superseded form gone on return. -EBUSY: the store's object was replaced by others meanwhile; the
+ * stage was put aside in .diskvfs/lost and the log says where. On other errors the value stays
+ * staged.
  */
 DV_CHECK dv_err dv_stage_commit(struct dv_store *s, struct dv_node *n, bool settle);
 
-/* Unlinks the superseded packed form; makes the raw name durable before, if it is not. Node gate exclusive. */
+/* Unlinks the superseded packed form; makes the raw name durable before, if it is not. Node gate
+ * exclusive. */
 DV_CHECK dv_err dv_stage_settle(struct dv_store *s, struct dv_node *n);
 /* Unlinks it if it lies at p, whatever is durable: the name goes too. Node gate exclusive. */
-DV_CHECK dv_err dv_stage_drop_loser(struct dv_store *s, struct dv_node *n, const struct dv_place *p);
+DV_CHECK dv_err dv_stage_drop_loser(struct dv_store *s, struct dv_node *n,
+				    const struct dv_place *p);
 
 /* The value has no name any more: the stage lives on as n's file. Gate exclusive. */
 void dv_stage_drop(struct dv_store *s, struct dv_node *n);
@@ -84,21 +89,9 @@ void dv_stage_drop(struct dv_store *s, struct dv_node *n);
 /* The daemon ends before it could commit: the record and the stage file stay for the next owner. */
 void dv_stage_abandon(struct dv_store *s, struct dv_node *n);
 
-/* Remembers and puts back a directory's mtime around a swap. */
-struct dv_dir_times {
-	int fd;
-	struct timespec mtime;
-	bool kept;
-};
-void dv_dir_times_keep(struct dv_store *s, int dirfd, struct dv_dir_times *t);
-void dv_dir_times_restore(struct dv_store *s, const struct dv_dir_times *t);
-
-/* Moves a stage file to .diskvfs/lost under a name that tells its key; logs it. why: a short reason. After an error it is where it was. */
-DV_CHECK dv_err dv_put_aside(struct dv_store *s, int dirfd, const char *stage_name, const char *key, const char *why);
-
 /*
- * Writes the bytes of `from` over the object `to`, which keeps its links, owner and mode: through a copy and a durable COPY
- * record that redoes it after a crash.
+ * Writes the bytes of `from` over the object `to`, which keeps its links, owner and mode: through a
+ * copy and a durable COPY record that redoes it after a crash.
  */
 struct dv_rewrite {
 	int from, to;
@@ -106,29 +99,9 @@ struct dv_rewrite {
 	struct dv_ident object;
 	uint64_t st_ino;
 	const char *path; /* of the key */
-	uint64_t *failed; /* record of an earlier try that was cut short, 0: none; set and ended here */
+	uint64_t *failed; /* record of an earlier try that was cut short, 0: none; set and ended
+			     here */
 };
 DV_CHECK dv_err dv_rewrite_in_place(struct dv_store *s, const struct dv_rewrite *w);
-
-/* Copies all of fd `from` to `to` in place, cuts it to size and syncs it. */
-DV_CHECK dv_err dv_copy_over(struct dv_store *s, int from, int to);
-
-/* Calls the hook `changed`. */
-void dv_tell_changed(struct dv_store *s, struct dv_node *n);
-
-/* Appends r under n's path: once more where a directory above was renamed meanwhile, whose records had been given their new paths already. */
-DV_CHECK dv_err dv_record_append(struct dv_store *s, struct dv_node *n, struct dv_record *r);
-
-/* The key path of n on the heap; -ENAMETOOLONG; -ESTALE: no name. */
-DV_CHECK dv_err dv_node_path_alloc(struct dv_store *s, struct dv_node *n, char **out);
-
-/*
- * n was renamed: that is durable on return. Before a name of another form is made: else, where the power goes, that name may be kept
- * and the renaming lost, and the value would be there twice. dirfd: where its name is. Gate exclusive.
- */
-DV_CHECK dv_err dv_sync_move(struct dv_store *s, struct dv_node *n, int dirfd);
-
-/* All names that lead to n are durable on return. No gate needed. */
-DV_CHECK dv_err dv_sync_names(struct dv_store *s, struct dv_node *n);
 
 #endif

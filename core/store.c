@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * store.c - opening and closing a store, and what concerns all of it: finish, pack, count. (Making one: init.c)
+ * store.c - opening and closing a store, and what concerns all of it: finish, pack, count. (Making
+ * one: init.c)
  */
 #include "core/store.h"
 
@@ -22,9 +23,9 @@
 #include <unistd.h>
 
 #define CACHE_DEFAULT (64u << 20)
-#define CACHE_SHARDS 2 /* an entry must fit a shard's share: a layout or a large frame */
+#define CACHE_SHARDS  2 /* an entry must fit a shard's share: a layout or a large frame */
 #define FINISH_ROUNDS 50
-#define CONFIG_PATH DV_CONTROL_DIR "/config"
+#define CONFIG_PATH   DV_CONTROL_DIR "/config"
 
 static dv_err say(char *why, size_t size, dv_err err, const char *text)
 {
@@ -40,21 +41,25 @@ static dv_err read_config(struct dv_store *s, const char *path, char *why, size_
 	if (!text)
 		return -ENOMEM;
 	int quiet = s->options.read_only ? O_NOATIME : 0;
-	int fd = DV_B(s, open, s->rootfd, CONFIG_PATH, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | quiet, 0);
+	int fd = DV_B(s, open, s->rootfd, CONFIG_PATH, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | quiet,
+		      0);
 	if (fd == -EPERM && quiet) /* the owner's right */
 		fd = DV_B(s, open, s->rootfd, CONFIG_PATH, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
 	if (fd == -ENOENT || fd == -ENOTDIR) {
-		snprintf(why, why_size, "%s is not a store; make it one with: diskvfs init %s", path, path);
+		snprintf(why, why_size, "%s is not a store; make it one with: diskvfs init %s",
+			 path, path);
 		return -EINVAL;
 	}
 	if (fd < 0) {
-		snprintf(why, why_size, "%s/%s can not be read: %s", path, CONFIG_PATH, strerror(-fd));
+		snprintf(why, why_size, "%s/%s can not be read: %s", path, CONFIG_PATH,
+			 strerror(-fd));
 		return fd;
 	}
 	ssize_t len = DV_B(s, pread, fd, text, DV_CONFIG_MAX, 0);
 	DV_B(s, close, fd);
 	if (len < 0) {
-		snprintf(why, why_size, "%s/%s can not be read: %s", path, CONFIG_PATH, strerror((int)-len));
+		snprintf(why, why_size, "%s/%s can not be read: %s", path, CONFIG_PATH,
+			 strerror((int)-len));
 		return (dv_err)len;
 	}
 	return dv_config_parse(&s->config, text, (size_t)len, why, why_size);
@@ -76,7 +81,8 @@ static dv_err check_transform(struct dv_store *s, const char *wanted, char *why,
 	return err;
 }
 
-static dv_err apply_options(struct dv_store *s, const struct dv_store_options *o, char *why, size_t why_size)
+static dv_err apply_options(struct dv_store *s, const struct dv_store_options *o, char *why,
+			    size_t why_size)
 {
 	s->options = *o;
 	if (!s->options.cache_bytes)
@@ -141,7 +147,8 @@ static dv_err open_parts(struct dv_store *s)
 	if (err)
 		return err;
 	s->has_xattrs = DV_B(s, getxattr, s->rootfd, DV_TAG_NAME, NULL, 0) != -EOPNOTSUPP;
-	s->has_acls = DV_B(s, getxattr, s->rootfd, "system.posix_acl_access", NULL, 0) != -EOPNOTSUPP;
+	s->has_acls =
+		DV_B(s, getxattr, s->rootfd, "system.posix_acl_access", NULL, 0) != -EOPNOTSUPP;
 	return 0;
 }
 
@@ -193,8 +200,9 @@ static dv_err start(struct dv_store *s, char *why, size_t why_size)
 		return 0;
 	dv_err err = dv_journal_open(s, &s->journal);
 	if (err) {
-		snprintf(why, why_size, "%s can not be written: %s (mount it with -o ro to read only)", DV_STAGE_DIR,
-			 strerror(-err));
+		snprintf(why, why_size,
+			 "%s can not be written: %s (mount it with -o ro to read only)",
+			 DV_STAGE_DIR, strerror(-err));
 		return err;
 	}
 	err = dv_recover(s);
@@ -207,8 +215,9 @@ static dv_err start(struct dv_store *s, char *why, size_t why_size)
 	return s->options.background ? dv_keeper_start(s) : 0;
 }
 
-dv_err dv_store_open(struct dv_backing backing, const char *path, const struct dv_store_options *options, struct dv_store **out,
-		     char *why, size_t why_size)
+dv_err dv_store_open(struct dv_backing backing, const char *path,
+		     const struct dv_store_options *options, struct dv_store **out, char *why,
+		     size_t why_size)
 {
 	struct dv_store *s = calloc(1, sizeof(*s));
 	if (!s)
@@ -216,7 +225,8 @@ dv_err dv_store_open(struct dv_backing backing, const char *path, const struct d
 	why[0] = '\0';
 	s->b = backing;
 	s->hooks = options->hooks;
-	s->options.read_only = options->read_only; /* the rest waits for the store's own configuration */
+	s->options.read_only =
+		options->read_only; /* the rest waits for the store's own configuration */
 	s->self_uid = geteuid();
 	s->self_gid = getegid();
 	init_locks(s);
@@ -308,7 +318,8 @@ static void pack_again(struct walk *w)
 	size_t which[DV_PACK_BATCH_MAX], count = 0;
 	for (size_t i = 0; i < w->fill; i++) {
 		struct dv_node *n = w->items[i].node;
-		if (w->items[i].outcome != DV_PACK_BUSY || dv_has_writer(w->s, n) || !dv_keeper_commit(w->s, n))
+		if (w->items[i].outcome != DV_PACK_BUSY || dv_has_writer(w->s, n) ||
+		    !dv_keeper_commit(w->s, n))
 			continue;
 		which[count] = i;
 		again[count++] = (struct dv_pack_item){.node = n};
@@ -341,7 +352,8 @@ static void flush(struct walk *w)
 			break;
 		case DV_PACK_BUSY:
 			w->result->busy++;
-			if (item->node->loser) /* a form that could not be removed: the keeper goes on */
+			if (item->node->loser) /* a form that could not be removed: the keeper goes
+						  on */
 				dv_keeper_touch(w->s, item->node);
 			break;
 		case DV_PACK_FAILED:
@@ -516,7 +528,8 @@ static dv_err append(char *buf, size_t size, const char *part)
 }
 
 /* One component; *dir becomes its node where last is false and it exists, else NULL. */
-static dv_err path_step(struct dv_store *s, struct dv_node **dir, const char *name, bool last, char *buf, size_t size, bool *exists)
+static dv_err path_step(struct dv_store *s, struct dv_node **dir, const char *name, bool last,
+			char *buf, size_t size, bool *exists)
 {
 	static const struct dv_call call = {0};
 	struct dv_place p;
@@ -542,7 +555,8 @@ static dv_err path_step(struct dv_store *s, struct dv_node **dir, const char *na
 		if (!err)
 			err = append(buf, size, stored);
 	}
-	if (!err && !last && *dir && dv_find(s, &call, *dir, name, &child) == 0 && !S_ISDIR(child->type)) {
+	if (!err && !last && *dir && dv_find(s, &call, *dir, name, &child) == 0 &&
+	    !S_ISDIR(child->type)) {
 		dv_node_unref(s, child);
 		err = -ENOTDIR;
 		child = NULL;

@@ -2,18 +2,20 @@
 /*
  * store.h - the store: keys, values and directories as a filesystem sees them, without FUSE.
  *
- * This is the public door of core/: fs/ and the command line use this header, error.h, log.h and backing.h's dv_stat, nothing else.
- * It orders calls of the layers below; what a value is (raw, packed, being replaced) never shows here.
+ * This is the public door of core/: fs/ and the command line use this header, error.h, log.h and
+ * backing.h's dv_stat, nothing else. It orders calls of the layers below; what a value is (raw,
+ * packed, being replaced) never shows here.
  *
- * Nodes       A dv_node is one object of the store that somebody uses: a value, directory, symbolic link or special
- *             file, however many names it has. Functions that return a node lend a reference that the caller gives back with
- *             dv_node_unref(). A node stays usable after its last name is gone (unlinked, renamed over).
- * Threads     Every function may be called from any thread at once.
- * Waiting     A call with nowait set never waits for a disk, a codec or another thread where it can know: it answers -EAGAIN with
- *             nothing changed, and is made again without nowait by a thread that may wait.
- * Errors      0 or -errno; -EBADMSG where stored bytes are corrupt.
- * Lock order  names < gate(dir) < gate(value) < short locks (tables, descriptors, queues, journal). Short locks are never held across a system
- *             call but those of the journal's own file. Gates are per node and held across I/O.
+ * Nodes       A dv_node is one object of the store that somebody uses: a value, directory, symbolic
+ * link or special file, however many names it has. Functions that return a node lend a reference
+ * that the caller gives back with dv_node_unref(). A node stays usable after its last name is gone
+ * (unlinked, renamed over). Threads     Every function may be called from any thread at once.
+ * Waiting     A call with nowait set never waits for a disk, a codec or another thread where it can
+ * know: it answers -EAGAIN with nothing changed, and is made again without nowait by a thread that
+ * may wait. Errors      0 or -errno; -EBADMSG where stored bytes are corrupt. Lock order  names <
+ * gate(dir) < gate(value) < short locks (tables, descriptors, queues, journal). Short locks are
+ * never held across a system call but those of the journal's own file. Gates are per node and held
+ * across I/O.
  */
 #ifndef DV_STORE_H
 #define DV_STORE_H
@@ -54,46 +56,54 @@ struct dv_init_options {
 };
 
 /*
- * Makes path a store. The folder is created where it is missing. why[] gets one sentence that says what is wrong and what
- * to do. -EEXIST it is a store already; -ENOTEMPTY it holds files and adopt is not set; -EINVAL an option.
+ * Makes path a store. The folder is created where it is missing. why[] gets one sentence that says
+ * what is wrong and what to do. -EEXIST it is a store already; -ENOTEMPTY it holds files and adopt
+ * is not set; -EINVAL an option.
  */
-DV_CHECK dv_err dv_store_init(struct dv_backing backing, const char *path, const struct dv_init_options *options,
-			      char *why, size_t why_size);
+DV_CHECK dv_err dv_store_init(struct dv_backing backing, const char *path,
+			      const struct dv_init_options *options, char *why, size_t why_size);
 
 struct dv_store_hooks {
 	void *self;
-	/* Does a process hold the node open for writing (descriptor or shared mapping)? 1 yes, 0 no, -errno unknown: the store then goes by
-	 * quiet time. Called from the store's own threads without any lock held. NULL: no other writer exists but callers in progress. */
+	/* Does a process hold the node open for writing (descriptor or shared mapping)? 1 yes, 0
+	 * no, -errno unknown: the store then goes by quiet time. Called from the store's own
+	 * threads without any lock held. NULL: no other writer exists but callers in progress. */
 	int (*has_writer)(void *self, struct dv_node *node);
-	/* The node's attributes are others now, not by a caller's doing: st_blocks by packing; size and times where a failed replacement was dropped.
-	 * May be called with the node's gate held. NULL: nobody wants to know. */
+	/* The node's attributes are others now, not by a caller's doing: st_blocks by packing; size
+	 * and times where a failed replacement was dropped. May be called with the node's gate
+	 * held. NULL: nobody wants to know. */
 	void (*changed)(void *self, struct dv_node *node);
 };
 
 struct dv_store_options {
-	uint64_t cache_bytes;	   /* 0: 64 MiB */
-	unsigned settle_ms;	   /* quiet time before packing */
-	unsigned threads;	   /* for packing; 0: as many as processors */
+	uint64_t cache_bytes; /* 0: 64 MiB */
+	unsigned settle_ms;   /* quiet time before packing */
+	unsigned threads;     /* for packing; 0: as many as processors */
 	bool read_only;
-	bool background;	   /* start the thread that commits and packs; without it only dv_store_run() and close do */
-	const char *transform;	   /* NULL, or must be the store's own: else -EINVAL */
-	const char *compress;	   /* NULL: the store's own */
-	uint32_t frame_size;	   /* 0: the store's own */
-	const char *mountpoint;	   /* told to others in the owner file; NULL: none */
-	const char *boot_id;	   /* NULL: the kernel's own; for tests of recovery */
+	bool background; /* start the thread that commits and packs; without it only dv_store_run()
+			    and close do */
+	const char *transform;	/* NULL, or must be the store's own: else -EINVAL */
+	const char *compress;	/* NULL: the store's own */
+	uint32_t frame_size;	/* 0: the store's own */
+	const char *mountpoint; /* told to others in the owner file; NULL: none */
+	const char *boot_id;	/* NULL: the kernel's own; for tests of recovery */
 	struct dv_store_hooks hooks;
 };
 
-/* -ENOENT missing; -ENOTDIR; -EINVAL not a store, other transform; -EPROTONOSUPPORT newer format; -EACCES. why[] as above.
- * Recovers what dead owners left (unless read_only). */
-DV_CHECK dv_err dv_store_open(struct dv_backing backing, const char *path, const struct dv_store_options *options,
-			      struct dv_store **out, char *why, size_t why_size);
+/* -ENOENT missing; -ENOTDIR; -EINVAL not a store, other transform; -EPROTONOSUPPORT newer format;
+ * -EACCES. why[] as above. Recovers what dead owners left (unless read_only). */
+DV_CHECK dv_err dv_store_open(struct dv_backing backing, const char *path,
+			      const struct dv_store_options *options, struct dv_store **out,
+			      char *why, size_t why_size);
 
-/* Commits everything pending and stops the threads, then frees the store, whatever it returns. All node references must be given back before but the
- * root's. The first error of what could not be finished is returned; that work stays recorded in the store. *left gets how many (may be NULL). */
+/* Commits everything pending and stops the threads, then frees the store, whatever it returns. All
+ * node references must be given back before but the root's. The first error of what could not be
+ * finished is returned; that work stays recorded in the store. *left gets how many (may be NULL).
+ */
 dv_err dv_store_close(struct dv_store **store, unsigned *left);
 
-/* Without `background`: one round of what the background thread does. now: packs regardless of settle. -> number of values still waiting. */
+/* Without `background`: one round of what the background thread does. now: packs regardless of
+ * settle. -> number of values still waiting. */
 int dv_store_run(struct dv_store *s, bool now);
 
 /* The hook may be set once nodes can be probed (after mounting). */
@@ -103,7 +113,8 @@ struct dv_pack_result {
 	uint64_t seen, packed, left_raw, busy, failed;
 	uint64_t plain_bytes, stored_bytes; /* of what was packed */
 };
-/* Commits what is pending and has no writer, packs every eligible value of the store, returns when that is durable. First error. */
+/* Commits what is pending and has no writer, packs every eligible value of the store, returns when
+ * that is durable. First error. */
 DV_CHECK dv_err dv_store_pack_all(struct dv_store *s, struct dv_pack_result *out);
 
 /* Commits everything pending, writers or not. */
@@ -111,17 +122,19 @@ DV_CHECK dv_err dv_store_finish(struct dv_store *s);
 
 /* ---- facts ---- */
 
-bool dv_store_has_dirs(const struct dv_store *s); /* may the mount have directories, links, special files? */
-bool dv_store_lists_in_order_of_backing(const struct dv_store *s); /* list cookies survive without a list handle */
+bool dv_store_has_dirs(
+	const struct dv_store *s); /* may the mount have directories, links, special files? */
+bool dv_store_lists_in_order_of_backing(
+	const struct dv_store *s); /* list cookies survive without a list handle */
 bool dv_store_is_network(const struct dv_store *s);
 DV_CHECK dv_err dv_store_statfs(struct dv_store *s, struct dv_fsinfo *out);
 
 /* Counters; monotonic but for the last group. */
 struct dv_store_stats {
 	uint64_t frames_decoded, frames_encoded;
-	uint64_t bytes_read, bytes_written;    /* plain, by callers */
-	uint64_t packed, unpacked, replaced;   /* values */
-	uint64_t pack_refused;		       /* incompressible, sparse, several links */
+	uint64_t bytes_read, bytes_written;  /* plain, by callers */
+	uint64_t packed, unpacked, replaced; /* values */
+	uint64_t pack_refused;		     /* incompressible, sparse, several links */
 	uint64_t errors_corrupt, errors_io, errors_space, errors_other;
 	uint64_t recovered, put_aside;
 	uint64_t cache_hits, cache_misses, cache_evictions;
@@ -138,25 +151,28 @@ uint64_t dv_node_ino(const struct dv_node *n); /* st_ino: stable over packing an
 mode_t dv_node_type(const struct dv_node *n);  /* S_IFMT part */
 /* A pointer for the caller's use (the driver's own record); set under the caller's own lock. */
 void **dv_node_cookie(struct dv_node *n);
-/* One of its paths in the mount, "" where none is known or it does not fit: for logs and the writer probe. No leading slash. */
+/* One of its paths in the mount, "" where none is known or it does not fit: for logs and the writer
+ * probe. No leading slash. */
 void dv_node_path(struct dv_store *s, struct dv_node *n, char *buf, size_t buf_size);
 
 /* One of its names: *out_dir lends a reference. -ESTALE: it has none. */
-DV_CHECK dv_err dv_node_parent(struct dv_store *s, struct dv_node *n, struct dv_node **out_dir, char name[256]);
+DV_CHECK dv_err dv_node_parent(struct dv_store *s, struct dv_node *n, struct dv_node **out_dir,
+			       char name[256]);
 
-DV_CHECK dv_err dv_store_lookup(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name,
-				struct dv_node **out, struct dv_stat *out_stat);
+DV_CHECK dv_err dv_store_lookup(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
+				const char *name, struct dv_node **out, struct dv_stat *out_stat);
 /* st_size is the plain size, st_blocks what is stored. */
-DV_CHECK dv_err dv_store_getattr(struct dv_store *s, const struct dv_call *call, struct dv_node *n, struct dv_stat *out);
+DV_CHECK dv_err dv_store_getattr(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
+				 struct dv_stat *out);
 
 enum { /* dv_setattr.valid */
-	DV_SET_MODE = 1,
-	DV_SET_UID = 2,
-	DV_SET_GID = 4,
-	DV_SET_SIZE = 8,
-	DV_SET_ATIME = 16,
-	DV_SET_MTIME = 32,
-	DV_SET_KILL_SUIDGID = 64, /* with DV_SET_SIZE: clear suid, and sgid where group-executable */
+       DV_SET_MODE = 1,
+       DV_SET_UID = 2,
+       DV_SET_GID = 4,
+       DV_SET_SIZE = 8,
+       DV_SET_ATIME = 16,
+       DV_SET_MTIME = 32,
+       DV_SET_KILL_SUIDGID = 64, /* with DV_SET_SIZE: clear suid, and sgid where group-executable */
 };
 struct dv_setattr {
 	unsigned valid;
@@ -171,41 +187,53 @@ DV_CHECK dv_err dv_store_setattr(struct dv_store *s, const struct dv_call *call,
 
 /* ---- names ---- */
 
-/* Regular and special files; mode carries the type. -EEXIST; -EPERM: this transform has no such objects. */
-DV_CHECK dv_err dv_store_mknod(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name,
-			       mode_t mode, dev_t rdev, struct dv_node **out, struct dv_stat *out_stat);
-DV_CHECK dv_err dv_store_mkdir(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name,
-			       mode_t mode, struct dv_node **out, struct dv_stat *out_stat);
-DV_CHECK dv_err dv_store_symlink(struct dv_store *s, const struct dv_call *call, const char *target, struct dv_node *dir,
-				 const char *name, struct dv_node **out, struct dv_stat *out_stat);
-DV_CHECK dv_err dv_store_link(struct dv_store *s, const struct dv_call *call, struct dv_node *n, struct dv_node *dir,
-			      const char *name, struct dv_stat *out_stat);
-DV_CHECK dv_err dv_store_unlink(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name);
-DV_CHECK dv_err dv_store_rmdir(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, const char *name);
+/* Regular and special files; mode carries the type. -EEXIST; -EPERM: this transform has no such
+ * objects. */
+DV_CHECK dv_err dv_store_mknod(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
+			       const char *name, mode_t mode, dev_t rdev, struct dv_node **out,
+			       struct dv_stat *out_stat);
+DV_CHECK dv_err dv_store_mkdir(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
+			       const char *name, mode_t mode, struct dv_node **out,
+			       struct dv_stat *out_stat);
+DV_CHECK dv_err dv_store_symlink(struct dv_store *s, const struct dv_call *call, const char *target,
+				 struct dv_node *dir, const char *name, struct dv_node **out,
+				 struct dv_stat *out_stat);
+DV_CHECK dv_err dv_store_link(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
+			      struct dv_node *dir, const char *name, struct dv_stat *out_stat);
+DV_CHECK dv_err dv_store_unlink(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
+				const char *name);
+DV_CHECK dv_err dv_store_rmdir(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
+			       const char *name);
 /* flags: 0, RENAME_NOREPLACE, RENAME_EXCHANGE; others -EINVAL. */
-DV_CHECK dv_err dv_store_rename(struct dv_store *s, const struct dv_call *call, struct dv_node *olddir, const char *oldname,
-				struct dv_node *newdir, const char *newname, unsigned flags);
+DV_CHECK dv_err dv_store_rename(struct dv_store *s, const struct dv_call *call,
+				struct dv_node *olddir, const char *oldname, struct dv_node *newdir,
+				const char *newname, unsigned flags);
 /* -> length, not NUL terminated */
-DV_CHECK ssize_t dv_store_readlink(struct dv_store *s, const struct dv_call *call, struct dv_node *n, char *buf, size_t size);
+DV_CHECK ssize_t dv_store_readlink(struct dv_store *s, const struct dv_call *call,
+				   struct dv_node *n, char *buf, size_t size);
 
 /* ---- bytes ---- */
 
 /* -> bytes read, 0 at the end. May read less than asked for only at the end. */
-DV_CHECK ssize_t dv_store_read(struct dv_store *s, const struct dv_call *call, struct dv_node *n, void *buf, struct dv_range range);
+DV_CHECK ssize_t dv_store_read(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
+			       void *buf, struct dv_range range);
 
 enum {
-	DV_WRITE_APPEND = 1,	   /* at the true end; range.off is ignored */
+	DV_WRITE_APPEND = 1, /* at the true end; range.off is ignored */
 	DV_WRITE_KILL_SUIDGID = 2,
 };
 /* -> bytes written, all of them or a shorter count before an error. */
-DV_CHECK ssize_t dv_store_write(struct dv_store *s, const struct dv_call *call, struct dv_node *n, const void *buf,
-				struct dv_range range, unsigned flags);
-/* Bytes (and, unless data_only, attributes) and the names that lead to it are durable. For directories: their names. Also returns, once, an
- * error of later work on this value. */
-DV_CHECK dv_err dv_store_fsync(struct dv_store *s, const struct dv_call *call, struct dv_node *n, bool data_only);
+DV_CHECK ssize_t dv_store_write(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
+				const void *buf, struct dv_range range, unsigned flags);
+/* Bytes (and, unless data_only, attributes) and the names that lead to it are durable. For
+ * directories: their names. Also returns, once, an error of later work on this value. */
+DV_CHECK dv_err dv_store_fsync(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
+			       bool data_only);
 /* mode as fallocate(2); -EOPNOTSUPP for modes the backing does not know. */
-DV_CHECK dv_err dv_store_fallocate(struct dv_store *s, const struct dv_call *call, struct dv_node *n, int mode, struct dv_range range);
-DV_CHECK dv_err dv_store_seek(struct dv_store *s, const struct dv_call *call, struct dv_node *n, uint64_t off, int whence, uint64_t *out);
+DV_CHECK dv_err dv_store_fallocate(struct dv_store *s, const struct dv_call *call,
+				   struct dv_node *n, int mode, struct dv_range range);
+DV_CHECK dv_err dv_store_seek(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
+			      uint64_t off, int whence, uint64_t *out);
 
 /* ---- listing ---- */
 
@@ -218,28 +246,37 @@ struct dv_list_entry {
 /* false: stop, this entry was not taken. */
 typedef bool dv_list_fn(void *ctx, const struct dv_list_entry *entry);
 
-/* Of path and flat: list may be NULL, every position is a cookie alone (0: the start). Of split and hash: a handle holds the state. "." and ".." are left out. */
+/* Of path and flat: list may be NULL, every position is a cookie alone (0: the start). Of split and
+ * hash: a handle holds the state. "." and ".." are left out. */
 struct dv_list;
 DV_CHECK dv_err dv_list_open(struct dv_store *s, struct dv_node *dir, struct dv_list **out);
 void dv_list_close(struct dv_store *s, struct dv_list **list);
-DV_CHECK dv_err dv_store_list(struct dv_store *s, const struct dv_call *call, struct dv_node *dir, struct dv_list *list, int64_t cookie,
-			      dv_list_fn *fn, void *ctx);
+DV_CHECK dv_err dv_store_list(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
+			      struct dv_list *list, int64_t cookie, dv_list_fn *fn, void *ctx);
 
 /* ---- extended attributes ---- */
 
-/* Names user.diskvfs.form|stored_size|frames|path are answered by the store, not listed; -EPERM to set. */
-DV_CHECK ssize_t dv_store_getxattr(struct dv_store *s, const struct dv_call *call, struct dv_node *n, const char *attr, void *buf, size_t size);
-DV_CHECK ssize_t dv_store_listxattr(struct dv_store *s, const struct dv_call *call, struct dv_node *n, char *buf, size_t size);
-DV_CHECK dv_err dv_store_setxattr(struct dv_store *s, const struct dv_call *call, struct dv_node *n, const char *attr, const void *buf, size_t size,
-				  int flags);
-DV_CHECK dv_err dv_store_removexattr(struct dv_store *s, const struct dv_call *call, struct dv_node *n, const char *attr);
+/* Names user.diskvfs.form|stored_size|frames|path are answered by the store, not listed; -EPERM to
+ * set. */
+DV_CHECK ssize_t dv_store_getxattr(struct dv_store *s, const struct dv_call *call,
+				   struct dv_node *n, const char *attr, void *buf, size_t size);
+DV_CHECK ssize_t dv_store_listxattr(struct dv_store *s, const struct dv_call *call,
+				    struct dv_node *n, char *buf, size_t size);
+DV_CHECK dv_err dv_store_setxattr(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
+				  const char *attr, const void *buf, size_t size, int flags);
+DV_CHECK dv_err dv_store_removexattr(struct dv_store *s, const struct dv_call *call,
+				     struct dv_node *n, const char *attr);
 
 /* ---- tools ---- */
 
-/* Where the value of key lies now, or would lie: a path relative to the store. key: a path in the mount, no leading slash. *exists may be NULL. */
-DV_CHECK dv_err dv_store_path(struct dv_store *s, const char *key, char *buf, size_t buf_size, bool *exists);
+/* Where the value of key lies now, or would lie: a path relative to the store. key: a path in the
+ * mount, no leading slash. *exists may be NULL. */
+DV_CHECK dv_err dv_store_path(struct dv_store *s, const char *key, char *buf, size_t buf_size,
+			      bool *exists);
 
-/* Mountpoint of a live owner that has the store mounted, "" where there is none. Does not open the store. */
-DV_CHECK dv_err dv_store_find_mount(struct dv_backing backing, const char *path, char *buf, size_t buf_size);
+/* Mountpoint of a live owner that has the store mounted, "" where there is none. Does not open the
+ * store. */
+DV_CHECK dv_err dv_store_find_mount(struct dv_backing backing, const char *path, char *buf,
+				    size_t buf_size);
 
 #endif

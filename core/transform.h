@@ -32,7 +32,7 @@ struct dv_transform; /* opaque, immutable, shared by threads */
 #define DV_NAME_MAX 255
 /* More than the longest shard path: 255 bytes of key, in components that are escaped. */
 #define DV_SHARD_MAX 4096
-#define DV_SPEC_MAX 300
+#define DV_SPEC_MAX  300
 
 /*
  * spec as above. why[] gets one clear sentence on -EINVAL, without a full stop. *out is owned by

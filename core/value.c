@@ -2,49 +2,18 @@
 /*
  * value.c - see value.h.
  *
- *   read    staged: the stage file.  raw: the file.  packed: frames through the cache
- *   cache   keyed by (dev, ino, birth, ctime, stored size) of the file that was read, and the frame's number
- *
- * A packed value's plain size is found once for each state of its file: from the tag, else from the seek table or the frames.
+ *   read    staged: the stage file.  raw: the file.  packed: frames through the cache (packed.c)
  */
 #include "core/value.h"
 
 #include "core/cleanup.h"
-#include "core/codec.h"
-#include "core/format.h"
-#include "core/io.h"
 #include "core/log.h"
 #include "core/meta.h"
+#include "core/packed.h"
 #include "core/stage.h"
-#include "core/walk.h"
 
 #include <string.h>
 #include <sys/file.h>
-
-#define TAIL_BYTES 4096u	     /* read first from a file's end: holds the table of 300 frames */
-#define STREAM_BYTES (512u << 10)    /* a read this long is part of a stream */
-#define BAD_AGE_S 2
-#define INLINE_STORED_MAX (32u << 10) /* decoded by a caller that may not wait, where it is in memory */
-
-dv_err dv_count_error(struct dv_store *s, dv_err err)
-{
-	switch (err) {
-	case -EBADMSG:
-	case -EFBIG:
-		dv_count(s, errors_corrupt, 1);
-		break;
-	case -EIO:
-		dv_count(s, errors_io, 1);
-		break;
-	case -ENOSPC:
-	case -EDQUOT:
-		dv_count(s, errors_space, 1);
-		break;
-	default:
-		dv_count(s, errors_other, 1);
-	}
-	return err;
-}
 
 /* ---- files ---- */
 
@@ -55,7 +24,8 @@ static bool is_regular(struct dv_store *s, const struct dv_place *p, const char 
 }
 
 /* Opens n's object by one of its names and checks that it is that object. */
-static dv_err open_object(struct dv_store *s, struct dv_node *n, int flags, bool nowait, int *out_fd, struct dv_stat *st)
+static dv_err open_object(struct dv_store *s, struct dv_node *n, int flags, bool nowait,
+			  int *out_fd, struct dv_stat *st)
 {
 	dv_err err = -ESTALE;
 	for (unsigned skip = 0; err == -ESTALE; skip++) {
@@ -69,7 +39,8 @@ static dv_err open_object(struct dv_store *s, struct dv_node *n, int flags, bool
 		int fd = DV_B(s, open, p.dirfd, stored, flags | quiet | O_NOFOLLOW | O_NONBLOCK, 0);
 		if (fd == -EPERM && quiet) /* the owner's right */
 			fd = DV_B(s, open, p.dirfd, stored, flags | O_NOFOLLOW | O_NONBLOCK, 0);
-		if (fd == -EWOULDBLOCK && !nowait && is_regular(s, &p, stored)) /* a packer elsewhere gives up its lease */
+		if (fd == -EWOULDBLOCK && !nowait &&
+		    is_regular(s, &p, stored)) /* a packer elsewhere gives up its lease */
 			fd = DV_B(s, open, p.dirfd, stored, flags | O_NOFOLLOW, 0);
 		dv_place_of_close(s, &p);
 		if (fd == -ENOENT || fd == -ELOOP || fd == -ENXIO) {
@@ -111,7 +82,8 @@ static dv_err lock_for_writing(struct dv_store *s, struct dv_node *n, int fd, bo
 	return err;
 }
 
-dv_err dv_value_file(struct dv_store *s, struct dv_node *n, bool writable, bool nowait, struct dv_file **out)
+dv_err dv_value_file(struct dv_store *s, struct dv_node *n, bool writable, bool nowait,
+		     struct dv_file **out)
 {
 	struct dv_stat st;
 	int fd = -1;
@@ -149,111 +121,6 @@ dv_err dv_value_handle(struct dv_store *s, struct dv_node *n, struct dv_file **o
 	return *out ? 0 : -ENOMEM;
 }
 
-/* ---- sizes ---- */
-
-static bool facts_get(struct dv_store *s, struct dv_node *n, const struct dv_stat *st, struct dv_facts *out)
-{
-	struct dv_version v = dv_version_of(st);
-	pthread_mutex_lock(&s->facts_lock);
-	*out = n->facts;
-	pthread_mutex_unlock(&s->facts_lock);
-	return out->known && dv_version_equal(&v, &out->version);
-}
-
-static void facts_set(struct dv_store *s, struct dv_node *n, const struct dv_facts *facts)
-{
-	pthread_mutex_lock(&s->facts_lock);
-	n->facts = *facts;
-	pthread_mutex_unlock(&s->facts_lock);
-}
-
-static bool facts_from_tag(const struct dv_tag *tag, const struct dv_stat *st, struct dv_facts *out)
-{
-	/* Of several frames the number is not in it. Frames of ours are smaller; what a tag says is never trusted. */
-	if (!tag->has_size || !tag->single || tag->plain_size > DV_FRAME_PLAIN_MAX || st->size > UINT32_MAX)
-		return false;
-	*out = (struct dv_facts){.version = dv_version_of(st), .plain_size = tag->plain_size,
-				 .frames = 1, .single = true, .known = true};
-	return true;
-}
-
-/* Reads where the frames of fd lie: the seek table, else the frames themselves. */
-static dv_err load_layout(struct dv_store *s, int fd, uint64_t size, struct dv_layout *out, bool *single)
-{
-	uint8_t tail[TAIL_BYTES];
-	size_t tail_len = size < TAIL_BYTES ? (size_t)size : TAIL_BYTES, table_len = 0;
-	*single = false;
-	dv_err err = dv_read_full(s, fd, tail, tail_len, size - tail_len);
-	if (!err)
-		err = dv_table_probe(tail, tail_len, size, &table_len);
-	if (err == -ENOENT || err == -EBADMSG) { /* none, or one that is no good: walk */
-		err = dv_walk_frames(s, fd, size, DV_LAYOUT_BYTES_MAX, out);
-		*single = !err && out->count == 1 && dv_layout_stored_size(out) == size;
-		return err;
-	}
-	if (err)
-		return err;
-	if (table_len <= tail_len)
-		return dv_table_parse(tail + tail_len - table_len, table_len, size, out);
-	if (table_len > DV_LAYOUT_BYTES_MAX)
-		return -EFBIG;
-	DV_AUTO_FREE uint8_t *table = malloc(table_len);
-	if (!table)
-		return -ENOMEM;
-	err = dv_read_full(s, fd, table, table_len, size - table_len);
-	return err ? err : dv_table_parse(table, table_len, size, out);
-}
-
-static bool is_bad(dv_err err)
-{
-	return err == -EBADMSG || err == -EFBIG || err == -EOPNOTSUPP;
-}
-
-/* Damage is told once and remembered, so that it is not looked for at every stat; not where the file may be being written. */
-static void tell_bad(struct dv_store *s, struct dv_node *n, const struct dv_stat *st, dv_err err)
-{
-	char path[512], text[1024];
-	struct timespec now;
-	dv_node_path(s, n, path, sizeof(path));
-	dv_warn("size of %s can not be told, its packed file is damaged or not supported: %s", dv_log_key(text, sizeof(text), path),
-		strerror(-err));
-	dv_count_error(s, err);
-	clock_gettime(CLOCK_REALTIME, &now);
-	if (now.tv_sec <= st->ctime.tv_sec + BAD_AGE_S)
-		return;
-	/* Not 0: reading is to tell EIO, not an early end. */
-	struct dv_facts facts = {.version = dv_version_of(st), .plain_size = st->size ? st->size : 1, .err = err, .known = true};
-	facts_set(s, n, &facts);
-}
-
-dv_err dv_value_facts(struct dv_store *s, struct dv_node *n, struct dv_file *f, struct dv_facts *out)
-{
-	struct dv_stat st;
-	struct dv_tag tag;
-	dv_err err = DV_B(s, stat, f->fd, "", &st);
-	if (err)
-		return err;
-	if (facts_get(s, n, &st, out))
-		return out->err;
-	if (dv_tag_load_fd(s, f->fd, &st, &tag) && facts_from_tag(&tag, &st, out)) {
-		facts_set(s, n, out);
-		return 0;
-	}
-	struct dv_layout layout;
-	dv_layout_init(&layout);
-	bool single = false;
-	err = load_layout(s, f->fd, st.size, &layout, &single);
-	if (!err) {
-		*out = (struct dv_facts){.version = dv_version_of(&st), .frames = layout.count, .single = single,
-					 .plain_size = dv_layout_plain_size(&layout), .known = true};
-		facts_set(s, n, out);
-	} else if (is_bad(err)) {
-		tell_bad(s, n, &st, err);
-	}
-	dv_layout_release(&layout);
-	return err;
-}
-
 /* ---- attributes ---- */
 
 static struct timespec shown_ctime(const struct dv_node *n, const struct dv_stat *st)
@@ -264,32 +131,32 @@ static struct timespec shown_ctime(const struct dv_node *n, const struct dv_stat
 }
 
 /* The plain size of the packed value that lies at (at, stored): st. */
-static dv_err packed_size(struct dv_store *s, struct dv_node *n, const struct dv_place *at, const char *stored,
-			  const struct dv_stat *st, bool nowait, uint64_t *out)
+static dv_err packed_size(struct dv_store *s, struct dv_node *n, const struct dv_place *at,
+			  const char *stored, const struct dv_stat *st, bool nowait, uint64_t *out)
 {
 	struct dv_facts facts;
 	struct dv_tag tag;
-	if (facts_get(s, n, st, &facts)) {
+	if (dv_facts_get(s, n, st, &facts)) {
 		*out = facts.plain_size;
 		return 0;
 	}
 	if (at && dv_tag_load(s, at->dirfd, stored, st, &tag) && tag.has_size) {
-		if (facts_from_tag(&tag, st, &facts))
-			facts_set(s, n, &facts);
+		if (dv_facts_from_tag(&tag, st, &facts))
+			dv_facts_set(s, n, &facts);
 		*out = tag.plain_size;
 		return 0;
 	}
-	if (nowait && st->size > INLINE_STORED_MAX)
+	if (nowait && st->size > DV_INLINE_STORED_MAX)
 		return -EAGAIN; /* its frames may have to be walked, or even decoded */
 	struct dv_file *f = NULL;
 	dv_err err = dv_value_file(s, n, false, nowait, &f);
 	if (!err)
-		err = dv_value_facts(s, n, f, &facts);
+		err = dv_packed_facts(s, n, f, &facts);
 	dv_file_unref(s, f);
 	*out = err ? 0 : facts.plain_size;
-	if (!is_bad(err))
+	if (!dv_facts_are_bad(err))
 		return err;
-	*out = st->size ? st->size : 1; /* as tell_bad() says */
+	*out = st->size ? st->size : 1; /* as dv_facts_tell_bad() says */
 	return 0;
 }
 
@@ -301,8 +168,8 @@ static void show_touched(struct dv_store *s, struct dv_node *root, struct dv_sta
 	pthread_mutex_unlock(&s->names_lock);
 }
 
-dv_err dv_value_show(struct dv_store *s, struct dv_node *n, const struct dv_place *at, const char *stored, bool nowait,
-		     struct dv_stat *st)
+dv_err dv_value_show(struct dv_store *s, struct dv_node *n, const struct dv_place *at,
+		     const char *stored, bool nowait, struct dv_stat *st)
 {
 	dv_err err = 0;
 	if (n->form == DV_FORM_PACKED) {
@@ -356,7 +223,8 @@ dv_err dv_value_stat(struct dv_store *s, struct dv_node *n, bool nowait, struct 
 }
 
 /* Is what was found, under one of n's names, n's value in another object? */
-static bool same_value(struct dv_store *s, struct dv_node *n, const struct dv_place *p, const struct dv_found *f)
+static bool same_value(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
+		       const struct dv_found *f)
 {
 	struct dv_tag tag;
 	if (!S_ISREG(n->type) || !S_ISREG(f->st.mode))
@@ -365,14 +233,17 @@ static bool same_value(struct dv_store *s, struct dv_node *n, const struct dv_pl
 }
 
 /*
- * What lies under one of n's names. Where that is n's no more, a superseded form beside it goes first: whoever took or removed the
- * value knew nothing of it, and it would be there for good, or be taken for the value.
+ * What lies under one of n's names. Where that is n's no more, a superseded form beside it goes
+ * first: whoever took or removed the value knew nothing of it, and it would be there for good, or
+ * be taken for the value.
  */
-static dv_err find_for(struct dv_store *s, struct dv_node *n, const struct dv_place *p, struct dv_found *out)
+static dv_err find_for(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
+		       struct dv_found *out)
 {
 	dv_err err = dv_place_find(s, p, out);
 	struct dv_ident id = dv_ident_of(&out->st);
-	if ((err && err != -ENOENT) || !n->loser || (!err && out->form == n->form && dv_ident_equal(&id, &n->id)))
+	if ((err && err != -ENOENT) || !n->loser ||
+	    (!err && out->form == n->form && dv_ident_equal(&id, &n->id)))
 		return err;
 	err = DV_B(s, fsync, p->dirfd); /* I3 */
 	if (!err)
@@ -446,227 +317,16 @@ dv_err dv_value_refresh(struct dv_store *s, struct dv_node *n)
 	return err;
 }
 
-/* ---- frames ---- */
-
-static struct dv_cache_key cache_key(const struct dv_stat *st, uint64_t part)
-{
-	uint64_t v = (uint64_t)st->ctime.tv_sec * 1000000000u + (uint64_t)st->ctime.tv_nsec;
-	v ^= ((uint64_t)st->btime.tv_sec * 1000000000u + (uint64_t)st->btime.tv_nsec) << 1;
-	v ^= st->size << 20;
-	return (struct dv_cache_key){.dev = st->dev, .ino = st->ino, .version_ns = (int64_t)v, .part = part};
-}
-
-static dv_err decode_frame(struct dv_store *s, int fd, const struct dv_frame *fr, void *out, bool nowait)
-{
-	if (fr->plain_len > DV_FRAME_PLAIN_MAX)
-		return -EFBIG;
-	/* A frame holds more stored than plain bytes only by its headers. */
-	if (fr->stored_len > fr->plain_len * 2u + (1u << 20))
-		return -EBADMSG;
-	DV_AUTO_FREE void *stored = malloc(fr->stored_len ? fr->stored_len : 1);
-	if (!stored)
-		return -ENOMEM;
-	dv_err err;
-	if (nowait) {
-		ssize_t n = DV_B(s, pread_nowait, fd, stored, fr->stored_len, fr->stored_off);
-		err = n == (ssize_t)fr->stored_len ? 0 : -EAGAIN;
-	} else {
-		err = dv_read_full(s, fd, stored, fr->stored_len, fr->stored_off);
-	}
-	if (!err)
-		err = dv_codec_decode(stored, fr->stored_len, out, fr->plain_len);
-	if (!err)
-		dv_count(s, frames_decoded, 1);
-	return err;
-}
-
-struct packed {
-	struct dv_store *s;
-	int fd;
-	struct dv_stat st;
-	struct dv_facts facts;
-	struct dv_cache_entry *layout_entry;
-	struct dv_layout layout; /* a view of the entry; or of the two words below */
-	uint64_t one_stored, one_plain;
-};
-
-/* Fills a cache entry with the layout. */
-static dv_err fill_layout(struct packed *p, struct dv_cache_entry *e)
-{
-	struct dv_layout l;
-	bool single;
-	dv_layout_init(&l);
-	dv_err err = load_layout(p->s, p->fd, p->st.size, &l, &single);
-	if (!err && (size_t)l.count * 16 != e->len)
-		err = -ESTALE; /* changed since its facts were found */
-	if (!err) {
-		memcpy(e->data, l.stored_end, (size_t)l.count * 8);
-		memcpy((uint64_t *)e->data + l.count, l.plain_end, (size_t)l.count * 8);
-	}
-	dv_layout_release(&l);
-	return err;
-}
-
-static dv_err packed_open(struct packed *p, struct dv_node *n, struct dv_file *f, bool nowait)
-{
-	struct dv_store *s = p->s;
-	p->fd = f->fd;
-	p->layout_entry = NULL;
-	dv_err err = DV_B(s, stat, p->fd, "", &p->st);
-	if (err)
-		return err;
-	if (!facts_get(s, n, &p->st, &p->facts)) {
-		if (nowait && p->st.size > INLINE_STORED_MAX)
-			return -EAGAIN;
-		err = dv_value_facts(s, n, f, &p->facts);
-		if (err)
-			return err;
-	}
-	if (p->facts.err)
-		return p->facts.err;
-	if (p->facts.single || p->facts.frames == 0) {
-		p->one_stored = p->st.size;
-		p->one_plain = p->facts.plain_size;
-		p->layout = (struct dv_layout){.count = p->facts.frames, .stored_end = &p->one_stored,
-					       .plain_end = &p->one_plain};
-		return 0;
-	}
-	struct dv_cache_key key = cache_key(&p->st, DV_CACHE_LAYOUT);
-	int got = dv_cache_get(s->cache, &key, (size_t)p->facts.frames * 16, nowait, &p->layout_entry);
-	if (got == DV_CACHE_BUSY)
-		return -EAGAIN;
-	if (got < 0)
-		return got;
-	if (got == DV_CACHE_FILL) {
-		err = fill_layout(p, p->layout_entry);
-		if (err) {
-			dv_cache_failed(s->cache, p->layout_entry, err);
-			p->layout_entry = NULL;
-			return err;
-		}
-		dv_cache_filled(s->cache, p->layout_entry);
-	}
-	uint64_t *ends = p->layout_entry->data;
-	p->layout = (struct dv_layout){.count = p->facts.frames, .stored_end = ends, .plain_end = ends + p->facts.frames};
-	return 0;
-}
-
-static void packed_close(struct packed *p)
-{
-	if (p->layout_entry)
-		dv_cache_put(p->s->cache, p->layout_entry);
-}
-
-/* The decoded frame; small ones that are in memory are decoded even by a caller that may not wait. */
-static dv_err get_frame(struct packed *p, uint32_t index, bool nowait, struct dv_cache_entry **out)
-{
-	struct dv_store *s = p->s;
-	struct dv_frame fr = dv_layout_frame(&p->layout, index);
-	if (fr.plain_len > DV_FRAME_PLAIN_MAX)
-		return -EFBIG;
-	bool small = fr.stored_len <= INLINE_STORED_MAX && fr.plain_len <= DV_FRAME_SIZE_DEFAULT;
-	struct dv_cache_key key = cache_key(&p->st, index);
-	int got = dv_cache_get(s->cache, &key, fr.plain_len, nowait && !small, out);
-	if (got == DV_CACHE_BUSY)
-		return -EAGAIN;
-	if (got < 0)
-		return got;
-	if (got == DV_CACHE_FILL) {
-		dv_err err = decode_frame(s, p->fd, &fr, (*out)->data, nowait);
-		if (err) {
-			dv_cache_failed(s->cache, *out, err);
-			return err;
-		}
-		dv_cache_filled(s->cache, *out);
-	}
-	return 0;
-}
-
-struct read_job {
-	struct packed *p;
-	char *buf;
-	struct dv_range range; /* clipped */
-	uint32_t first;
-	bool nowait;
-	atomic_int err;
-};
-
-/*
- * A long read is a stream: whole frames of it are decoded to where they are wanted. The kernel keeps those pages and does not ask for
- * them again, so that to cache them here would only push out what is asked for again.
- */
-static bool streamed(struct read_job *j, uint32_t index, const struct dv_frame *fr)
-{
-	struct dv_store *s = j->p->s;
-	struct dv_cache_key key = cache_key(&j->p->st, index);
-	struct dv_cache_entry *e = NULL;
-	if (j->nowait || j->range.len < STREAM_BYTES || fr->plain_len > DV_FRAME_PLAIN_MAX || fr->plain_off < j->range.off ||
-	    fr->plain_off + fr->plain_len > j->range.off + j->range.len)
-		return false;
-	if (dv_cache_get(s->cache, &key, fr->plain_len, true, &e) == DV_CACHE_HIT) {
-		dv_cache_put(s->cache, e);
-		return false; /* at hand: to be copied */
-	}
-	dv_err err = decode_frame(s, j->p->fd, fr, j->buf + (fr->plain_off - j->range.off), false);
-	if (err)
-		atomic_store(&j->err, err);
-	return true;
-}
-
-static void read_step(void *ctx, size_t i)
-{
-	struct read_job *j = ctx;
-	uint32_t index = j->first + (uint32_t)i;
-	struct dv_cache_entry *e = NULL;
-	struct dv_frame fr = dv_layout_frame(&j->p->layout, index);
-	if (fr.plain_len == 0 || streamed(j, index, &fr)) /* empty, or skippable, of any size */
-		return;
-	dv_err err = get_frame(j->p, index, j->nowait, &e);
-	if (err) {
-		atomic_store(&j->err, err);
-		return;
-	}
-	uint64_t from = fr.plain_off > j->range.off ? fr.plain_off : j->range.off;
-	uint64_t frame_end = fr.plain_off + fr.plain_len, range_end = j->range.off + j->range.len;
-	uint64_t to = frame_end < range_end ? frame_end : range_end;
-	if (from < to)
-		memcpy(j->buf + (from - j->range.off), (char *)e->data + (from - fr.plain_off), (size_t)(to - from));
-	dv_cache_put(j->p->s->cache, e);
-}
-
-static ssize_t read_packed(struct dv_store *s, struct dv_node *n, struct dv_file *f, void *buf, struct dv_range range, bool nowait)
-{
-	struct packed p = {.s = s};
-	dv_err err = packed_open(&p, n, f, nowait);
-	if (err)
-		return err;
-	ssize_t done = 0;
-	if (range.off < p.facts.plain_size && range.len) {
-		if (range.len > p.facts.plain_size - range.off)
-			range.len = p.facts.plain_size - range.off;
-		struct read_job j = {.p = &p, .buf = buf, .range = range, .nowait = nowait,
-				     .first = dv_layout_find(&p.layout, range.off)};
-		uint32_t last = dv_layout_find(&p.layout, range.off + range.len - 1);
-		size_t count = last - j.first + 1;
-		if (nowait || count == 1)
-			for (size_t i = 0; i < count && !atomic_load(&j.err); i++)
-				read_step(&j, i);
-		else
-			dv_pool_map(s->pool, read_step, &j, count);
-		err = atomic_load(&j.err);
-		done = err ? err : (ssize_t)range.len;
-	}
-	packed_close(&p);
-	return done;
-}
+/* ---- bytes ---- */
 
 static ssize_t read_file(struct dv_store *s, int fd, void *buf, struct dv_range range, bool nowait)
 {
 	size_t done = 0;
 	while (done < range.len) {
 		char *at = (char *)buf + done;
-		ssize_t n = nowait ? DV_B(s, pread_nowait, fd, at, range.len - done, range.off + done)
-				   : DV_B(s, pread, fd, at, range.len - done, range.off + done);
+		ssize_t n =
+			nowait ? DV_B(s, pread_nowait, fd, at, range.len - done, range.off + done)
+			       : DV_B(s, pread, fd, at, range.len - done, range.off + done);
 		if (n < 0)
 			return n;
 		if (n == 0)
@@ -676,13 +336,8 @@ static ssize_t read_file(struct dv_store *s, int fd, void *buf, struct dv_range 
 	return (ssize_t)done;
 }
 
-/* To a reader a file past our limits, or made with a dictionary, is as good as damaged. */
-static dv_err as_corrupt(dv_err err)
-{
-	return err == -EFBIG || err == -EOPNOTSUPP ? -EBADMSG : err;
-}
-
-ssize_t dv_value_read(struct dv_store *s, struct dv_node *n, void *buf, struct dv_range range, bool nowait)
+ssize_t dv_value_read(struct dv_store *s, struct dv_node *n, void *buf, struct dv_range range,
+		      bool nowait)
 {
 	if (n->stage)
 		return read_file(s, dv_stage_fd(n->stage), buf, range, nowait);
@@ -690,35 +345,8 @@ ssize_t dv_value_read(struct dv_store *s, struct dv_node *n, void *buf, struct d
 	dv_err err = dv_value_file(s, n, false, nowait, &f);
 	if (err)
 		return err;
-	ssize_t got = n->form == DV_FORM_PACKED ? read_packed(s, n, f, buf, range, nowait)
+	ssize_t got = n->form == DV_FORM_PACKED ? dv_packed_read(s, n, f, buf, range, nowait)
 						: read_file(s, f->fd, buf, range, nowait);
 	dv_file_unref(s, f);
-	return got < 0 ? as_corrupt((dv_err)got) : got;
-}
-
-dv_err dv_value_decode(struct dv_store *s, struct dv_node *n, struct dv_file *f, int fd)
-{
-	struct packed p = {.s = s};
-	dv_err err = packed_open(&p, n, f, false);
-	if (err)
-		return as_corrupt(err);
-	uint32_t largest = 0;
-	for (uint32_t i = 0; i < p.layout.count; i++) {
-		struct dv_frame fr = dv_layout_frame(&p.layout, i);
-		if (fr.plain_len > largest)
-			largest = fr.plain_len;
-	}
-	DV_AUTO_FREE void *plain = malloc(largest ? largest : 1);
-	if (!plain || largest > DV_FRAME_PLAIN_MAX)
-		err = plain ? -EFBIG : -ENOMEM;
-	for (uint32_t i = 0; !err && i < p.layout.count; i++) {
-		struct dv_frame fr = dv_layout_frame(&p.layout, i);
-		if (fr.plain_len == 0)
-			continue;
-		err = decode_frame(s, p.fd, &fr, plain, false);
-		if (!err)
-			err = dv_write_full(s, fd, plain, fr.plain_len, fr.plain_off);
-	}
-	packed_close(&p);
-	return as_corrupt(err);
+	return got < 0 ? dv_as_corrupt((dv_err)got) : got;
 }

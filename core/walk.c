@@ -3,7 +3,8 @@
  * walk.c - see walk.h.
  *
  *   zstd frame    head | block | block | ... | [u32 checksum]
- *   block         u24: bit 0 last, bits 1-2 type (0 raw, 1 RLE, 2 compressed), bits 3-23 size; RLE stores one byte
+ *   block         u24: bit 0 last, bits 1-2 type (0 raw, 1 RLE, 2 compressed), bits 3-23 size; RLE
+ * stores one byte
  */
 #include "core/walk.h"
 
@@ -13,8 +14,8 @@
 
 #include <string.h>
 
-#define WINDOW_BYTES (16u << 10)
-#define BLOCK_RLE 1
+#define WINDOW_BYTES   (16u << 10)
+#define BLOCK_RLE      1
 #define BLOCK_RESERVED 3
 
 struct window {
@@ -94,7 +95,9 @@ static dv_err count_plain(struct window *w, uint64_t off, uint64_t end, uint64_t
 				*out += (uint64_t)n, w->decoded += (uint64_t)n;
 			if (n <= 0 && pos == len)
 				break;
-			if (*out > UINT32_MAX || w->decoded > DV_WALK_DECODED_MAX) /* no layout holds more in one frame */
+			if (*out > UINT32_MAX ||
+			    w->decoded >
+				    DV_WALK_DECODED_MAX) /* no layout holds more in one frame */
 				err = err ? err : -EFBIG;
 		}
 		off += len;
@@ -110,7 +113,8 @@ static dv_err walk_frame(struct window *w, uint64_t *off, struct dv_layout *out)
 	ssize_t have = look_at(w, *off, DV_FRAME_HEAD_MAX, &b);
 	if (have < 0)
 		return (dv_err)have;
-	dv_err err = dv_codec_head(b, (size_t)have < DV_FRAME_HEAD_MAX ? (size_t)have : DV_FRAME_HEAD_MAX, &head);
+	dv_err err = dv_codec_head(
+		b, (size_t)have < DV_FRAME_HEAD_MAX ? (size_t)have : DV_FRAME_HEAD_MAX, &head);
 	if (err)
 		return err == -EAGAIN ? -EBADMSG : err;
 	uint64_t end = 0;
@@ -132,7 +136,8 @@ static dv_err walk_frame(struct window *w, uint64_t *off, struct dv_layout *out)
 	return err;
 }
 
-dv_err dv_walk_frames(struct dv_store *s, int fd, uint64_t size, uint64_t bytes_max, struct dv_layout *out)
+dv_err dv_walk_frames(struct dv_store *s, int fd, uint64_t size, uint64_t bytes_max,
+		      struct dv_layout *out)
 {
 	DV_AUTO_FREE struct window *w = calloc(1, sizeof(*w));
 	if (!w)

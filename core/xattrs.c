@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * xattrs.c - extended attributes: the value's own are those of its object in the store and survive every swap; the store's own (user.diskvfs*) are hidden,
- * and four of them are answered from what the store knows.
+ * xattrs.c - extended attributes: the value's own are those of its object in the store and survive
+ * every swap; the store's own (user.diskvfs*) are hidden, and four of them are answered from what
+ * the store knows.
  */
 #include "core/cleanup.h"
 #include "core/log.h"
 #include "core/meta.h"
 #include "core/ops.h"
 #include "core/pack.h"
+#include "core/packed.h"
 #include "core/value.h"
 
 #include <inttypes.h>
@@ -15,7 +17,7 @@
 #include <string.h>
 
 #define INFO_PREFIX DV_TAG_NAME "."
-#define INFO_MAX 8192
+#define INFO_MAX    8192
 
 /* ---- what the store tells of a value ---- */
 
@@ -42,7 +44,7 @@ static dv_err info_frames(struct dv_store *s, struct dv_node *n, uint32_t *out)
 		return 0;
 	dv_err err = dv_value_file(s, n, false, false, &f);
 	if (!err)
-		err = dv_value_facts(s, n, f, &facts);
+		err = dv_packed_facts(s, n, f, &facts);
 	if (!err)
 		*out = facts.frames;
 	dv_file_unref(s, f);
@@ -50,7 +52,8 @@ static dv_err info_frames(struct dv_store *s, struct dv_node *n, uint32_t *out)
 }
 
 /* Gate shared. */
-static dv_err info_text(struct dv_store *s, struct dv_node *n, const char *what, char *text, size_t size)
+static dv_err info_text(struct dv_store *s, struct dv_node *n, const char *what, char *text,
+			size_t size)
 {
 	struct dv_stat st;
 	struct dv_place p;
@@ -85,7 +88,8 @@ static dv_err info_text(struct dv_store *s, struct dv_node *n, const char *what,
 	return err;
 }
 
-static ssize_t get_info(struct dv_store *s, const struct dv_call *call, struct dv_node *n, const char *what, void *buf, size_t size)
+static ssize_t get_info(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
+			const char *what, void *buf, size_t size)
 {
 	DV_AUTO_FREE char *text = malloc(INFO_MAX);
 	if (!text)
@@ -114,7 +118,8 @@ static ssize_t get_info(struct dv_store *s, const struct dv_call *call, struct d
 static dv_err attr_fd(struct dv_store *s, struct dv_node *n, int *fd, struct dv_file **file)
 {
 	*file = NULL;
-	/* One that is written over its old object leaves that its attributes, and may not have them itself. */
+	/* One that is written over its old object leaves that its attributes, and may not have them
+	 * itself. */
 	if (n->stage && !(dv_stage_is_in_place(n->stage) && dv_node_has_name(s, n))) {
 		*fd = dv_stage_fd(n->stage);
 		return 0;
@@ -125,7 +130,8 @@ static dv_err attr_fd(struct dv_store *s, struct dv_node *n, int *fd, struct dv_
 	return err;
 }
 
-ssize_t dv_store_getxattr(struct dv_store *s, const struct dv_call *call, struct dv_node *n, const char *attr, void *buf, size_t size)
+ssize_t dv_store_getxattr(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
+			  const char *attr, void *buf, size_t size)
 {
 	unsigned tries = 0;
 	ssize_t len;
@@ -155,7 +161,8 @@ static size_t without_hidden(const struct dv_call *call, char *list, size_t len)
 	size_t kept = 0;
 	for (size_t at = 0, n; at < len; at += n) {
 		n = strlen(list + at) + 1;
-		if (dv_meta_is_hidden(list + at) || (call->uid != 0 && strncmp(list + at, "trusted.", 8) == 0))
+		if (dv_meta_is_hidden(list + at) ||
+		    (call->uid != 0 && strncmp(list + at, "trusted.", 8) == 0))
 			continue;
 		memmove(list + kept, list + at, n);
 		kept += n;
@@ -163,7 +170,8 @@ static size_t without_hidden(const struct dv_call *call, char *list, size_t len)
 	return kept;
 }
 
-ssize_t dv_store_listxattr(struct dv_store *s, const struct dv_call *call, struct dv_node *n, char *buf, size_t size)
+ssize_t dv_store_listxattr(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
+			   char *buf, size_t size)
 {
 	enum { LIST_MAX = 65536 };
 	unsigned tries = 0;
@@ -195,8 +203,8 @@ ssize_t dv_store_listxattr(struct dv_store *s, const struct dv_call *call, struc
 }
 
 /* value NULL: remove. */
-static dv_err change(struct dv_store *s, const struct dv_call *call, struct dv_node *n, const char *attr, const void *value, size_t size,
-		     int flags)
+static dv_err change(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
+		     const char *attr, const void *value, size_t size, int flags)
 {
 	unsigned tries = 0;
 	dv_err err;
@@ -217,7 +225,8 @@ static dv_err change(struct dv_store *s, const struct dv_call *call, struct dv_n
 		dv_file_unref(s, file);
 		if (!err)
 			dv_forget_kept_ctime(s, n);
-		/* The stage gets the same; it may differ from the old object by what was changed there since. */
+		/* The stage gets the same; it may differ from the old object by what was changed
+		 * there since. */
 		if (!err && n->stage) {
 			err = value ? DV_B(s, setxattr, dv_stage_fd(n->stage), attr, value, size, 0)
 				    : DV_B(s, removexattr, dv_stage_fd(n->stage), attr);
@@ -230,13 +239,14 @@ static dv_err change(struct dv_store *s, const struct dv_call *call, struct dv_n
 	return err;
 }
 
-dv_err dv_store_setxattr(struct dv_store *s, const struct dv_call *call, struct dv_node *n, const char *attr, const void *buf, size_t size,
-			 int flags)
+dv_err dv_store_setxattr(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
+			 const char *attr, const void *buf, size_t size, int flags)
 {
 	return change(s, call, n, attr, buf ? buf : "", size, flags);
 }
 
-dv_err dv_store_removexattr(struct dv_store *s, const struct dv_call *call, struct dv_node *n, const char *attr)
+dv_err dv_store_removexattr(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
+			    const char *attr)
 {
 	return change(s, call, n, attr, NULL, 0, 0);
 }

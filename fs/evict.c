@@ -2,7 +2,8 @@
 /*
  * evict.c - the thread that invalidates names.
  *
- * A thread of its own: the notification takes the directory's lock, which the kernel holds during a LOOKUP in it.
+ * A thread of its own: the notification takes the directory's lock, which the kernel holds during a
+ * LOOKUP in it.
  */
 #include "fs/evict.h"
 
@@ -41,7 +42,8 @@ static void evict_one(struct fs_session *fs, struct dv_node *node)
 		uint64_t parent = fs_nodes_id_of(fs->nodes, dir);
 
 		if (parent) /* -ENOENT: not in the kernel's cache any more */
-			dv_ignore(fuse_lowlevel_notify_inval_entry(fs->se, parent, name, strlen(name)));
+			dv_ignore(fuse_lowlevel_notify_inval_entry(fs->se, parent, name,
+								   strlen(name)));
 		dv_node_unref(fs->store, dir);
 	}
 	dv_node_unref(fs->store, node);

@@ -2,14 +2,16 @@
 /*
  * node.c - the table of node ids.
  *
- * An id is a slot of the table and how often that slot was used before: id = uses << 32 | slot + 1. So an id is found
- * without a search, and an old id of a slot that has a new node is seen as unknown. Slots live in chunks that never move. The slots in
- * use stand in one list, looked up last at its end; free ones in another.
+ * An id is a slot of the table and how often that slot was used before: id = uses << 32 | slot + 1.
+ * So an id is found without a search, and an old id of a slot that has a new node is seen as
+ * unknown. Slots live in chunks that never move. The slots in use stand in one list, looked up last
+ * at its end; free ones in another.
  *
- * dv_node_cookie(node) points back to the slot, so that a second lookup of the same dv_node finds its id. Why a lookup racing with a
- * forget is right: both run under the mutex. Either the lookup comes first, then the count is not zero when the forget is through; or the
- * forget comes first, then the cookie is NULL and the lookup makes a new id. The caller of fs_nodes_enter() holds a reference of its own, so the
- * dv_node lives in both cases.
+ * dv_node_cookie(node) points back to the slot, so that a second lookup of the same dv_node finds
+ * its id. Why a lookup racing with a forget is right: both run under the mutex. Either the lookup
+ * comes first, then the count is not zero when the forget is through; or the forget comes first,
+ * then the cookie is NULL and the lookup makes a new id. The caller of fs_nodes_enter() holds a
+ * reference of its own, so the dv_node lives in both cases.
  */
 #include "fs/node.h"
 
@@ -22,8 +24,10 @@
 #include <string.h>
 
 #define CHUNK_SLOTS 1024u
-#define USES_MAX    ((1u << 30) - 1) /* ids stay below 2^62, which the virtual folder has; then from 0 again */
-#define NONE	    UINT32_MAX
+#define USES_MAX                                                                                   \
+	((1u << 30) - 1) /* ids stay below 2^62, which the virtual folder has; then from 0 again   \
+			  */
+#define NONE UINT32_MAX
 
 struct fs_node {
 	struct dv_node *node; /* one reference; NULL: free */
@@ -37,7 +41,7 @@ struct fs_nodes {
 	pthread_mutex_t lock; /* all below */
 	struct fs_node **chunks;
 	uint32_t chunk_count, chunk_room;
-	uint32_t free_first;	      /* free slots, by next */
+	uint32_t free_first;		/* free slots, by next */
 	uint32_t used_first, used_last; /* looked up longest ago first; without the root */
 	uint64_t count;
 };
@@ -272,7 +276,8 @@ size_t fs_nodes_oldest(struct fs_nodes *nodes, struct dv_node **out, size_t max)
 
 		out[count++] = dv_node_ref(n->node);
 		unlink_locked(nodes, n);
-		append_locked(nodes, n); /* if it is in use it is not tried again before all others */
+		append_locked(nodes,
+			      n); /* if it is in use it is not tried again before all others */
 	}
 	pthread_mutex_unlock(&nodes->lock);
 	return count;

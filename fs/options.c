@@ -58,7 +58,8 @@ static const struct fs_option table[] = {
 	{"threads", FS_OPT_COUNT, "N", 0, 64, "0", AT(threads), FS_FOR_MOUNT,
 	 "threads for packing, decoding and work that waits; 0: one for each processor"},
 	{"noacl", FS_OPT_SET, NULL, 0, 0, NULL, AT(noacl), FS_FOR_MOUNT,
-	 "no POSIX ACLs; saves a message for each path that starts at a root directory of another user"},
+	 "no POSIX ACLs; saves a message for each path that starts at a root directory of another "
+	 "user"},
 	{"acl", FS_OPT_CLEAR, NULL, 0, 0, NULL, AT(noacl), FS_FOR_MOUNT, NULL},
 	{"ro", FS_OPT_SET, NULL, 0, 0, NULL, AT(read_only), FS_FOR_MOUNT, "write nothing at all"},
 	{"rw", FS_OPT_CLEAR, NULL, 0, 0, NULL, AT(read_only), FS_FOR_MOUNT, NULL},

@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of /proc/PID/status up to the end of the line of groups: 65536 groups are the kernel's maximum, 11 characters each. */
+/* Of /proc/PID/status up to the end of the line of groups: 65536 groups are the kernel's maximum,
+ * 11 characters each. */
 #define STATUS_MAX (800u << 10)
 
 static bool listed(const char *groups, gid_t gid)
@@ -30,8 +31,8 @@ static bool listed(const char *groups, gid_t gid)
 }
 
 /*
- * Asks /proc for the supplementary groups of the caller, who waits for the reply. (fuse_req_getgroups() of libfuse 3.14 searches
- * a buffer that is not terminated.)
+ * Asks /proc for the supplementary groups of the caller, who waits for the reply.
+ * (fuse_req_getgroups() of libfuse 3.14 searches a buffer that is not terminated.)
  */
 static bool in_group(const struct dv_call *call, gid_t gid)
 {
@@ -42,7 +43,8 @@ static bool in_group(const struct dv_call *call, gid_t gid)
 	bool is = false;
 	FILE *f;
 
-	snprintf(path, sizeof(path), "/proc/%ld/status", (long)fuse_req_ctx((fuse_req_t)call->self)->pid);
+	snprintf(path, sizeof(path), "/proc/%ld/status",
+		 (long)fuse_req_ctx((fuse_req_t)call->self)->pid);
 	f = fopen(path, "re");
 	if (!f)
 		return false;

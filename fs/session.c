@@ -28,14 +28,14 @@
  * answers late is after a few, one that does not answer at once. A class slow by mistake costs five
  * times as much for each request: it changes threads, and processors.
  */
-#define SLOW_NS	       1000000
-#define SLOW_WEIGHT    8
-#define SLOW_FOR_NS    50000000
-#define EVICT_EVERY	   256u /* requests between two looks at the number of nodes */
+#define SLOW_NS		 1000000
+#define SLOW_WEIGHT	 8
+#define SLOW_FOR_NS	 50000000
+#define EVICT_EVERY	 256u /* requests between two looks at the number of nodes */
 #define POOL_THREADS_MIN 4u
 #define POOL_THREADS_MAX 16u
-#define PATCHED_BITS   (FUSE_PARALLEL_DIROPS | FUSE_HANDLE_KILLPRIV_V2)
-#define READ_AHEAD_KIB 1024u
+#define PATCHED_BITS	 (FUSE_PARALLEL_DIROPS | FUSE_HANDLE_KILLPRIV_V2)
+#define READ_AHEAD_KIB	 1024u
 
 _Thread_local struct fs_turn fs_turn;
 

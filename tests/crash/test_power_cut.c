@@ -97,9 +97,10 @@ static void cut_everywhere(const struct workload *load, uint64_t seeds, unsigned
 }
 
 /*
- * Scripts that hold only where names reach the disk in the order they were made in, as journaling filesystems do (ext4, xfs, btrfs). On
- * a disk that loses any name by itself, "directories" brings an older form back after an unlink that was not synced; of the two others
- * the strict run fails too, for reasons that are not known yet (a twin stays; a rename is half done).
+ * Scripts that hold only where names reach the disk in the order they were made in, as journaling
+ * filesystems do (ext4, xfs, btrfs). On a disk that loses any name by itself, "directories" brings
+ * an older form back after an unlink that was not synced; of the two others the strict run fails
+ * too, for reasons that are not known yet (a twin stays; a rename is half done).
  */
 static bool needs_order(const struct workload *load)
 {

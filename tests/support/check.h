@@ -2,11 +2,12 @@
 /*
  * check.h - the test harness: a test is a function whose name is a claim.
  *
- *   static void test_a_key_is_its_own_inverse(void) { CHECK(x == y); CHECK_EQ(a, b); CHECK_STR(s, "t"); }
- *   int main(int argc, char **argv) { static const struct check_test tests[] = { CHECK_TEST(test_a_...), };
- *                                     return check_main(argc, argv, tests, DV_ARRAY_LEN(tests)); }
+ *   static void test_a_key_is_its_own_inverse(void) { CHECK(x == y); CHECK_EQ(a, b); CHECK_STR(s,
+ * "t"); } int main(int argc, char **argv) { static const struct check_test tests[] = {
+ * CHECK_TEST(test_a_...), }; return check_main(argc, argv, tests, DV_ARRAY_LEN(tests)); }
  *
- * A failed check prints file, line and both values, and ends the process with 1. With arguments only the tests whose name contains one of them run.
+ * A failed check prints file, line and both values, and ends the process with 1. With arguments
+ * only the tests whose name contains one of them run.
  */
 #ifndef CHECK_H
 #define CHECK_H
@@ -19,7 +20,10 @@ struct check_test {
 	const char *name;
 	void (*run)(void);
 };
-#define CHECK_TEST(f) { #f, f }
+#define CHECK_TEST(f)                                                                              \
+	{                                                                                          \
+#f, f                                                                              \
+	}
 
 #define CHECK(cond)                                                                                \
 	do {                                                                                       \
@@ -33,7 +37,8 @@ struct check_test {
 	do {                                                                                       \
 		long long check_a = (long long)(a), check_b = (long long)(b);                      \
 		if (check_a != check_b) {                                                          \
-			fprintf(stderr, "%s:%d: %s = %lld, but %s = %lld\n", __FILE__, __LINE__, #a, check_a, #b, check_b); \
+			fprintf(stderr, "%s:%d: %s = %lld, but %s = %lld\n", __FILE__, __LINE__,   \
+				#a, check_a, #b, check_b);                                         \
 			exit(1);                                                                   \
 		}                                                                                  \
 	} while (0)
@@ -42,7 +47,8 @@ struct check_test {
 	do {                                                                                       \
 		const char *check_a = (a), *check_b = (b);                                         \
 		if (strcmp(check_a, check_b) != 0) {                                               \
-			fprintf(stderr, "%s:%d: %s = \"%s\", but %s = \"%s\"\n", __FILE__, __LINE__, #a, check_a, #b, check_b); \
+			fprintf(stderr, "%s:%d: %s = \"%s\", but %s = \"%s\"\n", __FILE__,         \
+				__LINE__, #a, check_a, #b, check_b);                               \
 			exit(1);                                                                   \
 		}                                                                                  \
 	} while (0)

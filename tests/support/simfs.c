@@ -646,8 +646,8 @@ static void changes_sync(struct simfs *fs, const struct inode *dir)
 		struct change *c = &fs->changes[i];
 		c->mark = dir == NULL || change_touches(c, dir);
 		for (size_t j = i + 1; j < fs->nchanges && !c->mark; j++)
-			c->mark = fs->changes[j].mark &&
-				  (fs->ordered || depends(&fs->changes[j], c));
+			c->mark =
+				fs->changes[j].mark && (fs->ordered || depends(&fs->changes[j], c));
 	}
 	size_t kept = 0;
 	for (size_t i = 0; i < fs->nchanges; i++) {

@@ -102,7 +102,8 @@ void simfs_set_free_blocks(struct simfs *fs, uint64_t blocks);
 void simfs_set_type(struct simfs *fs, uint64_t f_type, bool network);
 
 /* Changes of names reach the disk in the order in which they were made, as on filesystems with a
- * journal (ext4, xfs, btrfs): instead of D5, and D3 makes all earlier ones durable. Default: off. */
+ * journal (ext4, xfs, btrfs): instead of D5, and D3 makes all earlier ones durable. Default: off.
+ */
 void simfs_set_ordered(struct simfs *fs, bool on);
 
 /* ---- time ---- */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_store_review.c - the store in corners that everyday use does not reach: names of one value coming and going while it changes
- * its form, deep trees, files of other makers, errors in the middle. On simfs, through store.h alone.
+ * test_store_review.c - the store in corners that everyday use does not reach: names of one value
+ * coming and going while it changes its form, deep trees, files of other makers, errors in the
+ * middle. On simfs, through store.h alone.
  */
 #include "core/cleanup.h"
 #include "core/store.h"
@@ -88,7 +89,8 @@ static void put_bytes(struct world *w, struct dv_node *n, size_t len, unsigned s
 	DV_AUTO_FREE char *buf = malloc(len);
 	CHECK(buf != NULL);
 	fill(buf, len, seed);
-	CHECK_EQ(dv_store_write(w->s, &root_call, n, buf, (struct dv_range){0, len}, 0), (ssize_t)len);
+	CHECK_EQ(dv_store_write(w->s, &root_call, n, buf, (struct dv_range){0, len}, 0),
+		 (ssize_t)len);
 }
 
 static bool holds(struct world *w, struct dv_node *n, size_t len, unsigned seed)
@@ -197,8 +199,8 @@ static void test_an_open_value_outlives_one_name_where_the_others_were_never_loo
 	end_world(&w);
 }
 
-/* Deeper than a recursion of a kilobyte a level goes on a small stack, and than the files kept open. In memory: simfs takes its time with
- * so many changes of names. */
+/* Deeper than a recursion of a kilobyte a level goes on a small stack, and than the files kept
+ * open. In memory: simfs takes its time with so many changes of names. */
 static void climb_a_deep_tree(void)
 {
 	enum { DEPTH = 8000 };
@@ -303,7 +305,9 @@ static void test_directories_that_can_not_be_removed_are_not_kept_open(void)
 		struct dv_node *inner;
 		snprintf(name, sizeof(name), "d%u", i);
 		CHECK_EQ(dv_store_mkdir(w.s, &root_call, w.root, name, 0755, &dirs[i], &st), 0);
-		CHECK_EQ(dv_store_mknod(w.s, &root_call, dirs[i], "v", S_IFREG | 0644, 0, &inner, &st), 0);
+		CHECK_EQ(dv_store_mknod(w.s, &root_call, dirs[i], "v", S_IFREG | 0644, 0, &inner,
+					&st),
+			 0);
 		dv_node_unref(w.s, inner);
 		CHECK_EQ(dv_store_rmdir(w.s, &root_call, w.root, name), -ENOTEMPTY);
 	}
@@ -433,12 +437,14 @@ static void test_large_skippable_frames_do_not_stand_in_the_way(void)
 	make_file(&w, "k.zst", file, at);
 	CHECK(name_holds(&w, "k", sizeof(plain), 3));
 	struct dv_node *n = find(&w, "k");
-	CHECK_EQ(dv_store_write(w.s, &root_call, n, "x", (struct dv_range){sizeof(plain), 1}, 0), 1);
+	CHECK_EQ(dv_store_write(w.s, &root_call, n, "x", (struct dv_range){sizeof(plain), 1}, 0),
+		 1);
 	dv_node_unref(w.s, n);
 	end_world(&w);
 }
 
-/* The size in the tag, cut to 32 bits, is that of the frame: what lies past it must not be the daemon's memory. */
+/* The size in the tag, cut to 32 bits, is that of the frame: what lies past it must not be the
+ * daemon's memory. */
 static void test_a_tag_that_lies_about_the_size_shows_no_memory(void)
 {
 	struct world w = make_world("path", 0);
@@ -510,7 +516,8 @@ static void one_busy_step(struct world *w, unsigned *seed)
 		return; /* another one makes it, or has replaced it */
 	struct dv_setattr set = {.valid = DV_SET_SIZE};
 	if (what < 3)
-		dv_ignore(dv_store_write(w->s, &root_call, n, text, (struct dv_range){4096u * what, sizeof(text)}, 0));
+		dv_ignore(dv_store_write(w->s, &root_call, n, text,
+					 (struct dv_range){4096u * what, sizeof(text)}, 0));
 	else if (what == 3)
 		dv_ignore(dv_store_setattr(w->s, &root_call, n, &set, &st));
 	else if (what == 4)
@@ -567,7 +574,8 @@ int main(int argc, char **argv)
 	static const struct check_test tests[] = {
 		CHECK_TEST(test_a_superseded_form_goes_although_its_value_has_other_names),
 		CHECK_TEST(test_a_superseded_form_goes_although_another_name_was_unlinked),
-		CHECK_TEST(test_an_open_value_outlives_one_name_where_the_others_were_never_looked_up),
+		CHECK_TEST(
+			test_an_open_value_outlives_one_name_where_the_others_were_never_looked_up),
 		CHECK_TEST(test_trees_deeper_than_the_stack_are_synced_reached_and_forgotten),
 		CHECK_TEST(test_stages_do_not_use_up_the_descriptors),
 		CHECK_TEST(test_directories_that_can_not_be_removed_are_not_kept_open),

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT */
+/* swap.c - see swap.h. */
+#include "core/swap.h"
+
+#include "core/cleanup.h"
+#include "core/io.h"
+#include "core/journal.h"
+#include "core/log.h"
+#include "core/meta.h"
+#include "core/value.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define COPY_BYTES (256u << 10)
+
+void dv_dir_times_keep(struct dv_store *s, int dirfd, struct dv_dir_times *t)
+{
+	struct dv_stat st;
+	t->fd = dirfd;
+	/* Shard directories are nobody's directories: their times mean nothing. */
+	t->kept = !dv_transform_has_shards(s->transform) && DV_B(s, stat, dirfd, "", &st) == 0;
+	t->mtime = st.mtime;
+}
+
+void dv_dir_times_restore(struct dv_store *s, const struct dv_dir_times *t)
+{
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, t->mtime};
+	if (t->kept) /* not ours to set in a directory of someone else: then it moves */
+		dv_ignore(DV_B(s, utimens, t->fd, times));
+}
+
+dv_err dv_record_append(struct dv_store *s, struct dv_node *n, struct dv_record *r)
+{
+	char *path = NULL, *now = NULL;
+	dv_err err = dv_node_path_alloc(s, n, &path);
+	while (!err) {
+		r->path = path;
+		r->path_len = strlen(path);
+		err = dv_journal_append(s, r);
+		if (err ||
+		    dv_node_path_alloc(
+			    s, n, &now)) /* without a name now: its records go with the stage */
+			break;
+		bool same = strcmp(path, now) == 0;
+		free(path);
+		path = now;
+		if (same)
+			break;
+	}
+	free(path);
+	return err;
+}
+
+dv_err dv_node_path_alloc(struct dv_store *s, struct dv_node *n, char **out)
+{
+	DV_AUTO_FREE char *path = malloc(DV_RECORD_PATH_MAX + 1);
+	if (!path)
+		return -ENOMEM;
+	dv_node_path(s, n, path, DV_RECORD_PATH_MAX + 1);
+	if (!path[0])
+		return dv_node_has_name(s, n) ? -ENAMETOOLONG : -ESTALE;
+	*out = strdup(path);
+	return *out ? 0 : -ENOMEM;
+}
+
+dv_err dv_copy_over(struct dv_store *s, int from, int to)
+{
+	struct dv_stat st;
+	DV_AUTO_FREE char *buf = malloc(COPY_BYTES);
+	dv_err err = buf ? DV_B(s, stat, from, "", &st) : -ENOMEM;
+	if (!err)
+		err = dv_tag_strip(s, to);
+	for (uint64_t off = 0; !err && off < st.size;) {
+		size_t len = st.size - off < COPY_BYTES ? (size_t)(st.size - off) : COPY_BYTES;
+		err = dv_read_full(s, from, buf, len, off);
+		if (!err)
+			err = dv_write_full(s, to, buf, len, off);
+		off += len;
+	}
+	if (!err)
+		err = DV_B(s, truncate, to, st.size);
+	return err ? err : DV_B(s, fsync, to);
+}
+
+dv_err dv_put_aside(struct dv_store *s, int dirfd, const char *stage_name, const char *key,
+		    const char *why)
+{
+	struct dv_stat st;
+	char to[DV_NAME_MAX + 64], tail[128], text[1024];
+	const char *base = strrchr(key, '/');
+	base = base ? base + 1 : key;
+	dv_err err = DV_B(s, stat, dirfd, stage_name, &st);
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	size_t n = 0;
+	for (const char *c = base; *c && n < sizeof(tail) - 1; c++)
+		tail[n++] = (*c < ' ' || *c == 0x7f) ? '?' : *c;
+	tail[n] = '\0';
+	dv_ignore(DV_B(s, mkdir, s->rootfd, DV_LOST_DIR,
+		       0700)); /* it is there mostly; else the rename tells */
+	snprintf(to, sizeof(to), DV_LOST_DIR "/%" PRIu64 ".%ld.%s", st.ino, (long)st.mtime.tv_sec,
+		 tail);
+	err = DV_B(s, rename, dirfd, stage_name, s->rootfd, to, RENAME_NOREPLACE);
+	dv_log_key(text, sizeof(text), key);
+	if (err) {
+		dv_error("pending bytes of %s (%s) could not be put aside: %s", text, why,
+			 strerror(-err));
+		return err;
+	}
+	dv_count(s, put_aside, 1);
+	dv_warn("pending bytes of %s were put aside as %s: %s", text, to, why);
+	return 0;
+}
+
+static dv_err sync_shards(struct dv_store *s, const char *shard)
+{
+	char path[DV_SHARD_MAX];
+	dv_err err = 0;
+	for (const char *end = shard; !err && *end; end += *end == '/') {
+		end = strchrnul(end, '/');
+		memcpy(path, shard, (size_t)(end - shard));
+		path[end - shard] = '\0';
+		int fd = DV_B(s, open, s->rootfd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+		if (fd < 0)
+			return fd;
+		err = DV_B(s, fsync, fd);
+		DV_B(s, close, fd);
+	}
+	return err ? err : DV_B(s, fsync, s->rootfd);
+}
+
+dv_err dv_sync_move(struct dv_store *s, struct dv_node *n, int dirfd)
+{
+	unsigned seen = atomic_load(&n->unsynced);
+	if (!(seen & DV_NAMES_MOVED))
+		return 0;
+	dv_err err = DV_B(s, fsync, dirfd);
+	if (!err)
+		dv_names_synced(n, seen, DV_NAMES_MOVED);
+	return err;
+}
+
+/* Syncs what n's skip-th name lies in; lends the directory. -ESTALE: no such name. */
+static dv_err sync_name(struct dv_store *s, struct dv_node *n, unsigned skip,
+			struct dv_node **out_dir)
+{
+	char name[DV_NAME_MAX + 1];
+	struct dv_place p;
+	dv_err err = dv_node_name(s, n, skip, out_dir, name, NULL);
+	if (err)
+		return err;
+	err = dv_place_open(s, *out_dir, name, false, &p);
+	if (!err) {
+		err = p.shard ? sync_shards(s, p.shard) : DV_B(s, fsync, p.dirfd);
+		dv_place_close(s, &p);
+	}
+	if (err) {
+		dv_node_unref(s, *out_dir);
+		*out_dir = NULL;
+	}
+	return err;
+}
+
+/* Nodes whose names were synced: told when all above them were, since a synced name says that of
+ * those too. */
+struct synced {
+	struct synced_node {
+		struct dv_node *node; /* a reference */
+		unsigned seen;
+	} * at;
+	size_t count, room;
+};
+
+/* Takes the reference where it returns 0. */
+static dv_err synced_push(struct synced *y, struct dv_node *n, unsigned seen)
+{
+	if (y->count == y->room) {
+		size_t room = y->room ? y->room * 2 : 16;
+		struct synced_node *grown = realloc(y->at, room * sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		y->at = grown;
+		y->room = room;
+	}
+	y->at[y->count++] = (struct synced_node){n, seen};
+	return 0;
+}
+
+static void synced_end(struct dv_store *s, struct synced *y, bool good)
+{
+	for (size_t i = 0; i < y->count; i++) {
+		if (good)
+			dv_names_synced(y->at[i].node, y->at[i].seen, DV_NAMES_COUNT - 1);
+		dv_node_unref(s, y->at[i].node);
+	}
+	free(y->at);
+}
+
+/* Syncs the names of dir and of the directories above it, up to one whose names are durable. Takes
+ * the reference. No recursion: a tree may be deeper than the stack. */
+static dv_err sync_up(struct dv_store *s, struct dv_node *dir, struct synced *y)
+{
+	dv_err err = 0;
+	while (!err && dir) {
+		struct dv_node *above = NULL;
+		unsigned seen = atomic_load(&dir->unsynced);
+		if (dir == s->root || !(seen & DV_NAMES_MADE))
+			break;
+		err = sync_name(s, dir, 0, &above);
+		if (!err)
+			err = synced_push(y, dir, seen);
+		if (err) {
+			dv_node_unref(s, above);
+			break;
+		}
+		dir = above;
+	}
+	dv_node_unref(s, dir);
+	return err;
+}
+
+dv_err dv_sync_names(struct dv_store *s, struct dv_node *n)
+{
+	unsigned seen = atomic_load(&n->unsynced);
+	if (n == s->root || !(seen & DV_NAMES_MADE))
+		return 0;
+	struct synced y = {0};
+	dv_err err = 0;
+	for (unsigned skip = 0; !err; skip++) {
+		struct dv_node *dir = NULL;
+		err = sync_name(s, n, skip, &dir);
+		if (err == -ESTALE && !dv_node_has_names(s, n, skip + 1)) {
+			err = 0;
+			break; /* that were all */
+		}
+		if (!err)
+			err = sync_up(s, dir, &y);
+	}
+	if (!err)
+		dv_names_synced(n, seen, DV_NAMES_COUNT - 1);
+	synced_end(s, &y, !err);
+	return err == -ENOENT || err == -ESTALE ? 0
+						: err; /* removed meanwhile: nothing leads to it */
+}
+
+/* ---- gates ---- */
+
+dv_err dv_swap_gates(struct dv_store *s, struct dv_node *n, bool nowait, struct dv_node **out_dir)
+{
+	for (;;) {
+		struct dv_node *dir = NULL, *now = NULL;
+		char name[DV_NAME_MAX + 1];
+		dv_err err = dv_node_name(s, n, 0, &dir, name, NULL);
+		if (err && err != -ESTALE)
+			return err;
+		err = dir ? dv_gate_exclusive(dir, nowait) : 0;
+		if (!err) {
+			err = dv_gate_exclusive(n, nowait);
+			if (err && dir)
+				dv_gate_open(dir);
+		}
+		if (err) {
+			dv_node_unref(s, dir);
+			return err;
+		}
+		*out_dir = dir;
+		dv_ignore(dv_node_name(s, n, 0, &now, name, NULL)); /* none: now stays NULL */
+		dv_node_unref(s, now);
+		if (now == dir)
+			return 0;
+		dv_swap_gates_open(s, n, dir); /* renamed while the gates were waited for */
+	}
+}
+
+void dv_swap_gates_open(struct dv_store *s, struct dv_node *n, struct dv_node *dir)
+{
+	dv_gate_open(n);
+	if (dir) {
+		dv_gate_open(dir);
+		dv_node_unref(s, dir);
+	}
+}
+
+void dv_tell_changed(struct dv_store *s, struct dv_node *n)
+{
+	pthread_mutex_lock(&s->hooks_lock);
+	struct dv_store_hooks hooks = s->hooks;
+	pthread_mutex_unlock(&s->hooks_lock);
+	if (hooks.changed)
+		hooks.changed(hooks.self, n);
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * swap.h - what every swap of forms needs: the gates, durable names, directory times, records that
+ * know their path, a place for what is put aside.
+ */
+#ifndef DV_SWAP_H
+#define DV_SWAP_H
+
+#include "core/internal.h"
+#include "core/place.h"
+
+/*
+ * Gates of the directory and the node, exclusively, directory first. *out_dir lends a reference;
+ * NULL: n has no name.
+ */
+DV_CHECK dv_err dv_swap_gates(struct dv_store *s, struct dv_node *n, bool nowait,
+			      struct dv_node **out_dir);
+void dv_swap_gates_open(struct dv_store *s, struct dv_node *n, struct dv_node *dir);
+
+/* Remembers and puts back a directory's mtime around a swap. */
+struct dv_dir_times {
+	int fd;
+	struct timespec mtime;
+	bool kept;
+};
+void dv_dir_times_keep(struct dv_store *s, int dirfd, struct dv_dir_times *t);
+void dv_dir_times_restore(struct dv_store *s, const struct dv_dir_times *t);
+
+/* Moves a stage file to .diskvfs/lost under a name that tells its key; logs it. why: a short
+ * reason. After an error it is where it was. */
+DV_CHECK dv_err dv_put_aside(struct dv_store *s, int dirfd, const char *stage_name, const char *key,
+			     const char *why);
+
+/* Copies all of fd `from` to `to` in place, cuts it to size and syncs it. */
+DV_CHECK dv_err dv_copy_over(struct dv_store *s, int from, int to);
+
+/* Calls the hook `changed`. */
+void dv_tell_changed(struct dv_store *s, struct dv_node *n);
+
+/* Appends r under n's path: once more where a directory above was renamed meanwhile, whose records
+ * had been given their new paths already. */
+DV_CHECK dv_err dv_record_append(struct dv_store *s, struct dv_node *n, struct dv_record *r);
+
+/* The key path of n on the heap; -ENAMETOOLONG; -ESTALE: no name. */
+DV_CHECK dv_err dv_node_path_alloc(struct dv_store *s, struct dv_node *n, char **out);
+
+/*
+ * n was renamed: that is durable on return. Before a name of another form is made: else, where the
+ * power goes, that name may be kept and the renaming lost, and the value would be there twice.
+ * dirfd: where its name is. Gate exclusive.
+ */
+DV_CHECK dv_err dv_sync_move(struct dv_store *s, struct dv_node *n, int dirfd);
+
+/* All names that lead to n are durable on return. No gate needed. */
+DV_CHECK dv_err dv_sync_names(struct dv_store *s, struct dv_node *n);
+
+#endif
