@@ -39,7 +39,7 @@ static bool cut_without(const struct workload *load, unsigned long ignored, unsi
 	for (uint64_t seed = 0; seed < SEEDS && cut && !why[0]; seed++) {
 		struct simfs *disk = simfs_after_cut(w.fs, seed);
 		if (!world_check(&w, disk, WORLD_OTHER_BOOT))
-			snprintf(why, why_size, "%s", w.why);
+			snprintf(why, why_size, "%.*s", (int)why_size - 1, w.why);
 		w.why[0] = '\0';
 		simfs_free(disk);
 	}
