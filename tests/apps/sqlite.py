@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """sqlite.py DATABASE JOURNAL FROM - transactions of three rows until killed; prints what is committed."""
 import sqlite3

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """readonly.py DIR - all that can be seen of a tree, without moving an access time."""
 import hashlib

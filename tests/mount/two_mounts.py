@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """
 two_mounts.py A B STORE|- SECONDS - writers on two mounts of one store and in the store itself (-: not there).
