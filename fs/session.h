@@ -94,6 +94,8 @@ struct fs_session {
 	uint64_t commands[FS_COMMANDS_KNOWN]; /* uniques of the last ones, whether done or not */
 	unsigned next_command;
 	unsigned served; /* requests, modulo 2^32 */
+	bool spins;	 /* constant: there is more than one processor */
+	unsigned lonely; /* requests in a row that came late, see io_read() */
 };
 
 /* The request that a thread is at work on. */
