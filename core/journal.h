@@ -2,16 +2,16 @@
 /*
  * journal.h - the owner folder of this process: its stage files and its log of records.
  *
- *   .diskvfs/stage/OWNER/owner    who this is (text); an exclusive flock is held on it while it
- * lives .diskvfs/stage/OWNER/log      records (record.h), appended .diskvfs/stage/OWNER/ID stage
- * file of record ID, in hexadecimal
+ *   .diskvfs/stage/OWNER/owner   who this is (text); flocked while it lives
+ *   .diskvfs/stage/OWNER/log     records (record.h), appended
+ *   .diskvfs/stage/OWNER/ID      stage file of record ID, in hexadecimal
  *
  * OWNER is made under a name beginning with "new-", locked, and renamed: a folder without that
  * beginning always has its owner file, and is locked while its owner lives.
  *
  * Threads      every function from any thread; one short lock, held across the log's own writes.
  * Durability   an appended record survives kill -9 at once, and a power cut after
- * dv_journal_sync().
+ *              dv_journal_sync().
  */
 #ifndef DV_JOURNAL_H
 #define DV_JOURNAL_H

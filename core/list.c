@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * list.c - the names of a directory of the mount, in the order of the backing.
+ * list.c - the names of a directory of the mount: each once, without memory of them all.
  *
- * path, flat  one directory; positions are the backing's own cookies, so that no state is kept
- * between calls split, hash a walk over the shard tree, depth first; a handle holds the open
- * directories, positions count entries
+ *   path, flat   one directory, in the order of the backing; positions are its own cookies, so that
+ *                no state is kept between calls
+ *   split        a walk over the shard tree in the order of the keys: each directory is sorted
+ *                (SORT_MAX); a handle holds the open directories, positions count entries
+ *   hash         the same walk in the order of the backing
  *
  * A key in two forms is listed once. While a directory is listed the keeper does not move values
  * between forms in it (listed_until_ns), so that no name is missed; a superseded form that is still
@@ -23,9 +25,19 @@
 #define ENTS_MAX  1024u
 #define LISTED_CUT_NS                                                                              \
 	30000000000ll /* a listing with more to come is asked again within this time */
+#define SORT_MAX                                                                                   \
+	65536u /* entries of one shard directory; a larger one comes in the order of the backing   \
+		*/
 #define LISTED_NS                                                                                  \
 	2000000000ll /* and one that has given all, for its end, though most programs do not wait  \
 			for that */
+
+/* An entry of a directory that is read as a whole. */
+struct sorted {
+	struct dv_dirent e; /* its name is `names` */
+	size_t sort;	    /* offset in names of what it is sorted by */
+	char *names;
+};
 
 struct dv_list {
 	pthread_mutex_t lock;
@@ -34,9 +46,14 @@ struct dv_list {
 		int fd;
 		int64_t cookie;	 /* of the next read */
 		size_t path_len; /* of the shard path up to here */
+		size_t key_len;	 /* of what all keys below it begin with */
 		ssize_t count, next;
 		struct dv_dirent ents[64];
 		char buf[4096];
+		bool looked;	    /* whether it can be sorted */
+		struct sorted *all; /* all entries in the order of their keys; NULL: in chunks, as
+				       they come */
+		size_t all_count, all_room;
 	} * *levels; /* depth_max of them, made as they are needed */
 	unsigned depth_max;
 	char shard[DV_SHARD_MAX];
@@ -204,8 +221,18 @@ dv_err dv_list_open(struct dv_store *s, struct dv_node *dir, struct dv_list **ou
 	return 0;
 }
 
+static void forget_sorted(struct level *v)
+{
+	for (size_t i = 0; i < v->all_count; i++)
+		free(v->all[i].names);
+	free(v->all);
+	v->all = NULL;
+	v->all_count = v->all_room = 0;
+}
+
 static void pop_level(struct dv_store *s, struct dv_list *l)
 {
+	forget_sorted(l->levels[l->depth - 1]);
 	DV_B(s, close, l->levels[--l->depth]->fd);
 	l->shard[l->depth ? l->levels[l->depth - 1]->path_len : 0] = '\0';
 }
@@ -240,13 +267,103 @@ static dv_err push_level(struct dv_store *s, struct dv_list *l, const char *name
 	v->fd = fd;
 	v->cookie = 0;
 	v->count = v->next = 0;
+	v->looked = false;
+	v->key_len = 0;
 	if (l->depth) {
+		char block[DV_NAME_MAX + 1];
+		dv_err err = dv_component_unescape(name, strlen(name), block);
+		v->key_len = l->levels[l->depth - 1]->key_len + strlen(err ? name : block);
 		if (len)
 			l->shard[len++] = '/';
 		strcpy(l->shard + len, name);
 	}
 	v->path_len = strlen(l->shard);
 	l->depth++;
+	return 0;
+}
+
+/* What e is sorted by: how its key goes on, or the keys of the shard directory that it is. */
+static dv_err sort_text(struct dv_store *s, const struct dv_list *l, const struct level *v,
+			const struct dv_dirent *e, char out[DV_NAME_MAX + 1])
+{
+	enum dv_form form;
+	char key[DV_NAME_MAX + 1];
+	dv_err err;
+	strcpy(out, e->name);
+	if (e->type == DT_DIR) {
+		err = dv_component_unescape(e->name, strlen(e->name), key);
+		if (!err)
+			strcpy(out, key);
+		return 0;
+	}
+	err = dv_names_parse(s->transform, e->name, e->type == DT_REG, l->shard, key, &form);
+	if (!err && strlen(key) >= v->key_len)
+		strcpy(out, key + v->key_len);
+	return err == -ENOMEM ? err : 0;
+}
+
+static dv_err add_sorted(struct dv_store *s, const struct dv_list *l, struct level *v,
+			 const struct dv_dirent *e)
+{
+	char text[DV_NAME_MAX + 1];
+	dv_err err = strlen(e->name) > DV_NAME_MAX ? -ENAMETOOLONG : sort_text(s, l, v, e, text);
+	if (err)
+		return err;
+	if (v->all_count == v->all_room) {
+		size_t room = v->all_room ? v->all_room * 2 : 64;
+		struct sorted *grown = realloc(v->all, room * sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		v->all = grown;
+		v->all_room = room;
+	}
+	size_t name_len = strlen(e->name) + 1, text_len = strlen(text) + 1;
+	char *names = malloc(name_len + text_len);
+	if (!names)
+		return -ENOMEM;
+	memcpy(names, e->name, name_len);
+	memcpy(names + name_len, text, text_len);
+	struct sorted *n = &v->all[v->all_count++];
+	*n = (struct sorted){.e = *e, .sort = name_len, .names = names};
+	n->e.name = names;
+	return 0;
+}
+
+static int by_key(const void *a, const void *b)
+{
+	const struct sorted *x = a, *y = b;
+	return strcmp(x->names + x->sort, y->names + y->sort);
+}
+
+/* Reads the whole directory and sorts it, where the transform keeps the order of keys and it is not
+ * too large. */
+static dv_err look_at_level(struct dv_store *s, struct dv_list *l, struct level *v)
+{
+	int64_t cookie = 0;
+	v->looked = true;
+	if (!dv_transform_keeps_order(s->transform))
+		return 0;
+	for (;;) {
+		ssize_t n = DV_B(s, readdir, v->fd, cookie, v->buf, sizeof(v->buf), v->ents,
+				 DV_ARRAY_LEN(v->ents));
+		if (n < 0)
+			return (dv_err)n;
+		if (n == 0)
+			break;
+		if (v->all_count + (size_t)n > SORT_MAX) {
+			forget_sorted(v);
+			return 0;
+		}
+		cookie = v->ents[n - 1].cookie;
+		for (ssize_t i = 0; i < n; i++) {
+			dv_err err = add_sorted(s, l, v, &v->ents[i]);
+			if (err)
+				return err;
+		}
+	}
+	if (v->all)
+		qsort(v->all, v->all_count, sizeof(*v->all), by_key);
+	v->count = (ssize_t)v->all_count;
 	return 0;
 }
 
@@ -257,6 +374,15 @@ static dv_err next_entry(struct dv_store *s, struct dv_list *l, struct dv_dirent
 	*out = NULL;
 	while (l->depth) {
 		struct level *v = l->levels[l->depth - 1];
+		if (!v->looked) {
+			dv_err err = look_at_level(s, l, v);
+			if (err)
+				return err;
+		}
+		if (v->next == v->count && v->all) {
+			pop_level(s, l);
+			continue;
+		}
 		if (v->next == v->count) {
 			v->next = 0;
 			v->count = DV_B(s, readdir, v->fd, v->cookie, v->buf, sizeof(v->buf),
@@ -272,7 +398,7 @@ static dv_err next_entry(struct dv_store *s, struct dv_list *l, struct dv_dirent
 			}
 			v->cookie = v->ents[v->count - 1].cookie;
 		}
-		struct dv_dirent *e = &v->ents[v->next];
+		struct dv_dirent *e = v->all ? &v->all[v->next].e : &v->ents[v->next];
 		if (e->type == DT_DIR &&
 		    dv_transform_is_shard(s->transform, l->depth - 1, e->name)) {
 			v->next++;

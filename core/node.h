@@ -8,12 +8,13 @@
  * reference goes.
  *
  *   references   the driver's (as long as the kernel knows it), the keeper's queue, links of
- * children (on the directory), callers a link       holds a reference on its directory, none on its
- * own node
+ *                children (on the directory), callers
+ *   a link       holds a reference on its directory, none on its own node
  *
- * Locks        names_lock (short): links, both tables, the last reference. gate: everything about
- * the object's state; held across I/O, shared to read, exclusive to change. files_lock (short):
- * node->file and the list of open files.
+ * Locks        names_lock (short): links, both tables, the last reference.
+ *              gate: everything about the object's state; held across I/O, shared to read,
+ *              exclusive to change.
+ *              files_lock (short): node->file and the list of open files.
  */
 #ifndef DV_NODE_H
 #define DV_NODE_H

@@ -3,11 +3,14 @@
  * pack.h - raw values at rest become packed ones, several at a time so that they share their
  * durability.
  *
- *   1 prepare   lock the raw file against writers of other mounts, take a lease on it, encode it to
- * a stage file   (no gate) 2 sync      the stage files, then their SWAP records (no gate) I2, I4 3
- * publish   the stage file gets the packed name; raw is still the value (swap gates) I1 4 sync the
- * directories (no gate) I3 5 finish    if raw is unchanged it is unlinked, and the value is packed;
- * else the packed form is                (swap gates) I5
+ *   step        what                                                      gate         invariant
+ *   1 prepare   lock the raw file against writers of other mounts, take
+ *               a lease on it, encode it to a stage file                  none
+ *   2 sync      the stage files, then their SWAP records                  none         I2, I4
+ *   3 publish   the stage file gets the packed name; raw is the value     swap gates   I1
+ *   4 sync      the directories                                           none         I3
+ *   5 finish    raw unchanged: unlinked, the value is packed; else the
+ *               packed form is unlinked                                   swap gates   I5
  *
  * Whoever changes the value meanwhile calls dv_pack_cancel() with the gate held: the job cleans up
  * after itself.

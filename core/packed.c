@@ -2,8 +2,8 @@
 /*
  * packed.c - see packed.h.
  *
- *   cache   keyed by (dev, ino, birth, ctime, stored size) of the file that was read, and the
- * frame's number
+ * The cache is keyed by (dev, ino, birth, ctime, stored size) of the file that was read, and the
+ * frame's number.
  *
  * A packed value's plain size is found once for each state of its file: from the tag, else from the
  * seek table or the frames.

@@ -3,10 +3,11 @@
  * record.h - what an owner's log holds: pure encoding, no I/O.
  *
  *   record   u32 magic "DVR1" | u32 bytes of the body | u64 FNV-1a of the body | body
- *   body     u64 id | u8 type | u8 flags | u16 0 | u32 bytes of path | raw: ident, version |
- * packed: ident | u64 st_ino | path ident    u64 dev | u64 ino | i64 btime seconds | u32 btime
- * nanoseconds | u32 0 version  u64 size | i64 mtime s | u32 mtime ns | u32 0 | i64 ctime s | u32
- * ctime ns | u32 0 all little endian
+ *   body     u64 id | u8 type | u8 flags | u16 0 | u32 bytes of path | raw: ident, version
+ *            packed: ident | u64 st_ino | u64 0 | path
+ *   ident    u64 dev | u64 ino | i64 btime seconds | u32 btime nanoseconds | u32 0
+ *   version  u64 size | i64 mtime s | u32 mtime ns | u32 0 | i64 ctime s | u32 ctime ns | u32 0
+ *   all little endian
  *
  * A log is read from its start until the first record that is torn, cut off or damaged; what
  * follows was never relied on.

@@ -2,14 +2,15 @@
 /*
  * rename.c - renaming across directories and forms.
  *
- *   source   target            how
- *   raw      none, raw, other  one rename; over a good value the source's bytes are durable first
- * (I2) raw      packed            SWAP record (raw wins), rename, the packed form is dropped by the
- * keeper once the new name is durable packed   none, packed      one rename packed   raw the source
- * is made raw first: where both forms exist raw is the value (I1). With several links it stays
- *                              packed: SWAP record (packed wins), rename, the new name made
- * durable, the raw form is dropped other    packed            rename, then the packed form is
- * dropped, with a record as above
+ *   source   target             how
+ *   raw      none, raw, other   one rename; over a value the source's bytes are durable first (I2)
+ *   raw      packed             SWAP record (raw wins), rename; the keeper drops the packed form
+ *                               once the new name is durable
+ *   packed   none, packed       one rename
+ *   packed   raw                the source is made raw first: where both forms exist raw is the
+ *                               value (I1). With several links it stays packed: SWAP record (packed
+ *                               wins), rename, the new name made durable, the raw form dropped
+ *   other    packed             rename, then the packed form is dropped, with a record as above
  */
 #include "core/cleanup.h"
 #include "core/journal.h"

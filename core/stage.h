@@ -4,19 +4,22 @@
  *
  * States of a regular node (gate of the node held exclusively for every transition):
  *
- *   state      store has                    the value is
+ *   state      store has                    the value is   record
  *   RAW        raw                          raw
  *   PACKED     packed                       packed
- *   STAGED     raw or packed (old), stage   stage          record STAGE
- *   RAW+loser  raw, packed (old)            raw            record SWAP, raw wins
- *   RAW+job    raw, packed (equal bytes)    raw            record SWAP, packed wins if raw is
- * unchanged   (pack.h)
+ *   STAGED     raw or packed (old), stage   stage          STAGE
+ *   RAW+loser  raw, packed (old)            raw            SWAP, raw wins
+ *   RAW+job    raw, packed (equal bytes)    raw            SWAP, packed wins if raw is unchanged
  *
- *   RAW, PACKED -> STAGED        [dv_stage_begin]   truncation to nothing; any change of a packed
- * value STAGED -> RAW                [dv_stage_commit]  the old form was raw STAGED -> RAW+loser ->
- * RAW   [dv_stage_commit, dv_stage_settle]  the old form was packed STAGED -> PACKED
- * [dv_stage_commit]  packed with several links: rewritten in place STAGED -> no name
- * [dv_stage_drop]    unlinked
+ *   transition                   by                   when
+ *   RAW, PACKED -> STAGED        dv_stage_begin       truncation to nothing; a packed value changes
+ *   STAGED -> RAW                dv_stage_commit      the old form was raw
+ *   STAGED -> RAW+loser          dv_stage_commit      the old form was packed
+ *   RAW+loser -> RAW             dv_stage_settle      the raw name is durable
+ *   STAGED -> PACKED             dv_stage_commit      packed, several links: rewritten in place
+ *   STAGED -> RAW, PACKED        dv_stage_commit      a write of the replacement failed: dropped
+ *   STAGED -> no name            dv_stage_drop        unlinked
+ *   RAW -> RAW+job -> PACKED     pack.h
  *
  * Invariants
  *   I1  Where both forms of a name exist, raw is the value.
@@ -24,8 +27,7 @@
  *   I3  A superseded form is unlinked only after the name of the winner is durable.
  *   I4  A record is durable before the first name changes that it explains.
  *   I5  Nothing is unlinked but the very object that the record names.
- *   I6  After a power cut a stage that was not committed is dropped: the old value was never
- * touched.
+ *   I6  After a power cut a stage that was not committed is dropped: the old value stands.
  */
 #ifndef DV_STAGE_H
 #define DV_STAGE_H

@@ -3,8 +3,8 @@
  * walk.c - see walk.h.
  *
  *   zstd frame    head | block | block | ... | [u32 checksum]
- *   block         u24: bit 0 last, bits 1-2 type (0 raw, 1 RLE, 2 compressed), bits 3-23 size; RLE
- * stores one byte
+ *   block         u24: bit 0 last, bits 1-2 type (0 raw, 1 RLE, 2 compressed), bits 3-23 size;
+ *                 RLE stores one byte
  */
 #include "core/walk.h"
 

@@ -2,11 +2,11 @@
 /*
  * control.h - the virtual folder MOUNTPOINT/.diskvfs: counters to read, commands to write.
  *
- *   .diskvfs/          0755, of the user who mounted (control: 0600); never listed, a key of that
- * name can not be made .diskvfs/stats     0444, FS_STATS_BYTES of JSON, see stats.h
- * .diskvfs/control   0600; `pack` and `finish` are written to it, and the write returns when the
- * work is done and durable, with the work's errno; reading gives the last result, FS_RESULT_BYTES
- * of JSON
+ *   .diskvfs/          0755, of the mounter; never listed, a key of that name can not be made
+ *   .diskvfs/stats     0444, FS_STATS_BYTES of JSON, see stats.h
+ *   .diskvfs/control   0600; `pack` and `finish` are written to it, and the write returns when the
+ *                      work is done and durable, with the work's errno; reading gives the last
+ *                      result, FS_RESULT_BYTES of JSON
  *
  * Sizes never change (the texts are padded with spaces), so that the kernel's cached size is always
  * right. Nothing is cached: timeouts are 0, and the mtime of stats moves with every look, which

@@ -25,7 +25,8 @@
 
 #define CHUNK_SLOTS 1024u
 #define USES_MAX                                                                                   \
-	((1u << 30) - 1) /* ids stay below 2^62, which the virtual folder has; then from 0 again   \
+	((1u << 30) -                                                                              \
+	 1) /* ids stay below 2^62, which the virtual folder has; then from 0 again   \
 			  */
 #define NONE UINT32_MAX
 

@@ -105,6 +105,11 @@ one_transform() {
 	for key in "${keys[@]}" "${odd_keys[@]}"; do same "$M/$key" "$T/big"; done
 	list_is_whole "$t"
 	all_zst_good
+	case $t in
+	split:*)
+		diff <(LC_ALL=C ls -Ab -U "$M") <(LC_ALL=C ls -Ab "$M") || fail "not listed in the order of the keys"
+		;;
+	esac
 
 	claim "$t: removed, nothing but .diskvfs is left in the store"
 	for key in "${keys[@]}" "${odd_keys[@]}"; do rm -- "$M/$key"; done
