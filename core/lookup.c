@@ -59,6 +59,13 @@ dv_err dv_node_parent(struct dv_store *s, struct dv_node *n, struct dv_node **ou
 
 /* ---- coming to rest ---- */
 
+/* One form, nothing pending. Swap gates held. */
+static dv_err rest_gated(struct dv_store *s, struct dv_node *n)
+{
+	dv_err err = n->stage ? dv_stage_commit(s, n, true) : 0;
+	return !err && n->loser ? dv_stage_settle(s, n) : err;
+}
+
 dv_err dv_bring_to_rest(struct dv_store *s, struct dv_node *n, bool nowait)
 {
 	struct dv_node *dir = NULL;
@@ -76,10 +83,8 @@ dv_err dv_bring_to_rest(struct dv_store *s, struct dv_node *n, bool nowait)
 		return err;
 	if (n->job)
 		err = dv_pack_retract(s, n);
-	if (!err && n->stage)
-		err = dv_stage_commit(s, n, true);
-	if (!err && n->loser)
-		err = dv_stage_settle(s, n);
+	if (!err)
+		err = rest_gated(s, n);
 	dv_swap_gates_open(s, n, dir);
 	return err;
 }
@@ -101,10 +106,8 @@ dv_err dv_make_raw(struct dv_store *s, struct dv_node *n, bool nowait)
 		if (!err)
 			dv_keeper_touch(s, n); /* where the commit fails it is made later */
 	}
-	if (!err && n->stage)
-		err = dv_stage_commit(s, n, true);
-	if (!err && n->loser)
-		err = dv_stage_settle(s, n);
+	if (!err)
+		err = rest_gated(s, n);
 	dv_swap_gates_open(s, n, dir);
 	return err;
 }

@@ -7,15 +7,17 @@
  * packed, being replaced) never shows here.
  *
  * Nodes       A dv_node is one object of the store that somebody uses: a value, directory, symbolic
- * link or special file, however many names it has. Functions that return a node lend a reference
- * that the caller gives back with dv_node_unref(). A node stays usable after its last name is gone
- * (unlinked, renamed over). Threads     Every function may be called from any thread at once.
+ *             link or special file, however many names it has. Functions that return a node lend a
+ *             reference that the caller gives back with dv_node_unref(). A node stays usable after
+ *             its last name is gone (unlinked, renamed over).
+ * Threads     Every function may be called from any thread at once.
  * Waiting     A call with nowait set never waits for a disk, a codec or another thread where it can
- * know: it answers -EAGAIN with nothing changed, and is made again without nowait by a thread that
- * may wait. Errors      0 or -errno; -EBADMSG where stored bytes are corrupt. Lock order  names <
- * gate(dir) < gate(value) < short locks (tables, descriptors, queues, journal). Short locks are
- * never held across a system call but those of the journal's own file. Gates are per node and held
- * across I/O.
+ *             know: it answers -EAGAIN with nothing changed, and is made again without nowait by a
+ *             thread that may wait.
+ * Errors      0 or -errno; -EBADMSG where stored bytes are corrupt.
+ * Lock order  the keeper's round and batch < gates of directories < gates of values < a list,
+ *             a directory descriptor being listed < the journal < short locks (names, descriptors,
+ *             facts, queue, hooks). Gates are per node and held across I/O; short locks are not.
  */
 #ifndef DV_STORE_H
 #define DV_STORE_H
@@ -126,7 +128,6 @@ bool dv_store_has_dirs(
 	const struct dv_store *s); /* may the mount have directories, links, special files? */
 bool dv_store_lists_in_order_of_backing(
 	const struct dv_store *s); /* list cookies survive without a list handle */
-bool dv_store_is_network(const struct dv_store *s);
 DV_CHECK dv_err dv_store_statfs(struct dv_store *s, struct dv_fsinfo *out);
 
 /* Counters; monotonic but for the last group. */
