@@ -85,12 +85,11 @@ static bool stands_for_key(const struct lister *l, enum dv_form form, struct dv_
 	struct dv_stat st;
 	struct dv_ident loser = {0};
 	struct dv_node *n = dv_node_find_name(s, l->dir, e->name);
-	bool has_loser =
-		n && n->loser; /* without its gate: the keeper settles nothing while we list */
+	/* Without its gate: the keeper settles nothing while we list. */
+	bool has_loser = n && dv_node_loser(s, n, &loser);
 	if (n) {
 		e->ino = n->ino;
 		e->type = n->type;
-		loser = n->loser_id;
 	}
 	dv_node_unref(s, n);
 	if (form != DV_FORM_PACKED && !has_loser)

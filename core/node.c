@@ -446,6 +446,25 @@ void **dv_node_cookie(struct dv_node *n)
 	return &n->cookie;
 }
 
+void dv_node_set_loser(struct dv_store *s, struct dv_node *n, const struct dv_ident *id,
+		       uint64_t record)
+{
+	pthread_mutex_lock(&s->names_lock);
+	n->loser_id = *id;
+	n->loser_record = record;
+	n->loser = true;
+	pthread_mutex_unlock(&s->names_lock);
+}
+
+bool dv_node_loser(struct dv_store *s, struct dv_node *n, struct dv_ident *out_id)
+{
+	pthread_mutex_lock(&s->names_lock);
+	bool has = n->loser;
+	*out_id = n->loser_id;
+	pthread_mutex_unlock(&s->names_lock);
+	return has;
+}
+
 /* ---- gates ---- */
 
 dv_err dv_gate_shared(struct dv_node *n, bool nowait)

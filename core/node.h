@@ -220,6 +220,12 @@ uint32_t dv_node_links(struct dv_node *n, uint32_t st_nlink);
 /* A superseded stored name of the packed object is gone. */
 void dv_node_superseded_gone(struct dv_store *s, const struct dv_ident *id);
 
+/* A superseded packed form is beside n's value (stage.h). Set under the gate, exclusively; the id is
+ * read without it too, so both are under names_lock. */
+void dv_node_set_loser(struct dv_store *s, struct dv_node *n, const struct dv_ident *id,
+		       uint64_t record);
+bool dv_node_loser(struct dv_store *s, struct dv_node *n, struct dv_ident *out_id);
+
 /* ---- gates: nowait gives -EAGAIN ---- */
 DV_CHECK dv_err dv_gate_shared(struct dv_node *n, bool nowait);
 DV_CHECK dv_err dv_gate_exclusive(struct dv_node *n, bool nowait);

@@ -432,9 +432,8 @@ static void become_packed(struct dv_store *s, struct dv_node *n, struct dv_pack_
 static void leave_loser(struct dv_store *s, struct dv_node *n, struct dv_pack_job *j, dv_err err)
 {
 	tell_failure(s, n, err);
-	n->loser = true;
-	n->loser_id = dv_ident_of(&j->packed);
-	n->loser_record = j->id;
+	struct dv_ident id = dv_ident_of(&j->packed);
+	dv_node_set_loser(s, n, &id, j->id);
 	j->recorded = false;
 }
 

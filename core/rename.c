@@ -289,9 +289,8 @@ static dv_err rename_plain(struct dv_store *s, struct renaming *r, bool nowait)
 	if (crossed) {
 		if (r->over->form == DV_FORM_PACKED) /* no stage was its value */
 			atomic_fetch_add(&r->over->superseded, 1);
-		r->n->loser = true;
-		r->n->loser_id = dv_ident_of(&r->dst.st); /* over's own may be its stage now */
-		r->n->loser_record = record;
+		struct dv_ident id = dv_ident_of(&r->dst.st); /* over's own may be its stage now */
+		dv_node_set_loser(s, r->n, &id, record);
 		dv_keeper_touch(s, r->n);
 	}
 	if (r->over)

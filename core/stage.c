@@ -494,9 +494,9 @@ static dv_err commit_swap(struct dv_store *s, struct dv_node *n, const struct dv
 	if (err)
 		return err == -EEXIST ? commit_conflict(s, n) : err;
 	dv_node_set_object(s, n, &id, DV_FORM_RAW);
-	n->loser = was_packed;
-	n->loser_id = old;
-	n->loser_record = stage->swap_id;
+	n->loser = false;
+	if (was_packed)
+		dv_node_set_loser(s, n, &old, stage->swap_id);
 	dv_names_changed(n, DV_NAMES_MADE);
 	/* Keeps other mounts' packers away while it is written on. */
 	dv_ignore(DV_B(s, flock, stage->file->fd, LOCK_SH | LOCK_NB));
