@@ -2,11 +2,12 @@
 /*
  * list.c - the names of a directory of the mount: each once, without memory of them all.
  *
- *   path, flat   one directory, in the order of the backing; positions are its own cookies, so that
- *                no state is kept between calls
- *   split        a walk over the shard tree in the order of the keys: each directory is sorted
- *                (SORT_MAX); a handle holds the open directories, positions count entries
- *   hash         the same walk in the order of the backing
+ *   without a handle   path, flat: one directory, in the order of the backing; positions are its own
+ *                      cookies, so that no state is kept between calls. What a mount does.
+ *   with one           path, flat, split: in the order of the keys, a window of them at a time
+ *                      (order.h); split and hash walk over the tree of shard directories, hash in
+ *                      the order of the backing. The handle holds the open directories; positions
+ *                      count entries
  *
  * A key in two forms is listed once. While a directory is listed the keeper does not move values
  * between forms in it (listed_until_ns), so that no name is missed; a superseded form that is still
@@ -16,6 +17,7 @@
 #include "core/cleanup.h"
 #include "core/internal.h"
 #include "core/log.h"
+#include "core/order.h"
 #include "core/place.h"
 
 #include <dirent.h>
@@ -25,35 +27,24 @@
 #define ENTS_MAX  1024u
 #define LISTED_CUT_NS                                                                              \
 	30000000000ll /* a listing with more to come is asked again within this time */
-#define SORT_MAX                                                                                   \
-	65536u /* entries of one shard directory; a larger one comes in the order of the backing   \
-		*/
 #define LISTED_NS                                                                                  \
 	2000000000ll /* and one that has given all, for its end, though most programs do not wait  \
 			for that */
 
-/* An entry of a directory that is read as a whole. */
-struct sorted {
-	struct dv_dirent e; /* its name is `names` */
-	size_t sort;	    /* offset in names of what it is sorted by */
-	char *names;
-};
-
 struct dv_list {
 	pthread_mutex_t lock;
-	unsigned depth; /* open levels */
+	struct dv_store *store;
+	struct dv_node *dir; /* path, flat: that of the first level, borrowed; else the root */
+	unsigned depth;	     /* open levels */
 	struct level {
 		int fd;
-		int64_t cookie;	 /* of the next read */
-		size_t path_len; /* of the shard path up to here */
-		size_t key_len;	 /* of what all keys below it begin with */
+		size_t path_len;	/* of the shard path up to here */
+		size_t key_len;		/* of what all keys below it begin with */
+		struct dv_order *order; /* NULL: in chunks, as they come: */
+		int64_t cookie;		/* of the next read */
 		ssize_t count, next;
 		struct dv_dirent ents[64];
 		char buf[4096];
-		bool looked;	    /* whether it can be sorted */
-		struct sorted *all; /* all entries in the order of their keys; NULL: in chunks, as
-				       they come */
-		size_t all_count, all_room;
 	} * *levels; /* depth_max of them, made as they are needed */
 	unsigned depth_max;
 	char shard[DV_SHARD_MAX];
@@ -201,11 +192,10 @@ static dv_err list_flat(struct lister *l, int64_t cookie)
 	return err;
 }
 
-/* ---- shards ---- */
+/* ---- with a handle ---- */
 
 dv_err dv_list_open(struct dv_store *s, struct dv_node *dir, struct dv_list **out)
 {
-	(void)dir;
 	struct dv_list *l = calloc(1, sizeof(*l));
 	if (!l)
 		return -ENOMEM;
@@ -215,24 +205,18 @@ dv_err dv_list_open(struct dv_store *s, struct dv_node *dir, struct dv_list **ou
 		free(l);
 		return -ENOMEM;
 	}
+	l->store = s;
+	l->dir = dir;
 	pthread_mutex_init(&l->lock, NULL);
 	*out = l;
 	return 0;
 }
 
-static void forget_sorted(struct level *v)
-{
-	for (size_t i = 0; i < v->all_count; i++)
-		free(v->all[i].names);
-	free(v->all);
-	v->all = NULL;
-	v->all_count = v->all_room = 0;
-}
-
 static void pop_level(struct dv_store *s, struct dv_list *l)
 {
-	forget_sorted(l->levels[l->depth - 1]);
-	DV_B(s, close, l->levels[--l->depth]->fd);
+	struct level *v = l->levels[--l->depth];
+	dv_order_free(&v->order);
+	DV_B(s, close, v->fd);
 	l->shard[l->depth ? l->levels[l->depth - 1]->path_len : 0] = '\0';
 }
 
@@ -251,6 +235,57 @@ void dv_list_close(struct dv_store *s, struct dv_list **list)
 	*list = NULL;
 }
 
+/* The bytes of a key that the shard directory `stored` of split stands for. */
+static void block_of(const char *stored, char out[DV_NAME_MAX + 1])
+{
+	if (dv_component_unescape(stored, strlen(stored), out))
+		strcpy(out, stored);
+	size_t len = strlen(out);
+	if (len > 4 && dv_component_has_ending(out, len, ".zst") &&
+	    !strcmp(out + len - 4, ".raw")) /* spelled as raw names are */
+		out[len - 4] = '\0';
+}
+
+/* What e is sorted by: how its key goes on, or the keys below the directory that it is. */
+static dv_err sort_text(void *ctx, const struct dv_dirent *e, char out[DV_ORDER_TEXT])
+{
+	const struct dv_list *l = ctx;
+	const struct dv_transform *t = l->store->transform;
+	const struct level *v = l->levels[l->depth - 1];
+	enum dv_form form;
+	char key[DV_NAME_MAX + 1];
+	strcpy(out, e->name);
+	if (e->type == DT_DIR && dv_transform_has_shards(t)) {
+		block_of(e->name, key);
+		strcpy(out, key);
+		return 0;
+	}
+	dv_err err = dv_names_parse(t, e->name, e->type == DT_REG, l->shard, key, &form);
+	if (err == -ENOMEM)
+		return err;
+	if (!err && strlen(key) >= v->key_len)
+		strcpy(out, key + v->key_len);
+	if (e->type == DT_DIR)
+		strcat(out, "/");
+	return 0;
+}
+
+/* The directory of a level: `name` in the one above it, "." for the first. */
+static int open_level(struct dv_store *s, struct dv_list *l, const char *name)
+{
+	struct dv_file *f = NULL;
+	int at = l->depth ? l->levels[l->depth - 1]->fd : s->rootfd;
+	if (!l->depth && l->dir != s->root) {
+		dv_err err = dv_dir_file(s, l->dir, &f);
+		if (err)
+			return err;
+		at = f->fd;
+	}
+	int fd = DV_B(s, open, at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	dv_file_unref(s, f);
+	return fd;
+}
+
 static dv_err push_level(struct dv_store *s, struct dv_list *l, const char *name)
 {
 	size_t len = strlen(l->shard);
@@ -258,20 +293,22 @@ static dv_err push_level(struct dv_store *s, struct dv_list *l, const char *name
 		return -ENAMETOOLONG;
 	if (!l->levels[l->depth] && !(l->levels[l->depth] = calloc(1, sizeof(struct level))))
 		return -ENOMEM;
-	int fd = DV_B(s, open, l->depth ? l->levels[l->depth - 1]->fd : s->rootfd, name,
-		      O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
-	if (fd < 0)
-		return fd;
 	struct level *v = l->levels[l->depth];
-	v->fd = fd;
+	if (dv_transform_keeps_order(s->transform) &&
+	    !(v->order = dv_order_new(DV_ORDER_WINDOW, sort_text, l)))
+		return -ENOMEM;
+	v->fd = open_level(s, l, name);
+	if (v->fd < 0) {
+		dv_order_free(&v->order);
+		return v->fd;
+	}
 	v->cookie = 0;
 	v->count = v->next = 0;
-	v->looked = false;
 	v->key_len = 0;
 	if (l->depth) {
 		char block[DV_NAME_MAX + 1];
-		dv_err err = dv_component_unescape(name, strlen(name), block);
-		v->key_len = l->levels[l->depth - 1]->key_len + strlen(err ? name : block);
+		block_of(name, block);
+		v->key_len = l->levels[l->depth - 1]->key_len + strlen(block);
 		if (len)
 			l->shard[len++] = '/';
 		strcpy(l->shard + len, name);
@@ -281,138 +318,65 @@ static dv_err push_level(struct dv_store *s, struct dv_list *l, const char *name
 	return 0;
 }
 
-/* What e is sorted by: how its key goes on, or the keys of the shard directory that it is. */
-static dv_err sort_text(struct dv_store *s, const struct dv_list *l, const struct level *v,
-			const struct dv_dirent *e, char out[DV_NAME_MAX + 1])
+/* The next entry of one directory, which stays until it is taken. */
+static dv_err peek(struct dv_store *s, struct level *v, const struct dv_dirent **out)
 {
-	enum dv_form form;
-	char key[DV_NAME_MAX + 1];
-	dv_err err;
-	strcpy(out, e->name);
-	if (e->type == DT_DIR) {
-		err = dv_component_unescape(e->name, strlen(e->name), key);
-		if (!err)
-			strcpy(out, key);
-		return 0;
-	}
-	err = dv_names_parse(s->transform, e->name, e->type == DT_REG, l->shard, key, &form);
-	if (!err && strlen(key) >= v->key_len)
-		strcpy(out, key + v->key_len);
-	return err == -ENOMEM ? err : 0;
-}
-
-static dv_err add_sorted(struct dv_store *s, const struct dv_list *l, struct level *v,
-			 const struct dv_dirent *e)
-{
-	char text[DV_NAME_MAX + 1];
-	dv_err err = strlen(e->name) > DV_NAME_MAX ? -ENAMETOOLONG : sort_text(s, l, v, e, text);
-	if (err)
-		return err;
-	if (v->all_count == v->all_room) {
-		size_t room = v->all_room ? v->all_room * 2 : 64;
-		struct sorted *grown = realloc(v->all, room * sizeof(*grown));
-		if (!grown)
-			return -ENOMEM;
-		v->all = grown;
-		v->all_room = room;
-	}
-	size_t name_len = strlen(e->name) + 1, text_len = strlen(text) + 1;
-	char *names = malloc(name_len + text_len);
-	if (!names)
-		return -ENOMEM;
-	memcpy(names, e->name, name_len);
-	memcpy(names + name_len, text, text_len);
-	struct sorted *n = &v->all[v->all_count++];
-	*n = (struct sorted){.e = *e, .sort = name_len, .names = names};
-	n->e.name = names;
-	return 0;
-}
-
-static int by_key(const void *a, const void *b)
-{
-	const struct sorted *x = a, *y = b;
-	return strcmp(x->names + x->sort, y->names + y->sort);
-}
-
-/* Reads the whole directory and sorts it, where the transform keeps the order of keys and it is not
- * too large. */
-static dv_err look_at_level(struct dv_store *s, struct dv_list *l, struct level *v)
-{
-	int64_t cookie = 0;
-	v->looked = true;
-	if (!dv_transform_keeps_order(s->transform))
-		return 0;
-	for (;;) {
-		ssize_t n = DV_B(s, readdir, v->fd, cookie, v->buf, sizeof(v->buf), v->ents,
+	if (v->order)
+		return dv_order_peek(s, v->order, v->fd, out);
+	*out = NULL;
+	if (v->next == v->count) {
+		v->next = v->count = 0;
+		ssize_t n = DV_B(s, readdir, v->fd, v->cookie, v->buf, sizeof(v->buf), v->ents,
 				 DV_ARRAY_LEN(v->ents));
-		if (n < 0)
+		if (n <= 0)
 			return (dv_err)n;
-		if (n == 0)
-			break;
-		if (v->all_count + (size_t)n > SORT_MAX) {
-			forget_sorted(v);
-			return 0;
-		}
-		cookie = v->ents[n - 1].cookie;
-		for (ssize_t i = 0; i < n; i++) {
-			dv_err err = add_sorted(s, l, v, &v->ents[i]);
-			if (err)
-				return err;
-		}
+		v->count = n;
+		v->cookie = v->ents[n - 1].cookie;
 	}
-	if (v->all)
-		qsort(v->all, v->all_count, sizeof(*v->all), by_key);
-	v->count = (ssize_t)v->all_count;
+	struct dv_dirent *e = &v->ents[v->next];
+	struct dv_stat st;
+	if (e->type == DT_UNKNOWN && DV_B(s, stat, v->fd, e->name, &st) == 0)
+		e->type = IFTODT(st.mode);
+	*out = e;
 	return 0;
 }
 
-/* The next entry of the walk; *out_dir: it is a shard directory and is entered next. 0 entries: the
- * end. */
-static dv_err next_entry(struct dv_store *s, struct dv_list *l, struct dv_dirent **out)
+static void take(struct level *v)
+{
+	if (v->order)
+		dv_order_take(v->order);
+	else
+		v->next++;
+}
+
+/* The next entry of the walk that is no shard directory; NULL: the end. */
+static dv_err next_entry(struct dv_store *s, struct dv_list *l, const struct dv_dirent **out)
 {
 	*out = NULL;
 	while (l->depth) {
 		struct level *v = l->levels[l->depth - 1];
-		if (!v->looked) {
-			dv_err err = look_at_level(s, l, v);
-			if (err)
-				return err;
-		}
-		if (v->next == v->count && v->all) {
+		const struct dv_dirent *e;
+		dv_err err = peek(s, v, &e);
+		if (err)
+			return err;
+		if (!e) {
 			pop_level(s, l);
 			continue;
 		}
-		if (v->next == v->count) {
-			v->next = 0;
-			v->count = DV_B(s, readdir, v->fd, v->cookie, v->buf, sizeof(v->buf),
-					v->ents, DV_ARRAY_LEN(v->ents));
-			if (v->count < 0) {
-				dv_err err = (dv_err)v->count;
-				v->count = 0;
-				return err;
-			}
-			if (v->count == 0) {
-				pop_level(s, l);
-				continue;
-			}
-			v->cookie = v->ents[v->count - 1].cookie;
+		if (e->type != DT_DIR ||
+		    !dv_transform_is_shard(s->transform, l->depth - 1, e->name)) {
+			*out = e;
+			return 0;
 		}
-		struct dv_dirent *e = v->all ? &v->all[v->next].e : &v->ents[v->next];
-		if (e->type == DT_DIR &&
-		    dv_transform_is_shard(s->transform, l->depth - 1, e->name)) {
-			v->next++;
-			dv_err err = push_level(s, l, e->name);
-			if (err && err != -ENOENT && err != -ENOTDIR && err != -ELOOP)
-				return err;
-			continue;
-		}
-		*out = e;
-		return 0;
+		err = push_level(s, l, e->name);
+		take(v);
+		if (err && err != -ENOENT && err != -ENOTDIR && err != -ELOOP)
+			return err;
 	}
 	return 0;
 }
 
-static dv_err list_shards(struct lister *l, struct dv_list *list, int64_t cookie)
+static dv_err list_walk(struct lister *l, struct dv_list *list, int64_t cookie)
 {
 	struct dv_store *s = l->s;
 	dv_err err = 0;
@@ -428,7 +392,7 @@ static dv_err list_shards(struct lister *l, struct dv_list *list, int64_t cookie
 	bool more = true, ended = false;
 	listing_begins(l, cookie);
 	while (more && !err) {
-		struct dv_dirent *e;
+		const struct dv_dirent *e;
 		err = next_entry(s, list, &e);
 		ended = !err && !e;
 		if (err || !e)
@@ -438,7 +402,7 @@ static dv_err list_shards(struct lister *l, struct dv_list *list, int64_t cookie
 		if (list->position >= cookie)
 			more = give(l, e, list->position + 1);
 		if (more) {
-			v->next++;
+			take(v);
 			list->position++;
 		}
 	}
@@ -464,9 +428,9 @@ static dv_err list_any(struct lister *l, struct dv_list *list, int64_t cookie)
 {
 	if (!S_ISDIR(l->dir->type))
 		return -ENOTDIR;
-	if (!dv_transform_has_shards(l->s->transform))
-		return list_open_flat(l, cookie);
-	return list ? list_shards(l, list, cookie) : -EINVAL;
+	if (list)
+		return list_walk(l, list, cookie);
+	return dv_transform_has_shards(l->s->transform) ? -EINVAL : list_open_flat(l, cookie);
 }
 
 dv_err dv_store_list(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,

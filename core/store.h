@@ -247,8 +247,13 @@ struct dv_list_entry {
 /* false: stop, this entry was not taken. */
 typedef bool dv_list_fn(void *ctx, const struct dv_list_entry *entry);
 
-/* Of path and flat: list may be NULL, every position is a cookie alone (0: the start). Of split and
- * hash: a handle holds the state. "." and ".." are left out. */
+/*
+ * The names of a directory, "." and ".." left out. cookie: 0 is the start.
+ * list       a handle, opened for dir: in the order of the keys, bytewise, but for hash. A directory
+ *            of path comes where the keys below it do (its name and '/'). Each name that is there
+ *            from the first call to the last is given once.
+ * NULL       path and flat only: in the order of the backing, every position a cookie alone.
+ */
 struct dv_list;
 DV_CHECK dv_err dv_list_open(struct dv_store *s, struct dv_node *dir, struct dv_list **out);
 void dv_list_close(struct dv_store *s, struct dv_list **list);

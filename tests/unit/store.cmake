@@ -1,2 +1,3 @@
 # The store over the kernel.
+dv_unit_test(order MODULES order)
 dv_unit_test(store MODULES store)

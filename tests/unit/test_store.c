@@ -508,6 +508,69 @@ static void test_a_value_and_values_beneath_its_name_live_together_under_split(v
 	teardown(&f);
 }
 
+/* Whole keys in the order in which a walk with handles gives them; directories are entered where
+ * they come. */
+static void walk(struct fix *f, struct dv_node *dir, const char *prefix, char *text)
+{
+	struct names n = {0};
+	struct dv_list *l = NULL;
+	CHECK_EQ(dv_list_open(f->s, dir, &l), 0);
+	CHECK_EQ(dv_store_list(f->s, &call, dir, l, 0, collect, &n), 0);
+	dv_list_close(f->s, &l);
+	for (size_t i = 0; i < n.count; i++) {
+		char key[2 * DV_STORE_NAME];
+		struct dv_stat st;
+		struct dv_node *child = find(f, dir, n.name[i], &st);
+		snprintf(key, sizeof(key), "%s%s%s", prefix, n.name[i],
+			 S_ISDIR(st.mode) ? "/" : "");
+		if (S_ISDIR(st.mode))
+			walk(f, child, key, text);
+		else
+			strcat(strcat(text, key), "|");
+		dv_node_unref(f->s, child);
+	}
+}
+
+static void test_keys_come_in_order_where_the_transform_keeps_it(void)
+{
+	static const char *const transforms[] = {"flat",    "path",	 "path:.v",
+						 "split:1", "split:2x2", "split:4"};
+	static const char *const keys[] = {
+		"a", "a!",   "a.b",	 "aa",	  "aaa",   "aaaa",	 "aab",	 "ab",
+		"b", "ba%2", ".zst.zst", "x.zst", "x.zsu", "xx.zst.raw", "\xff", "z z"};
+	static const size_t count = DV_ARRAY_LEN(keys);
+	for (size_t t = 0; t < DV_ARRAY_LEN(transforms); t++) {
+		struct fix f;
+		char text[4096] = "", last[256] = "";
+		char *big = text_of(9000, 3);
+		setup(&f, transforms[t]);
+		for (size_t i = 0; i < count; i++)
+			put(&f, f.root, keys[i], big, i % 2 ? 9000 : 10);
+		size_t want = count;
+		if (transforms[t][0] == 'p') {
+			struct dv_node *dir = NULL;
+			struct dv_stat st;
+			CHECK_EQ(dv_store_mkdir(f.s, &call, f.root, "d", 0755, &dir, &st), 0);
+			put(&f, dir, "one", big, 10);
+			dv_node_unref(f.s, dir);
+			put(&f, f.root, "d!", big, 10); /* before d/one, */
+			put(&f, f.root, "d0", big, 10); /* and behind it */
+			want += 3;
+		}
+		pack(&f, NULL);
+		walk(&f, f.root, "", text);
+		size_t seen = 0;
+		for (char *save, *key = strtok_r(text, "|", &save); key;
+		     key = strtok_r(NULL, "|", &save), seen++) {
+			CHECK(strcmp(last, key) < 0);
+			strcpy(last, key);
+		}
+		CHECK_EQ(seen, want);
+		free(big);
+		teardown(&f);
+	}
+}
+
 static void test_foo_zst_is_a_name_like_any_other(void)
 {
 	struct fix f;
@@ -693,6 +756,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_numbers_and_times_survive_packing_and_reopening),
 		CHECK_TEST(test_xattrs_and_mode_survive_packing_and_the_own_ones_are_hidden),
 		CHECK_TEST(test_a_value_and_values_beneath_its_name_live_together_under_split),
+		CHECK_TEST(test_keys_come_in_order_where_the_transform_keeps_it),
 		CHECK_TEST(test_foo_zst_is_a_name_like_any_other),
 		CHECK_TEST(test_long_and_odd_names_are_kept),
 		CHECK_TEST(test_links_show_one_value_and_packed_ones_stay_packed),
