@@ -362,6 +362,19 @@ static dv_err set_others(struct dv_store *s, struct dv_node *n, const struct dv_
 	return err;
 }
 
+/* The bytes are about to be changed by a caller who may not keep suid. */
+static dv_err kill_suid_before(struct dv_store *s, const struct dv_call *call, struct dv_node *n)
+{
+	struct dv_file *f = NULL;
+	if (call->uid == 0 || !S_ISREG(n->type))
+		return 0;
+	dv_err err = n->stage ? 0 : dv_value_handle(s, n, &f);
+	if (!err)
+		err = kill_suid(s, call, n, n->stage ? dv_stage_fd(n->stage) : f->fd);
+	dv_file_unref(s, f);
+	return err;
+}
+
 dv_err dv_store_setattr(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
 			const struct dv_setattr *set, struct dv_stat *out)
 {
@@ -381,6 +394,8 @@ dv_err dv_store_setattr(struct dv_store *s, const struct dv_call *call, struct d
 		err = set->valid & DV_SET_SIZE ? set_size(s, call, n, set) : 0;
 		if (!err && (set->valid & ~(unsigned)(DV_SET_SIZE | DV_SET_KILL_SUIDGID)))
 			err = set_others(s, n, set);
+		else if (!err && set->valid == DV_SET_KILL_SUIDGID)
+			err = kill_suid_before(s, call, n);
 		if (!err)
 			err = dv_value_stat(s, n, call->nowait, out);
 		dv_gate_open(n);

@@ -238,6 +238,11 @@ dv_err dv_meta_copy(struct dv_store *s, int from, const struct dv_stat *st, int 
 	return DV_B(s, chmod, to, st->mode & 07777);
 }
 
+static bool is_member(const struct dv_call *call, gid_t gid)
+{
+	return call->gid == gid || (call->in_group && call->in_group(call, gid));
+}
+
 /* setattr_should_drop_sgid() of Linux: without the group's x bit a member of the group keeps it. */
 static bool drops_sgid(const struct dv_stat *st, const struct dv_call *call)
 {
@@ -245,7 +250,7 @@ static bool drops_sgid(const struct dv_stat *st, const struct dv_call *call)
 		return false;
 	if (st->mode & S_IXGRP)
 		return true;
-	return call->gid != st->gid && !(call->in_group && call->in_group(call, st->gid));
+	return !is_member(call, st->gid);
 }
 
 dv_err dv_meta_kill_suid(struct dv_store *s, int fd, const struct dv_call *call)
@@ -258,4 +263,14 @@ dv_err dv_meta_kill_suid(struct dv_store *s, int fd, const struct dv_call *call)
 	if (drops_sgid(&st, call))
 		clean &= ~(mode_t)S_ISGID;
 	return clean == (st.mode & 07777) ? 0 : DV_B(s, chmod, fd, clean);
+}
+
+/* posix_acl_update_mode() of Linux; the backing does it for the daemon, who may keep the bit. */
+dv_err dv_meta_acl_set(struct dv_store *s, int fd, const struct dv_call *call)
+{
+	struct dv_stat st;
+	dv_err err = DV_B(s, stat, fd, "", &st);
+	if (err || call->uid == 0 || !(st.mode & S_ISGID) || is_member(call, st.gid))
+		return err;
+	return DV_B(s, chmod, fd, st.mode & 07777 & ~(mode_t)S_ISGID);
 }

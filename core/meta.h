@@ -55,6 +55,8 @@ DV_CHECK dv_err dv_meta_copy(struct dv_store *s, int from, const struct dv_stat 
 /* After a change by a caller who may not set them: clears suid, and sgid unless it is a mere mark
  * of the caller's own group. */
 DV_CHECK dv_err dv_meta_kill_suid(struct dv_store *s, int fd, const struct dv_call *call);
+/* The same after an access ACL was set: sgid goes where the caller is no member of the group. */
+DV_CHECK dv_err dv_meta_acl_set(struct dv_store *s, int fd, const struct dv_call *call);
 
 bool dv_meta_is_hidden(
 	const char *attr); /* user.diskvfs, user.diskvfs.*, and XFS's second names of ACLs */

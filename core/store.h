@@ -173,7 +173,8 @@ enum { /* dv_setattr.valid */
        DV_SET_SIZE = 8,
        DV_SET_ATIME = 16,
        DV_SET_MTIME = 32,
-       DV_SET_KILL_SUIDGID = 64, /* with DV_SET_SIZE: clear suid, and sgid where group-executable */
+       DV_SET_KILL_SUIDGID = 64, /* with DV_SET_SIZE or alone: clears suid, and sgid where
+				    group-executable; alone not for root, who keeps them */
 };
 struct dv_setattr {
 	unsigned valid;

@@ -202,6 +202,16 @@ ssize_t dv_store_listxattr(struct dv_store *s, const struct dv_call *call, struc
 	return (ssize_t)kept;
 }
 
+static dv_err set(struct dv_store *s, const struct dv_call *call, int fd, const char *attr,
+		  const void *value, size_t size, int flags)
+{
+	if (!value)
+		return DV_B(s, removexattr, fd, attr);
+	dv_err err = DV_B(s, setxattr, fd, attr, value, size, flags);
+	return !err && !strcmp(attr, "system.posix_acl_access") ? dv_meta_acl_set(s, fd, call)
+								: err;
+}
+
 /* value NULL: remove. */
 static dv_err change(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
 		     const char *attr, const void *value, size_t size, int flags)
@@ -220,16 +230,14 @@ static dv_err change(struct dv_store *s, const struct dv_call *call, struct dv_n
 		dv_pack_cancel(s, n);
 		err = dv_value_handle(s, n, &file);
 		if (!err)
-			err = value ? DV_B(s, setxattr, file->fd, attr, value, size, flags)
-				    : DV_B(s, removexattr, file->fd, attr);
+			err = set(s, call, file->fd, attr, value, size, flags);
 		dv_file_unref(s, file);
 		if (!err)
 			dv_forget_kept_ctime(s, n);
 		/* The stage gets the same; it may differ from the old object by what was changed
 		 * there since. */
 		if (!err && n->stage) {
-			err = value ? DV_B(s, setxattr, dv_stage_fd(n->stage), attr, value, size, 0)
-				    : DV_B(s, removexattr, dv_stage_fd(n->stage), attr);
+			err = set(s, call, dv_stage_fd(n->stage), attr, value, size, 0);
 			if (err == -ENODATA)
 				err = 0;
 		}

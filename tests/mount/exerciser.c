@@ -576,6 +576,25 @@ static long close_slot(int side, unsigned slot)
 	return fd < 0 ? 0 : close(fd);
 }
 
+/* The kernel clears suid before it asks a FUSE filesystem whether it knows the mode. A refused call
+ * clears it on both sides. */
+static long allocate_slot(const struct step *s, int fd)
+{
+	struct stat st;
+	long r = fallocate(fd, s->flags, s->off, (off_t)s->len);
+	int err = errno;
+
+	if (r < 0 && s->who != 0 && err == EOPNOTSUPP && fstat(fd, &st) == 0 &&
+	    S_ISREG(st.st_mode)) {
+		become(0);
+		if (fchmod(fd, st.st_mode & 01777))
+			err = errno;
+		become(s->who);
+	}
+	errno = err;
+	return r;
+}
+
 static long on_slot(const struct step *s, int side, uint64_t *sum)
 {
 	int fd = fds[side][s->slot];
@@ -593,7 +612,7 @@ static long on_slot(const struct step *s, int side, uint64_t *sum)
 	case FSYNC:
 		return s->flags & 1 ? fdatasync(fd) : fsync(fd);
 	case FALLOCATE:
-		return fallocate(fd, s->flags, s->off, (off_t)s->len);
+		return allocate_slot(s, fd);
 	case STORE:
 		return store_mapped(s, fd);
 	case COPY:

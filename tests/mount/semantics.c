@@ -758,6 +758,8 @@ static void check_suid(void)
 	suid_after("text.zst", allocate_as_other);
 	suid_after("large", chown_as_root);
 	suid_after("dir", chown_as_root);
+	suid_after("small", write_as_other); /* raw and not moved by it: no swap tells the kernel */
+	suid_after("small", allocate_as_other);
 	R(chmod("small", 06777));
 	int fd = open("small", O_WRONLY | O_TRUNC);
 	R(write(fd, "root keeps them", 15));
@@ -1287,6 +1289,14 @@ static void check_acls(void)
 	show("dir/g");
 	R(setxattr("text", "system.posix_acl_access", "rubbish", 7, 0));
 	list_attributes("dir");
+	for (gid_t group = 1001; group <= 1002; group++) { /* a member keeps sgid, others do not */
+		R(chown("small", 1001, group));
+		R(chmod("small", 02755));
+		become(1001, 1001, 0);
+		set_acl("small", "system.posix_acl_access", 6, 7);
+		become_root();
+		show("small");
+	}
 }
 
 /* ---- checks: listing ---- */
