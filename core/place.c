@@ -17,8 +17,7 @@
 
 static dv_err open_dir_at(struct dv_store *s, int dirfd, const char *name, int *out_fd)
 {
-	/* A read-only mount does not even move the times of access, where it may choose. */
-	int quiet = s->options.read_only ? O_NOATIME : 0;
+	int quiet = s->options.noatime ? O_NOATIME : 0;
 	int fd = DV_B(s, open, dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | quiet, 0);
 	if (fd == -EPERM && quiet)
 		fd = DV_B(s, open, dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);

@@ -40,7 +40,7 @@ static dv_err read_config(struct dv_store *s, const char *path, char *why, size_
 	DV_AUTO_FREE char *text = malloc(DV_CONFIG_MAX + 1);
 	if (!text)
 		return -ENOMEM;
-	int quiet = s->options.read_only ? O_NOATIME : 0;
+	int quiet = s->options.noatime ? O_NOATIME : 0;
 	int fd = DV_B(s, open, s->rootfd, CONFIG_PATH, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | quiet,
 		      0);
 	if (fd == -EPERM && quiet) /* the owner's right */
@@ -85,6 +85,7 @@ static dv_err apply_options(struct dv_store *s, const struct dv_store_options *o
 			    size_t why_size)
 {
 	s->options = *o;
+	s->options.noatime = o->noatime || o->read_only;
 	if (!s->options.cache_bytes)
 		s->options.cache_bytes = CACHE_DEFAULT;
 	if (o->compress && dv_config_set_compress(&s->config, o->compress))
@@ -116,7 +117,7 @@ static dv_err open_root_node(struct dv_store *s)
 	s->root->id = dv_ident_of(&st);
 	s->root->form = DV_FORM_OTHER;
 	int fd = -EPERM;
-	if (s->options.read_only)
+	if (s->options.noatime)
 		fd = DV_B(s, open, s->rootfd, "", O_RDONLY | O_DIRECTORY | O_NOATIME, 0);
 	if (fd == -EPERM)
 		fd = DV_B(s, open, s->rootfd, "", O_RDONLY | O_DIRECTORY, 0);
@@ -227,6 +228,7 @@ dv_err dv_store_open(struct dv_backing backing, const char *path,
 	s->hooks = options->hooks;
 	s->options.read_only =
 		options->read_only; /* the rest waits for the store's own configuration */
+	s->options.noatime = options->noatime || options->read_only;
 	s->self_uid = geteuid();
 	s->self_gid = getegid();
 	init_locks(s);
@@ -479,6 +481,7 @@ void dv_store_stats(struct dv_store *s, struct dv_store_stats *out)
 	struct dv_cache_stats c;
 	dv_cache_stats(s->cache, &c);
 	*out = (struct dv_store_stats){
+		.read_only = s->options.read_only,
 		.frames_decoded = atomic_load(&s->counters.frames_decoded),
 		.frames_encoded = atomic_load(&s->counters.frames_encoded),
 		.bytes_read = atomic_load(&s->counters.bytes_read),

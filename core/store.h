@@ -82,6 +82,8 @@ struct dv_store_options {
 	unsigned settle_ms;   /* quiet time before packing */
 	unsigned threads;     /* for packing; 0: as many as processors */
 	bool read_only;
+	bool noatime;	 /* reading moves no time of access, where the daemon may choose; implied by
+			    read_only */
 	bool background; /* start the thread that commits and packs; without it only dv_store_run()
 			    and close do */
 	const char *transform;	/* NULL, or must be the store's own: else -EINVAL */
@@ -140,6 +142,7 @@ struct dv_store_stats {
 	uint64_t recovered, put_aside;
 	uint64_t cache_hits, cache_misses, cache_evictions;
 	uint64_t nodes, open_fds, pending, waiting, cache_bytes, cache_entries;
+	bool read_only;
 };
 void dv_store_stats(struct dv_store *s, struct dv_store_stats *out);
 

@@ -35,7 +35,7 @@ static dv_err open_object(struct dv_store *s, struct dv_node *n, int flags, bool
 		if (err)
 			return err;
 		/* O_NONBLOCK: a FIFO put there by someone must not hold the thread. */
-		int quiet = s->options.read_only && !(flags & O_PATH) ? O_NOATIME : 0;
+		int quiet = s->options.noatime && !(flags & O_PATH) ? O_NOATIME : 0;
 		int fd = DV_B(s, open, p.dirfd, stored, flags | quiet | O_NOFOLLOW | O_NONBLOCK, 0);
 		if (fd == -EPERM && quiet) /* the owner's right */
 			fd = DV_B(s, open, p.dirfd, stored, flags | O_NOFOLLOW | O_NONBLOCK, 0);

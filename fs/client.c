@@ -88,6 +88,16 @@ dv_err fs_client_command(const char *mountpoint, const char *command, struct dv_
 	return err;
 }
 
+dv_err fs_client_is_read_only(const char *mountpoint, bool *out)
+{
+	char text[FS_STATS_BYTES + 1];
+	dv_err err = read_text(mountpoint, "stats", text);
+
+	if (err == 0)
+		*out = strstr(text, "\"read_only\": true") != NULL;
+	return err;
+}
+
 pid_t fs_client_pid(const char *mountpoint)
 {
 	char text[FS_STATS_BYTES + 1];

@@ -17,6 +17,9 @@ bool fs_client_is_mount(const char *path);
 DV_CHECK dv_err fs_client_command(const char *mountpoint, const char *command,
 				  struct dv_pack_result *result);
 
+/* Was it mounted read only? */
+DV_CHECK dv_err fs_client_is_read_only(const char *mountpoint, bool *out);
+
 /* -> process id of the daemon, or -errno. */
 DV_CHECK pid_t fs_client_pid(const char *mountpoint);
 

@@ -10,6 +10,7 @@
 
 #include "core/log.h"
 #include "core/store.h"
+#include "fs/client.h"
 #include "fs/daemon.h"
 #include "fs/mountpoint.h"
 #include "fs/notify.h"
@@ -107,6 +108,35 @@ static int check_mountpoint(const char *given, struct places *p)
 	return 0;
 }
 
+/*
+ * The daemon goes on as it is; the kernel lets writes through or not. What is pending is finished by a
+ * mount that became read only, while one that was made so opened the store for reading.
+ */
+static int remount(const char *given, bool read_only)
+{
+	char mountpoint[PATH_MAX];
+	bool was_made_so = false;
+	dv_err err = fs_mountpoint_resolve(given, mountpoint);
+
+	if (!err && !fs_client_is_mount(mountpoint))
+		return fs_cmd_fail(FS_EXIT_MOUNT, "mountpoint %s: no store is mounted there",
+				   given);
+	if (!err && !read_only)
+		err = fs_client_is_read_only(mountpoint, &was_made_so);
+	if (!err && was_made_so)
+		return fs_cmd_fail(
+			FS_EXIT_MOUNT,
+			"mountpoint %s: was mounted with ro; unmount it and mount it anew", given);
+	if (!err)
+		err = fs_mountpoint_remount(mountpoint, read_only);
+	if (err)
+		return fs_cmd_fail(FS_EXIT_MOUNT, "mountpoint %s: can not be remounted: %s", given,
+				   err == -EBUSY
+					   ? "files are open for writing; `fuser -vm` tells by whom"
+					   : strerror(-err));
+	return 0;
+}
+
 static int check_places(const char *store, const char *mountpoint, struct places *p)
 {
 	int status = check_store(store, p);
@@ -136,6 +166,7 @@ static int open_store(const struct fs_options *o, const struct places *p, struct
 	so.cache_bytes = o->cache_bytes;
 	so.settle_ms = (unsigned)(o->settle_s * 1000.0);
 	so.read_only = o->read_only;
+	so.noatime = o->noatime;
 	so.background = true;
 	so.transform = o->transform;
 	so.threads = o->threads;
@@ -248,6 +279,8 @@ int fs_cmd_mount(int argc, char **argv)
 	} else if (n < 2) {
 		fputs(usage, stderr);
 		status = FS_EXIT_USAGE;
+	} else if (o.remount) {
+		status = remount(operands[1], o.read_only);
 	} else {
 		status = check_places(operands[0], operands[1], places);
 		if (!status && !o.fsname)

@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -142,6 +143,27 @@ dv_err fs_mountpoint_unmount(const char *path, bool lazy)
 	if (geteuid() != 0)
 		return run_fusermount(path, lazy);
 	return umount2(path, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) < 0 ? -errno : 0;
+}
+
+dv_err fs_mountpoint_remount(const char *path, bool read_only)
+{
+	static const struct {
+		unsigned long st, ms;
+	} kept[] = {
+		{ST_NOSUID, MS_NOSUID},	    {ST_NODEV, MS_NODEV},
+		{ST_NOEXEC, MS_NOEXEC},	    {ST_NOATIME, MS_NOATIME},
+		{ST_RELATIME, MS_RELATIME}, {ST_SYNCHRONOUS, MS_SYNCHRONOUS},
+		{ST_MANDLOCK, MS_MANDLOCK},
+	};
+	unsigned long flags = MS_REMOUNT | (read_only ? MS_RDONLY : 0);
+	struct statvfs st;
+
+	if (statvfs(path, &st) < 0)
+		return -errno;
+	for (size_t i = 0; i < DV_ARRAY_LEN(kept); i++)
+		if (st.f_flag & kept[i].st)
+			flags |= kept[i].ms;
+	return mount(NULL, path, NULL, flags, NULL) < 0 ? -errno : 0;
 }
 
 dv_err fs_mountpoint_read_ahead(const char *path, unsigned kib)

@@ -404,6 +404,8 @@ static dv_err session_words(const struct fs_session *fs, char **out)
 		bad |= fuse_opt_add_opt(out, "allow_root");
 	if (o->read_only)
 		bad |= fuse_opt_add_opt(out, "ro");
+	if (o->noatime)
+		bad |= fuse_opt_add_opt(out, "noatime");
 	bad |= fuse_opt_add_opt(out, root && o->suid ? "suid" : "nosuid");
 	bad |= fuse_opt_add_opt(out, root && o->dev ? "dev" : "nodev");
 	if (o->max_read_bytes) {

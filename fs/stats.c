@@ -186,7 +186,8 @@ void fs_stats_render(struct fs_stats *stats, struct dv_store *store, uint64_t no
 
 	memset(&s, 0, sizeof(s));
 	dv_store_stats(store, &s);
-	add(&t, "{\"pid\": %ld,\n\"version\": \"%s\",\n", (long)getpid(), DISKVFS_VERSION);
+	add(&t, "{\"pid\": %ld,\n\"version\": \"%s\",\n\"read_only\": %s,\n", (long)getpid(),
+	    DISKVFS_VERSION, s.read_only ? "true" : "false");
 	add_counters(&t, "messages", stats->messages);
 	add_counters(&t, "own_messages", stats->own);
 	add(&t, "\"deferred\": %" PRIu64 ",\n",

@@ -34,6 +34,7 @@ dv_mount_test(kill9 LABELS brief TIMEOUT 300)
 dv_mount_test(damage LABELS brief TIMEOUT 300)
 dv_mount_test(transforms LABELS brief TIMEOUT 300)
 dv_mount_test(ownership LABELS brief)
+dv_mount_test(remount LABELS brief)
 dv_mount_test(nodes LABELS brief)
 dv_mount_test(replace_100k SCRIPT replace LABELS slow TIMEOUT 3600 ENV REPLACEMENTS=100000)
 

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# What mount(8) changes on a mount that is there: ro, rw; and noatime, which the daemon keeps.
+. "$(dirname "$0")/harness.sh"
+
+mk_store
+mnt_up -o settle=0
+text 100000 >"$M/a"
+
+claim "remount,ro ends writing and rw brings it back; what was written is kept and packed"
+"$DISKVFS" mount "$S" "$M" -o remount,ro
+sh -c 'echo x >"$1"' - "$M/a" 2>"$T/err" && fail "writing works"
+grep -q "Read-only" "$T/err" || fail "$(cat "$T/err")"
+text 100000 | cmp - "$M/a"
+until_true 20 test -e "$S/a.zst"
+# As mount(8) gives them, with what mountinfo shows.
+"$DISKVFS" "$S" "$M" -o remount,rw,nosuid,nodev,relatime,user_id=0,group_id=0,default_permissions
+echo more >"$M/b"
+grep -q " $M fuse.diskvfs rw,nosuid,nodev" /proc/mounts || fail "other flags: $(grep "$M" /proc/mounts)"
+
+claim "it waits for writers, and says so"
+exec 7>>"$M/b"
+"$DISKVFS" mount "$S" "$M" -o remount,ro 2>"$T/err" && fail "writers were locked out"
+grep -q "open for writing" "$T/err" || fail "$(cat "$T/err")"
+exec 7>&-
+mnt_down
+
+claim "a mount that was made ro can not become rw, a place without a mount not be remounted"
+mnt_up -o ro
+"$DISKVFS" mount "$S" "$M" -o remount,rw 2>"$T/err" && fail "it became rw"
+grep -q "was mounted with ro" "$T/err" || fail "$(cat "$T/err")"
+mnt_down
+"$DISKVFS" mount "$S" "$M" -o remount,ro 2>"$T/err" && fail "nothing was remounted"
+grep -q "no store is mounted there" "$T/err" || fail "$(cat "$T/err")"
+
+claim "with noatime reading moves no time of access, without it does"
+mkdir "$S/d"
+text 100000 >"$S/d/c"
+past=$(touch -a -d '2001-02-03 04:05:06' "$S/d/c" "$S/a.zst" && stat -c %X "$S/d/c")
+mnt_up -o noatime
+cat "$M/a" "$M/d/c" >/dev/null
+ls "$M/d" >/dev/null
+mnt_down
+[ "$(stat -c %X "$S/d/c") $(stat -c %X "$S/a.zst")" = "$past $past" ] || fail "a time moved"
+mnt_up
+cat "$M/a" "$M/d/c" >/dev/null
+mnt_down
+[ "$(stat -c %X "$S/d/c")" != "$past" ] || fail "no time moved"
