@@ -13,6 +13,8 @@
 #include "core/pool.h"
 #include "core/store.h"
 
+#include <pthread.h>
+
 struct dv_journal;
 
 struct dv_store {
@@ -39,9 +41,9 @@ struct dv_store {
 				raced with one */
 
 	pthread_mutex_t names_lock; /* node.c */
-	struct dv_link *names;
-	struct dv_node *objects;
-	uint64_t moves; /* counts names that were moved */
+	struct dv_table names;	    /* of dv_link.by_name */
+	struct dv_table objects;    /* of dv_node.by_object */
+	uint64_t moves;		    /* counts names that were moved */
 	atomic_ullong node_count;
 
 	pthread_mutex_t files_lock;		     /* node.c */
@@ -94,12 +96,14 @@ static inline void dv_act_as_self(struct dv_store *s)
 
 static inline struct dv_ident dv_ident_of(const struct dv_stat *st)
 {
-	return (struct dv_ident){.dev = st->dev, .ino = st->ino, .btime = st->btime};
+	return (struct dv_ident){.dev = st->dev, .ino = st->ino, .btime_ns = dv_time_ns(st->btime)};
 }
 
 static inline struct dv_version dv_version_of(const struct dv_stat *st)
 {
-	return (struct dv_version){.size = st->size, .mtime = st->mtime, .ctime = st->ctime};
+	return (struct dv_version){.size = st->size,
+				   .mtime_ns = dv_time_ns(st->mtime),
+				   .ctime_ns = dv_time_ns(st->ctime)};
 }
 
 /* Memory that the layout of one value may take; a value that needs more stays raw. 2 million

@@ -17,6 +17,7 @@
 #include <sys/file.h>
 #include <sys/random.h>
 #include <unistd.h>
+#include <uthash.h>
 
 struct open_record {
 	uint64_t id;

@@ -15,6 +15,7 @@
 #define MS	   1000000ll
 #define SCAN_MAX   (2u * DV_QUEUE_MAX) /* past DV_QUEUE_MAX all are due */
 #define ROUNDED_MS 50	/* dues fall together, so that values share a round and its durability */
+#define PROBES_MAX 5	/* by then the wait has come to DV_PROBE_LAST_MS */
 #define ROUND_MAX  1024 /* values looked at in one round, so that new ones get their turn */
 
 int64_t dv_now_ns(void)
@@ -138,7 +139,7 @@ static void failed(struct dv_store *s, struct dv_node *n, dv_err err)
 		 "%s",
 		 dv_log_key(text, sizeof(text), path), strerror(-err));
 	dv_count_error(s, err);
-	atomic_store(&n->error, err);
+	atomic_store(&n->error, (short)err);
 	atomic_store(&s->put_off, err);
 }
 
@@ -247,8 +248,9 @@ static int64_t next_due_locked(struct dv_store *s, struct dv_node *n, bool stage
 {
 	int64_t now = dv_now_ns();
 	if (staged) {
-		int64_t wait = (int64_t)DV_PROBE_FIRST_MS << (n->probes < 5 ? n->probes : 5);
-		n->probes++;
+		int64_t wait = (int64_t)DV_PROBE_FIRST_MS << n->probes;
+		if (n->probes < PROBES_MAX)
+			n->probes++;
 		return rounded(now + (wait < DV_PROBE_LAST_MS ? wait : DV_PROBE_LAST_MS) * MS);
 	}
 	int64_t due = n->changed_ns + settle_ns(s, n);

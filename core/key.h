@@ -28,8 +28,8 @@
 enum dv_form {
 	DV_FORM_RAW,
 	DV_FORM_PACKED,
-	DV_FORM_OTHER, /* not a regular file */
-};
+	DV_FORM_OTHER,	   /* not a regular file */
+} __attribute__((packed)); /* a byte: each node has one */
 
 /*
  * Empty string: this name does not exist. It is too long for a stored name; or, of other, the

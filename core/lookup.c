@@ -34,7 +34,7 @@ void dv_touch_dir(struct dv_store *s, struct dv_node *dir)
 		return;
 	clock_gettime(CLOCK_REALTIME, &now);
 	pthread_mutex_lock(&s->names_lock);
-	dir->touched = now;
+	dir->touched_ns = dv_time_ns(now);
 	pthread_mutex_unlock(&s->names_lock);
 }
 
@@ -137,9 +137,9 @@ void dv_forget_kept_ctime(struct dv_store *s, struct dv_node *n)
 	struct dv_stat st;
 	struct dv_tag tag;
 	struct dv_file *f = NULL;
-	if (n->kept_ctime.tv_sec == 0 && n->kept_ctime.tv_nsec == 0)
+	if (n->kept_ctime_ns == 0)
 		return;
-	n->real_ctime = n->kept_ctime = (struct timespec){0};
+	n->real_ctime_ns = n->kept_ctime_ns = 0;
 	if (dv_value_handle(s, n, &f))
 		return; /* gone: nobody reads its tag */
 	if (DV_B(s, stat, f->fd, "", &st) == 0 && dv_tag_load_fd(s, f->fd, &st, &tag) &&
@@ -161,7 +161,8 @@ static dv_err enter_found(struct dv_store *s, struct dv_node *dir, const struct 
 	struct dv_ident id = dv_ident_of(&f->st);
 	struct dv_tag tag;
 	bool tagged = S_ISREG(f->st.mode) && dv_tag_load(s, p->dirfd, f->stored, &f->st, &tag);
-	struct dv_node *n = dv_node_new(f->st.mode, tagged ? tag.st_ino : dv_meta_ino(&id));
+	struct dv_node *n =
+		dv_node_new(f->st.mode, tagged ? tag.st_ino : dv_meta_ino(&id), p->name);
 	if (!n)
 		return -ENOMEM;
 	atomic_fetch_add(&s->node_count, 1);
@@ -169,8 +170,8 @@ static dv_err enter_found(struct dv_store *s, struct dv_node *dir, const struct 
 	n->form = f->form;
 	atomic_init(&n->dirty, f->form == DV_FORM_RAW);
 	if (tagged) {
-		n->real_ctime = f->st.ctime;
-		n->kept_ctime = dv_tag_ctime(&tag, &f->st);
+		n->real_ctime_ns = dv_time_ns(f->st.ctime);
+		n->kept_ctime_ns = dv_time_ns(dv_tag_ctime(&tag, &f->st));
 	}
 	struct dv_entry e = {.dir = dir,
 			     .name = p->name,

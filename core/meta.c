@@ -28,8 +28,7 @@ static uint64_t mix(uint64_t v)
 
 uint64_t dv_meta_ino(const struct dv_ident *id)
 {
-	uint64_t ino = mix(id->ino ^ mix((uint64_t)id->btime.tv_sec * 1000000000u +
-					 (uint64_t)id->btime.tv_nsec));
+	uint64_t ino = mix(id->ino ^ mix((uint64_t)id->btime_ns));
 	ino &= INT64_MAX; /* programs keep inode numbers in signed types */
 	return ino < 2 ? ino + 2 : ino;
 }
@@ -49,24 +48,15 @@ static uint64_t get64(const uint8_t *at)
 	return v;
 }
 
-/* Nanoseconds since 1970, good until 2262. */
-static uint64_t as_ns(struct timespec t)
-{
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 static struct timespec get_time(const uint8_t *at)
 {
-	int64_t ns = (int64_t)get64(at), rest = ns % 1000000000;
-	rest += rest < 0 ? 1000000000 : 0;
-	return (struct timespec){.tv_sec = (time_t)((ns - rest) / 1000000000),
-				 .tv_nsec = (long)rest};
+	return dv_time_of_ns((int64_t)get64(at));
 }
 
 /* Enough of a time to tell that it is another. */
 static uint32_t fold(struct timespec t)
 {
-	uint64_t v = mix(as_ns(t));
+	uint64_t v = mix((uint64_t)dv_time_ns(t));
 	return (uint32_t)(v ^ v >> 32);
 }
 
@@ -80,7 +70,7 @@ static bool parse_tag(const uint8_t *tag, ssize_t len, const struct dv_stat *st,
 {
 	if (len != TAG_BYTES || tag[0] != TAG_VERSION)
 		return false;
-	if (get64(tag + 16) != st->ino || get64(tag + 40) != as_ns(st->btime))
+	if (get64(tag + 16) != st->ino || get64(tag + 40) != (uint64_t)dv_time_ns(st->btime))
 		return false;
 	out->st_ino = get64(tag + 8);
 	out->plain_size = get64(tag + 24);
@@ -129,9 +119,9 @@ static dv_err write_tag(struct dv_store *s, int fd, const struct dv_ident *id,
 	at = put64(at, id->ino);
 	at = put64(at, t->plain_size);
 	at = put64(at, t->stored_size);
-	at = put64(at, as_ns(id->btime));
-	at = put64(at, as_ns(t->ctime));
-	put64(at, as_ns(t->swapped));
+	at = put64(at, (uint64_t)id->btime_ns);
+	at = put64(at, (uint64_t)dv_time_ns(t->ctime));
+	put64(at, (uint64_t)dv_time_ns(t->swapped));
 	return DV_B(s, setxattr, fd, DV_TAG_NAME, tag, sizeof(tag), 0);
 }
 

@@ -135,7 +135,7 @@ static dv_err enter_new(struct dv_store *s, struct dv_node *dir, const struct dv
 	bool again = false;
 	dv_err err = fd >= 0 ? DV_B(s, stat, fd, "", st) : DV_B(s, stat, p->dirfd, stored, st);
 	struct dv_ident id = dv_ident_of(st);
-	struct dv_node *n = err ? NULL : dv_node_new(st->mode, dv_meta_ino(&id));
+	struct dv_node *n = err ? NULL : dv_node_new(st->mode, dv_meta_ino(&id), p->name);
 	if (!err && !n)
 		err = -ENOMEM;
 	if (!err) {

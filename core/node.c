@@ -7,7 +7,29 @@
 #include <assert.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <utlist.h>
+
+static uint64_t hash_name(const struct dv_node *dir, const char *name, size_t len, uint64_t seed)
+{
+	return dv_table_hash_bytes(seed ^ (uint64_t)(uintptr_t)dir, name, len);
+}
+
+static uint64_t hash_link(const struct dv_table_entry *e, uint64_t seed)
+{
+	const struct dv_link *l = DV_TABLE_OWNER(e, const struct dv_link, by_name);
+	return hash_name(l->dir, l->name, l->name_len, seed);
+}
+
+static uint64_t hash_object(const struct dv_ident *id, enum dv_form form, uint64_t seed)
+{
+	uint64_t key[] = {id->dev, id->ino, form};
+	return dv_table_hash_bytes(seed, key, sizeof(key));
+}
+
+static uint64_t hash_node(const struct dv_table_entry *e, uint64_t seed)
+{
+	const struct dv_node *n = DV_TABLE_OWNER(e, const struct dv_node, by_object);
+	return hash_object(&n->id, n->form, seed);
+}
 
 dv_err dv_nodes_init(struct dv_store *s)
 {
@@ -21,31 +43,45 @@ dv_err dv_nodes_init(struct dv_store *s)
 	pthread_mutex_init(&s->names_lock, NULL);
 	pthread_mutex_init(&s->files_lock, NULL);
 	pthread_mutex_init(&s->facts_lock, NULL);
-	return 0;
+	dv_err err = dv_table_init(&s->names, hash_link);
+	return err ? err : dv_table_init(&s->objects, hash_node);
 }
 
 void dv_nodes_release(struct dv_store *s)
 {
+	dv_table_release(&s->objects);
+	dv_table_release(&s->names);
 	pthread_mutex_destroy(&s->facts_lock);
 	pthread_mutex_destroy(&s->files_lock);
 	pthread_mutex_destroy(&s->names_lock);
 }
 
-struct dv_node *dv_node_new(mode_t type, uint64_t ino)
+/* The link behind n. */
+static struct dv_link *own_link(struct dv_node *n)
 {
-	struct dv_node *n = calloc(1, sizeof(*n));
+	return (struct dv_link *)(n + 1);
+}
+
+static void name_link(struct dv_link *l, const char *name, size_t len)
+{
+	assert(len <= DV_NAME_MAX);
+	l->name_len = (uint8_t)len;
+	memcpy(l->name, name, len + 1);
+}
+
+struct dv_node *dv_node_new(mode_t type, uint64_t ino, const char *name)
+{
+	size_t len = strlen(name);
+	struct dv_node *n = calloc(1, sizeof(*n) + DV_LINK_BYTES(len));
 	if (!n)
 		return NULL;
-	pthread_rwlockattr_t attr;
-	pthread_rwlockattr_init(&attr);
-	/* A stream of readers must not keep a writer, or a swap, waiting for good. */
-	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-	pthread_rwlock_init(&n->gate, &attr);
-	pthread_rwlockattr_destroy(&attr);
+	dv_gate_init(&n->gate);
 	atomic_init(&n->refs, 1);
 	atomic_init(&n->unsynced, DV_NAMES_MADE);
 	n->type = type & S_IFMT;
 	n->ino = ino;
+	name_link(own_link(n), name, len);
+	own_link(n)->in_node = true;
 	return n;
 }
 
@@ -57,35 +93,29 @@ struct dv_node *dv_node_ref(struct dv_node *n)
 
 /* ---- links; names_lock held ---- */
 
-#define KEY_MAX (sizeof(void *) + DV_NAME_MAX)
-
-static size_t make_key(char *key, const struct dv_node *dir, const char *name)
+static struct dv_link *find_link_locked(struct dv_store *s, struct dv_node *dir, const char *name)
 {
 	size_t len = strlen(name);
 	assert(len <= DV_NAME_MAX);
-	memcpy(key, &dir, sizeof(dir));
-	memcpy(key + sizeof(dir), name, len);
-	return sizeof(dir) + len;
-}
-
-static struct dv_link *find_link_locked(struct dv_store *s, struct dv_node *dir, const char *name)
-{
-	char key[KEY_MAX];
-	size_t len = make_key(key, dir, name);
-	struct dv_link *l = NULL;
-	HASH_FIND(hh, s->names, key, len, l);
-	return l;
+	struct dv_table_entry *e =
+		dv_table_chain(&s->names, hash_name(dir, name, len, s->names.seed));
+	for (; e; e = e->next) {
+		struct dv_link *l = DV_TABLE_OWNER(e, struct dv_link, by_name);
+		if (l->dir == dir && l->name_len == len && memcmp(l->name, name, len) == 0)
+			return l;
+	}
+	return NULL;
 }
 
 static struct dv_link *new_link(struct dv_node *dir, const char *name, uint8_t slot)
 {
-	size_t name_len = strlen(name);
-	struct dv_link *l = calloc(1, sizeof(*l) + sizeof(void *) + name_len + 1);
+	size_t len = strlen(name);
+	struct dv_link *l = calloc(1, DV_LINK_BYTES(len));
 	if (!l)
 		return NULL;
 	l->slot = slot;
-	l->key_len = (uint16_t)make_key(l->key, dir, name);
 	l->dir = dir;
+	name_link(l, name, len);
 	return l;
 }
 
@@ -95,42 +125,62 @@ static void attach_locked(struct dv_store *s, struct dv_link *l, struct dv_node 
 	l->next = n->links;
 	n->links = l;
 	dv_node_ref(l->dir);
-	HASH_ADD_KEYPTR(hh, s->names, l->key, l->key_len, l);
+	dv_table_insert(&s->names, &l->by_name);
 }
 
-/* Takes l out of everything. Its directory's reference goes into *dead, for unref without the lock.
- */
-static void detach_locked(struct dv_store *s, struct dv_link *l, struct dv_link **dead)
+/* Takes l out of everything. Its directory's reference goes into *dead, for bury() without the
+ * lock. */
+static void take_out_locked(struct dv_store *s, struct dv_link *l, struct dv_link **dead)
 {
 	struct dv_link **at = &l->node->links;
 	while (*at != l)
 		at = &(*at)->next;
 	*at = l->next;
-	HASH_DELETE(hh, s->names, l);
+	dv_table_remove(&s->names, &l->by_name);
 	l->next = *dead;
 	*dead = l;
+}
+
+/* The same for a node that lives on: the link may lie in its memory. */
+static void detach_locked(struct dv_store *s, struct dv_link *l, struct dv_link **dead)
+{
+	if (l->in_node)
+		dv_node_ref(l->node);
+	take_out_locked(s, l, dead);
 }
 
 static void leave_objects_locked(struct dv_store *s, struct dv_node *n)
 {
 	if (n->in_objects)
-		HASH_DELETE(hh, s->objects, n);
+		dv_table_remove(&s->objects, &n->by_object);
 	n->in_objects = false;
 }
 
+static struct dv_node *at_object_locked(struct dv_store *s, const struct dv_ident *id,
+					enum dv_form form)
+{
+	struct dv_table_entry *e =
+		dv_table_chain(&s->objects, hash_object(id, form, s->objects.seed));
+	for (; e; e = e->next) {
+		struct dv_node *n = DV_TABLE_OWNER(e, struct dv_node, by_object);
+		if (n->id.ino == id->ino && n->id.dev == id->dev && n->form == form)
+			return n;
+	}
+	return NULL;
+}
+
+/* n is in no table. */
 static void enter_objects_locked(struct dv_store *s, struct dv_node *n)
 {
-	struct dv_node *other = NULL;
-	leave_objects_locked(s, n);
-	n->object_key = (struct dv_object_key){n->id.dev, n->id.ino, n->form};
-	HASH_FIND(hh, s->objects, &n->object_key, sizeof(n->object_key), other);
+	struct dv_node *other = at_object_locked(s, &n->id, n->form);
 	if (other) /* the number was reused: the older node's object is gone */
 		leave_objects_locked(s, other);
-	HASH_ADD(hh, s->objects, object_key, sizeof(n->object_key), n);
+	dv_table_insert(&s->objects, &n->by_object);
 	n->in_objects = true;
 }
 
-/* Gives a reference back; with the last one n goes, and its links are added to *dead. */
+/* Gives a reference back; with the last one n goes, and its links are added to *dead. A link that
+ * lies in n's memory keeps that until it is buried. */
 static void release(struct dv_store *s, struct dv_node *n, struct dv_link **dead)
 {
 	unsigned refs = atomic_load_explicit(&n->refs, memory_order_relaxed);
@@ -142,14 +192,19 @@ static void release(struct dv_store *s, struct dv_node *n, struct dv_link **dead
 		pthread_mutex_unlock(&s->names_lock);
 		return;
 	}
-	while (n->links)
-		detach_locked(s, n->links, dead);
+	bool named_within = false;
+	while (n->links) {
+		named_within |= n->links->in_node;
+		take_out_locked(s, n->links, dead);
+	}
 	leave_objects_locked(s, n);
 	pthread_mutex_unlock(&s->names_lock);
 	assert(!n->stage && !n->job && !n->queued);
 	dv_node_drop_file(s, n);
-	pthread_rwlock_destroy(&n->gate);
-	free(n);
+	dv_gate_release(&n->gate);
+	free(n->beside);
+	if (!named_within)
+		free(n);
 	atomic_fetch_sub(&s->node_count, 1);
 }
 
@@ -161,7 +216,12 @@ static void bury(struct dv_store *s, struct dv_link *dead)
 		struct dv_link *l = dead;
 		dead = l->next;
 		release(s, l->dir, &dead);
-		free(l);
+		if (!l->in_node)
+			free(l);
+		else if (atomic_load(&l->node->refs) == 0) /* the last of it */
+			free(l->node);
+		else
+			release(s, l->node, &dead);
 	}
 }
 
@@ -185,9 +245,7 @@ struct dv_node *dv_node_find_name(struct dv_store *s, struct dv_node *dir, const
 /* The node that stands for fresh's object already, or NULL. */
 static struct dv_node *find_object_locked(struct dv_store *s, const struct dv_node *fresh)
 {
-	struct dv_object_key key = {fresh->id.dev, fresh->id.ino, fresh->form};
-	struct dv_node *n = NULL;
-	HASH_FIND(hh, s->objects, &key, sizeof(key), n);
+	struct dv_node *n = at_object_locked(s, &fresh->id, fresh->form);
 	/* The gate is not held: birth time and type never change under one number and form. */
 	if (n && (n->type != fresh->type || !dv_ident_equal(&n->id, &fresh->id)))
 		n = NULL;
@@ -202,48 +260,59 @@ uint32_t dv_node_links(struct dv_node *n, uint32_t st_nlink)
 
 void dv_node_superseded_gone(struct dv_store *s, const struct dv_ident *id)
 {
-	struct dv_object_key key = {id->dev, id->ino, DV_FORM_PACKED};
-	struct dv_node *n = NULL;
 	pthread_mutex_lock(&s->names_lock);
-	HASH_FIND(hh, s->objects, &key, sizeof(key), n);
+	struct dv_node *n = at_object_locked(s, id, DV_FORM_PACKED);
 	if (n && atomic_load(&n->superseded) && dv_ident_equal(&n->id, id))
 		atomic_fetch_sub(&n->superseded, 1);
 	pthread_mutex_unlock(&s->names_lock);
 }
 
-dv_err dv_node_enter(struct dv_store *s, struct dv_node *fresh, const struct dv_entry *e,
-		     struct dv_node **out, bool *out_again)
+/* One try with the lock; link: for a name of a node that is known already. -> false: it needs one.
+ */
+static bool enter_locked(struct dv_store *s, struct dv_node *fresh, const struct dv_entry *e,
+			 struct dv_link **link, struct dv_link **dead, struct dv_node **out,
+			 bool *out_again)
 {
-	struct dv_link *link = new_link(e->dir, e->name, e->slot), *dead = NULL;
-	*out_again = false;
-	if (!link) {
-		dv_node_unref(s, fresh);
-		return -ENOMEM;
-	}
-	pthread_mutex_lock(&s->names_lock);
 	struct dv_link *there = find_link_locked(s, e->dir, e->name);
 	struct dv_node *n = there ? there->node : find_object_locked(s, fresh);
 	/* Known by another name: was that moved by others, or has a rename of ours just taken it
 	 * there? */
-	if (there || (n && n->links && s->moves != e->moves)) {
-		*out_again = true;
-	} else {
-		if (n && e->alone)
+	*out_again = there || (n && n->links && s->moves != e->moves);
+	if (!n) {
+		n = fresh;
+		enter_objects_locked(s, n);
+		own_link(n)->dir = e->dir;
+		own_link(n)->slot = e->slot;
+		attach_locked(s, own_link(n), n);
+	} else if (!*out_again) {
+		if (!*link)
+			return false;
+		if (e->alone)
 			while (n->links)
-				detach_locked(s, n->links, &dead);
-		if (!n) {
-			n = fresh;
-			enter_objects_locked(s, n);
-		}
-		attach_locked(s, link, n);
-		link = NULL;
+				detach_locked(s, n->links, dead);
+		attach_locked(s, dv_take_ptr(link), n);
 	}
 	*out = dv_node_ref(n);
-	pthread_mutex_unlock(&s->names_lock);
-	free(link);
+	return true;
+}
+
+dv_err dv_node_enter(struct dv_store *s, struct dv_node *fresh, const struct dv_entry *e,
+		     struct dv_node **out, bool *out_again)
+{
+	struct dv_link *link = NULL, *dead = NULL;
+	bool entered;
+	do {
+		pthread_mutex_lock(&s->names_lock);
+		entered = enter_locked(s, fresh, e, &link, &dead, out, out_again);
+		pthread_mutex_unlock(&s->names_lock);
+		if (!entered)
+			link = new_link(e->dir, e->name, e->slot);
+	} while (!entered && link);
+	if (entered)
+		free(link);
 	bury(s, dead);
 	dv_node_unref(s, fresh);
-	return 0;
+	return entered ? 0 : -ENOMEM;
 }
 
 dv_err dv_node_add_name(struct dv_store *s, struct dv_node *n, struct dv_node *dir,
@@ -365,7 +434,7 @@ dv_err dv_node_name(struct dv_store *s, struct dv_node *n, unsigned skip, struct
 		l = l->next;
 	if (l) {
 		*out_dir = dv_node_ref(l->dir);
-		memcpy(name, DV_LINK_NAME(l), l->key_len - sizeof(void *) + 1);
+		memcpy(name, l->name, l->name_len + 1u);
 		if (out_slot)
 			*out_slot = l->slot;
 		err = 0;
@@ -380,13 +449,13 @@ void dv_node_path(struct dv_store *s, struct dv_node *n, char *buf, size_t buf_s
 	buf[at] = '\0';
 	pthread_mutex_lock(&s->names_lock);
 	for (struct dv_link *l; n != s->root && (l = n->links); n = l->dir) {
-		size_t len = l->key_len - sizeof(void *);
+		size_t len = l->name_len;
 		if (len + 1 > at)
 			break;
 		if (buf[at])
 			buf[--at] = '/';
 		at -= len;
-		memcpy(buf + at, DV_LINK_NAME(l), len);
+		memcpy(buf + at, l->name, len);
 	}
 	bool whole = n == s->root;
 	pthread_mutex_unlock(&s->names_lock);
@@ -400,6 +469,7 @@ void dv_node_set_object(struct dv_store *s, struct dv_node *n, const struct dv_i
 			enum dv_form form)
 {
 	pthread_mutex_lock(&s->names_lock);
+	leave_objects_locked(s, n);
 	n->id = *id;
 	n->form = form;
 	atomic_store(&n->superseded, 0); /* those are the old object's */
@@ -446,21 +516,43 @@ void **dv_node_cookie(struct dv_node *n)
 	return &n->cookie;
 }
 
+dv_err dv_node_reserve_loser(struct dv_store *s, struct dv_node *n)
+{
+	struct dv_loser *room = n->beside ? NULL : calloc(1, sizeof(*room));
+	if (!n->beside && !room)
+		return -ENOMEM;
+	pthread_mutex_lock(&s->names_lock);
+	if (room)
+		n->beside = room;
+	pthread_mutex_unlock(&s->names_lock);
+	return 0;
+}
+
 void dv_node_set_loser(struct dv_store *s, struct dv_node *n, const struct dv_ident *id,
 		       uint64_t record)
 {
+	assert(n->beside); /* reserved */
 	pthread_mutex_lock(&s->names_lock);
-	n->loser_id = *id;
-	n->loser_record = record;
+	*n->beside = (struct dv_loser){*id, record};
 	n->loser = true;
 	pthread_mutex_unlock(&s->names_lock);
+}
+
+void dv_node_end_loser(struct dv_store *s, struct dv_node *n)
+{
+	pthread_mutex_lock(&s->names_lock);
+	struct dv_loser *room = dv_take_ptr(&n->beside);
+	n->loser = false;
+	pthread_mutex_unlock(&s->names_lock);
+	free(room);
 }
 
 bool dv_node_loser(struct dv_store *s, struct dv_node *n, struct dv_ident *out_id)
 {
 	pthread_mutex_lock(&s->names_lock);
 	bool has = n->loser;
-	*out_id = n->loser_id;
+	if (has)
+		*out_id = n->beside->id;
 	pthread_mutex_unlock(&s->names_lock);
 	return has;
 }
@@ -469,21 +561,23 @@ bool dv_node_loser(struct dv_store *s, struct dv_node *n, struct dv_ident *out_i
 
 dv_err dv_gate_shared(struct dv_node *n, bool nowait)
 {
-	if (!nowait)
-		return -pthread_rwlock_rdlock(&n->gate);
-	return pthread_rwlock_tryrdlock(&n->gate) ? -EAGAIN : 0;
+	if (nowait)
+		return dv_gate_try_shared(&n->gate) ? 0 : -EAGAIN;
+	dv_gate_take_shared(&n->gate);
+	return 0;
 }
 
 dv_err dv_gate_exclusive(struct dv_node *n, bool nowait)
 {
-	if (!nowait)
-		return -pthread_rwlock_wrlock(&n->gate);
-	return pthread_rwlock_trywrlock(&n->gate) ? -EAGAIN : 0;
+	if (nowait)
+		return dv_gate_try_exclusive(&n->gate) ? 0 : -EAGAIN;
+	dv_gate_take_exclusive(&n->gate);
+	return 0;
 }
 
 void dv_gate_open(struct dv_node *n)
 {
-	pthread_rwlock_unlock(&n->gate);
+	dv_gate_give(&n->gate);
 }
 
 dv_err dv_gates_shared(struct dv_node *a, struct dv_node *b, bool nowait)
@@ -503,115 +597,4 @@ void dv_gates_open(struct dv_node *a, struct dv_node *b)
 	dv_gate_open(a);
 	if (a != b)
 		dv_gate_open(b);
-}
-
-/* ---- files ---- */
-
-struct dv_file *dv_file_new(struct dv_store *s, int fd, bool writable)
-{
-	struct dv_file *f = calloc(1, sizeof(*f));
-	if (!f) {
-		DV_B(s, close, fd);
-		return NULL;
-	}
-	atomic_init(&f->refs, 1);
-	f->fd = fd;
-	f->writable = writable;
-	return f;
-}
-
-void dv_file_unref(struct dv_store *s, struct dv_file *f)
-{
-	if (!f || atomic_fetch_sub(&f->refs, 1) > 1)
-		return;
-	DV_B(s, close, f->fd);
-	free(f);
-}
-
-/* Pinned files stand outside the list of those that may be closed. */
-static void set_pinned_locked(struct dv_store *s, struct dv_file *f, bool pinned)
-{
-	if (f->pinned == pinned)
-		return;
-	f->pinned = pinned;
-	if (pinned)
-		DL_DELETE(s->files, f);
-	else
-		DL_PREPEND(s->files, f);
-	s->file_count += pinned ? -1u : 1u;
-	s->pinned_count += pinned ? 1u : -1u;
-}
-
-/* Takes f out of its node and the list; the node's reference is the caller's now. */
-static void take_out_locked(struct dv_store *s, struct dv_file *f)
-{
-	set_pinned_locked(s, f, false);
-	DL_DELETE(s->files, f);
-	s->file_count--;
-	f->node->file = NULL;
-	f->node = NULL;
-}
-
-struct dv_file *dv_node_file(struct dv_store *s, struct dv_node *n, bool writable)
-{
-	pthread_mutex_lock(&s->files_lock);
-	struct dv_file *f = n->file;
-	if (f && writable && !f->writable)
-		f = NULL;
-	if (f) {
-		atomic_fetch_add(&f->refs, 1);
-		if (s->files != f && !f->pinned) {
-			DL_DELETE(s->files, f);
-			DL_PREPEND(s->files, f);
-		}
-	}
-	pthread_mutex_unlock(&s->files_lock);
-	return f;
-}
-
-void dv_node_set_file(struct dv_store *s, struct dv_node *n, struct dv_file *f, bool pinned)
-{
-	struct dv_file *dead = NULL, *old = NULL;
-	pthread_mutex_lock(&s->files_lock);
-	if (n->file == f) {
-		set_pinned_locked(s, f, pinned || f->pinned);
-		pthread_mutex_unlock(&s->files_lock);
-		return;
-	}
-	if (n->file) {
-		old = n->file;
-		take_out_locked(s, old);
-	}
-	atomic_fetch_add(&f->refs, 1);
-	f->pinned = false;
-	f->node = n;
-	n->file = f;
-	DL_PREPEND(s->files, f);
-	s->file_count++;
-	set_pinned_locked(s, f, pinned);
-	if (s->file_count > s->file_max) {
-		dead = s->files->prev; /* utlist: the head's prev is the tail */
-		take_out_locked(s, dead);
-	}
-	pthread_mutex_unlock(&s->files_lock);
-	dv_file_unref(s, old);
-	dv_file_unref(s, dead);
-}
-
-void dv_node_unpin(struct dv_store *s, struct dv_node *n)
-{
-	pthread_mutex_lock(&s->files_lock);
-	if (n->file)
-		set_pinned_locked(s, n->file, false);
-	pthread_mutex_unlock(&s->files_lock);
-}
-
-void dv_node_drop_file(struct dv_store *s, struct dv_node *n)
-{
-	pthread_mutex_lock(&s->files_lock);
-	struct dv_file *f = n->file;
-	if (f)
-		take_out_locked(s, f);
-	pthread_mutex_unlock(&s->files_lock);
-	dv_file_unref(s, f);
 }

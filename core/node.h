@@ -15,17 +15,21 @@
  *              gate: everything about the object's state; held across I/O, shared to read,
  *              exclusive to change.
  *              files_lock (short): node->file and the list of open files.
+ *
+ * Memory       There are as many nodes as the kernel knows files, so their size is what the daemon
+ *              takes. The first name lies behind the node in one piece of memory;
+ *              what few nodes need is allocated when they need it.
  */
 #ifndef DV_NODE_H
 #define DV_NODE_H
 
 #include "core/backing.h"
+#include "core/gate.h"
 #include "core/key.h"
 #include "core/record.h"
+#include "core/table.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
-#include <uthash.h>
 
 struct dv_store;
 struct dv_node;
@@ -51,84 +55,91 @@ enum { /* dv_link.slot: which of the stored names is taken; PACKED or not follow
 };
 
 struct dv_link {
-	struct dv_node *node; /* lends none */
-	struct dv_node *dir;  /* holds a reference */
-	struct dv_link *next; /* of the node */
-	UT_hash_handle hh;    /* in s->names, by key */
+	struct dv_table_entry by_name; /* in s->names, by dir and name */
+	struct dv_node *node;	       /* lends none */
+	struct dv_node *dir;	       /* holds a reference */
+	struct dv_link *next;	       /* of the node */
 	uint8_t slot;
-	uint16_t key_len;
-	char key[]; /* the directory's pointer, then the component, then NUL */
+	uint8_t name_len;
+	bool in_node; /* behind the node, in its memory */
+	char name[];  /* and NUL */
 };
-#define DV_LINK_NAME(l) ((l)->key + sizeof(void *))
-
-struct dv_object_key {
-	uint64_t dev, ino, form;
-};
+#define DV_LINK_BYTES(name_len) (offsetof(struct dv_link, name) + (name_len) + 1)
 
 /* What a packed value's size is, and for which state of the file that holds. */
 struct dv_facts {
 	struct dv_version version; /* of the stored file; size is the stored size */
 	uint64_t plain_size;
 	uint32_t frames;
-	dv_err err;  /* it can not be read at all; plain_size is what is shown */
+	int16_t err; /* it can not be read at all; plain_size is what is shown */
 	bool single; /* one frame fills the file: no seek table */
 	bool known;
 };
 
+/* A superseded packed form that is still beside its raw value. */
+struct dv_loser {
+	struct dv_ident id;
+	uint64_t record;
+};
+
 struct dv_node {
 	atomic_uint refs;
-	mode_t type;  /* constant */
+	struct dv_gate gate;
 	uint64_t ino; /* constant: st_ino */
 	void *cookie; /* the driver's */
 
-	pthread_rwlock_t gate;
 	/* under the gate */
-	enum dv_form form;	 /* written under names_lock too */
 	struct dv_ident id;	 /* of the object in the store; of the old one while staged. Written
-				    under names_lock too */
+				     under names_lock too */
 	struct dv_stage *stage;	 /* newer bytes; NULL where the store's object is the value */
 	struct dv_pack_job *job; /* a packer works on it */
+	struct dv_loser *beside; /* names_lock too; what `loser` speaks of, or room for it */
+	int64_t real_ctime_ns,	 /* where ctime is still this.. */
+		kept_ctime_ns;	 /* ..this is reported; 0: nothing is kept */
+	uint64_t writes;	 /* counts changes of bytes or attributes */
+	uint32_t refused;	 /* mark of the version that packing gains nothing for; 0: none */
+	atomic_uint unsynced;	 /* DV_NAMES_*: what of its names may be lost with the power; a
+				     count of changes above them */
+	atomic_uint superseded;	 /* stored names of the packed object that a rename took its value
+				     from, and that are still there */
+	atomic_short error;	 /* of later work; told once by fsync */
+	uint16_t type;		 /* constant: S_IFMT part */
+	enum dv_form form;	 /* written under names_lock too */
 	atomic_bool loser;	 /* raw is the value, a superseded packed form is still beside it */
-	struct dv_ident loser_id;
-	uint64_t loser_record;
-	struct timespec real_ctime,
-		kept_ctime;   /* where ctime is still real_ctime, kept_ctime is reported */
-	uint64_t writes;      /* counts changes of bytes or attributes */
-	uint64_t refused;     /* mark of the version that packing gains nothing for; 0: none */
-	atomic_uint unsynced; /* DV_NAMES_*: what of its names may be lost with the power; a count
-				 of changes above them */
-	atomic_bool dirty;    /* bytes may be unsynced */
-	atomic_int error;     /* of later work; told once by fsync */
-	atomic_uint unpacks;  /* times it had to be unpacked: its quiet time doubles */
-
-	atomic_uint superseded; /* stored names of the packed object that a rename took its value
-				   from, and that are still there */
-
-	/* facts_lock (short) */
-	struct dv_facts facts;
+	atomic_bool dirty;	 /* bytes may be unsynced */
+	atomic_uchar unpacks;	 /* times it had to be unpacked: its quiet time doubles */
+	bool in_objects;	 /* names_lock */
+	bool queued;		 /* queue_lock */
+	uint8_t probes;		 /* queue_lock */
 
 	/* names_lock */
 	struct dv_link *links;
-	struct dv_object_key object_key;
-	UT_hash_handle hh; /* in s->objects */
-	bool in_objects;
+	struct dv_table_entry by_object; /* in s->objects, by id and form */
 
 	/* files_lock */
 	struct dv_file *file;
 
 	/* queue_lock */
 	struct dv_node *queue_prev, *queue_next;
-	bool queued;
 	int64_t due_ns, changed_ns;
-	unsigned probes;
 
-	/* directories */
-	atomic_llong listed_until_ns; /* a listing is under way: names are not swapped */
-	atomic_uint listers;	      /* listings under way, as far as can be told */
-	atomic_llong listed_end; /* cookie where the last listing had come to its end; 0: none */
-	struct timespec
-		touched; /* names_lock; shard transforms: the root's mtime as seen by names */
+	union {					      /* by type */
+		struct dv_facts facts;		      /* of a value; facts_lock (short) */
+		struct {			      /* of a directory */
+			atomic_llong listed_until_ns; /* a listing is under way: names are not
+							 swapped */
+			atomic_llong listed_end; /* cookie where the last listing had come to its
+						    end; 0: none */
+			int64_t touched_ns;	 /* names_lock; shard transforms: the root's mtime
+						    as seen by names */
+			atomic_uint listers;	 /* listings under way, as far as can be told */
+		};
+	};
 };
+
+/* What a node with one name takes, without the name and what malloc adds: as many as the kernel
+ * knows files are there. */
+_Static_assert(sizeof(struct dv_node) + DV_LINK_BYTES(0) <= 252, "P6: about 300 bytes in all");
 
 enum {
 	DV_NAMES_MADE = 1,	/* one was made, and its directory was not synced since */
@@ -162,15 +173,15 @@ static inline void dv_names_synced(struct dv_node *n, unsigned seen, unsigned wh
 dv_err dv_nodes_init(struct dv_store *s);
 void dv_nodes_release(struct dv_store *s);
 
-/* A new node with one reference, in no table. NULL: no memory. */
-struct dv_node *dv_node_new(mode_t type, uint64_t ino);
+/* A new node with one reference, in no table, with room for its first name. NULL: no memory. */
+struct dv_node *dv_node_new(mode_t type, uint64_t ino, const char *name);
 
 /* -> a new reference or NULL */
 struct dv_node *dv_node_find_name(struct dv_store *s, struct dv_node *dir, const char *name);
 
 /*
  * Finds the node of object (id, form) or enters `fresh` for it, and gives it the name (dir, name).
- * Takes the reference `fresh`; lends one. alone: the object has one link, so other names of a found
+ * Takes the reference `fresh`, which was made for that name; lends one. alone: the object has one link, so other names of a found
  * node are gone. Where (dir, name) has another node already, or a name was moved since the object
  * was found and it has one, that node is lent and *out_again is set: the caller looks again.
  */
@@ -220,10 +231,14 @@ uint32_t dv_node_links(struct dv_node *n, uint32_t st_nlink);
 /* A superseded stored name of the packed object is gone. */
 void dv_node_superseded_gone(struct dv_store *s, const struct dv_ident *id);
 
-/* A superseded packed form is beside n's value (stage.h). Set under the gate, exclusively; the id is
- * read without it too, so both are under names_lock. */
+/* A superseded packed form is beside n's value (stage.h). Room for what is to be known of it is
+ * taken before the names change that bring it about; set and ended under the gate, exclusively; the
+ * id is read without it too, so all is under names_lock. */
+DV_CHECK dv_err dv_node_reserve_loser(struct dv_store *s, struct dv_node *n);
 void dv_node_set_loser(struct dv_store *s, struct dv_node *n, const struct dv_ident *id,
 		       uint64_t record);
+/* There is none, or it is gone; the room goes too. */
+void dv_node_end_loser(struct dv_store *s, struct dv_node *n);
 bool dv_node_loser(struct dv_store *s, struct dv_node *n, struct dv_ident *out_id);
 
 /* ---- gates: nowait gives -EAGAIN ---- */

@@ -129,10 +129,8 @@ static enum dv_pack_outcome claim(struct dv_store *s, struct dv_node *n, struct 
 	if (lease == -EAGAIN) /* a program has it open for writing */
 		return DV_PACK_BUSY;
 	j->leased = lease >= 0;
-	j->ctime = (j->raw.ctime.tv_sec == n->real_ctime.tv_sec &&
-		    j->raw.ctime.tv_nsec == n->real_ctime.tv_nsec)
-			   ? n->kept_ctime
-			   : j->raw.ctime;
+	j->ctime = dv_time_ns(j->raw.ctime) == n->real_ctime_ns ? dv_time_of_ns(n->kept_ctime_ns)
+								: j->raw.ctime;
 	j->writes = n->writes;
 	j->names_seen = atomic_load(&n->unsynced);
 	n->job = j;
@@ -219,11 +217,10 @@ static void tell_failure(struct dv_store *s, struct dv_node *n, dv_err err)
 }
 
 /* Tells versions of a raw value apart; never 0. */
-static uint64_t mark_of(const struct dv_stat *st)
+static uint32_t mark_of(const struct dv_stat *st)
 {
-	return (((uint64_t)st->mtime.tv_sec * 1000000000u + (uint64_t)st->mtime.tv_nsec) ^
-		st->size << 20) |
-	       1;
+	uint64_t v = (uint64_t)dv_time_ns(st->mtime) ^ st->size << 20;
+	return (uint32_t)(v ^ v >> 32) | 1;
 }
 
 /* Ends the job of item, which has not published anything. */
@@ -374,8 +371,8 @@ static dv_err publish(struct dv_store *s, struct dv_pack_item *item, struct dv_n
 	*published = false;
 	if (!dir || being_listed(dir) || dv_place_of(s, n, 0, &p, &stored))
 		return 0;
-	dv_err err = 0;
-	if (unchanged(s, n, &p, stored, j)) {
+	dv_err err = dv_node_reserve_loser(s, n); /* leave_loser() can not fail */
+	if (!err && unchanged(s, n, &p, stored, j)) {
 		dv_journal_stage_name(j->id, name);
 		dv_dir_times_keep(s, p.dirfd, &times);
 		err = DV_B(s, rename, dv_journal_dirfd(s->journal), name, p.dirfd, p.names.packed,
@@ -410,8 +407,8 @@ static void become_packed(struct dv_store *s, struct dv_node *n, struct dv_pack_
 	dv_node_set_object(s, n, &id, DV_FORM_PACKED);
 	dv_node_drop_file(s, n);
 	if (DV_B(s, stat, j->fd, "", &st) == 0) {
-		n->real_ctime = st.ctime;
-		n->kept_ctime = j->ctime;
+		n->real_ctime_ns = dv_time_ns(st.ctime);
+		n->kept_ctime_ns = dv_time_ns(j->ctime);
 		pthread_mutex_lock(&s->facts_lock);
 		n->facts = (struct dv_facts){.version = dv_version_of(&st),
 					     .plain_size = j->enc.plain_size,
@@ -523,6 +520,8 @@ static dv_err with_gates(struct dv_store *s, struct dv_pack_item *item, bool las
 		item->outcome = finish(s, item, durable);
 		item->stored_size = item->job->packed.size;
 		item->node->job = NULL;
+		if (!item->node->loser)
+			dv_node_end_loser(s, item->node);
 	}
 	dv_swap_gates_open(s, item->node, dir);
 	if (!last && !published) {

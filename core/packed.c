@@ -106,7 +106,7 @@ void dv_facts_tell_bad(struct dv_store *s, struct dv_node *n, const struct dv_st
 	/* Not 0: reading is to tell EIO, not an early end. */
 	struct dv_facts facts = {.version = dv_version_of(st),
 				 .plain_size = st->size ? st->size : 1,
-				 .err = err,
+				 .err = (int16_t)err,
 				 .known = true};
 	dv_facts_set(s, n, &facts);
 }

@@ -31,33 +31,34 @@ static uint64_t fnv1a(const uint8_t *bytes, size_t len)
 	return h;
 }
 
-static uint8_t *put_time(uint8_t *at, const struct timespec *t)
+static uint8_t *put_time(uint8_t *at, int64_t ns)
 {
-	at = put(at, (uint64_t)t->tv_sec, 8);
-	at = put(at, (uint64_t)t->tv_nsec, 4);
+	struct timespec t = dv_time_of_ns(ns);
+	at = put(at, (uint64_t)t.tv_sec, 8);
+	at = put(at, (uint64_t)t.tv_nsec, 4);
 	return put(at, 0, 4);
 }
 
-static struct timespec get_time(const uint8_t **at)
+static int64_t get_time(const uint8_t **at)
 {
 	struct timespec t = {.tv_sec = (time_t)get(at, 8)};
 	t.tv_nsec = (long)get(at, 4);
 	get(at, 4);
-	return t;
+	return dv_time_ns(t);
 }
 
 static uint8_t *put_ident(uint8_t *at, const struct dv_ident *id)
 {
 	at = put(at, id->dev, 8);
 	at = put(at, id->ino, 8);
-	return put_time(at, &id->btime);
+	return put_time(at, id->btime_ns);
 }
 
 static void get_ident(const uint8_t **at, struct dv_ident *id)
 {
 	id->dev = get(at, 8);
 	id->ino = get(at, 8);
-	id->btime = get_time(at);
+	id->btime_ns = get_time(at);
 }
 
 size_t dv_record_bytes(const struct dv_record *r)
@@ -75,8 +76,8 @@ void dv_record_encode(const struct dv_record *r, uint8_t *out)
 	at = put(at, r->path_len, 4);
 	at = put_ident(at, &r->raw);
 	at = put(at, r->raw_version.size, 8);
-	at = put_time(at, &r->raw_version.mtime);
-	at = put_time(at, &r->raw_version.ctime);
+	at = put_time(at, r->raw_version.mtime_ns);
+	at = put_time(at, r->raw_version.ctime_ns);
 	at = put_ident(at, &r->packed);
 	at = put(at, r->st_ino, 8);
 	at = put(at, 0, 8);
@@ -105,8 +106,8 @@ size_t dv_record_decode(const uint8_t *bytes, size_t len, struct dv_record *out)
 	out->path_len = get(&at, 4);
 	get_ident(&at, &out->raw);
 	out->raw_version.size = get(&at, 8);
-	out->raw_version.mtime = get_time(&at);
-	out->raw_version.ctime = get_time(&at);
+	out->raw_version.mtime_ns = get_time(&at);
+	out->raw_version.ctime_ns = get_time(&at);
 	get_ident(&at, &out->packed);
 	out->st_ino = get(&at, 8);
 	get(&at, 8);
@@ -116,18 +117,12 @@ size_t dv_record_decode(const uint8_t *bytes, size_t len, struct dv_record *out)
 	return HEAD + body;
 }
 
-static bool same_time(const struct timespec *a, const struct timespec *b)
-{
-	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
-}
-
 bool dv_ident_equal(const struct dv_ident *a, const struct dv_ident *b)
 {
-	return a->dev == b->dev && a->ino == b->ino && same_time(&a->btime, &b->btime);
+	return a->dev == b->dev && a->ino == b->ino && a->btime_ns == b->btime_ns;
 }
 
 bool dv_version_equal(const struct dv_version *a, const struct dv_version *b)
 {
-	return a->size == b->size && same_time(&a->mtime, &b->mtime) &&
-	       same_time(&a->ctime, &b->ctime);
+	return a->size == b->size && a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns;
 }

@@ -22,16 +22,31 @@
 #include <stdint.h>
 #include <time.h>
 
+/* Times are nanoseconds since 1970: nodes hold many. Outside of 1677 to 2262 they wrap, which is as
+ * good to tell one from another. */
+static inline int64_t dv_time_ns(struct timespec t)
+{
+	return (int64_t)((uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec);
+}
+
+static inline struct timespec dv_time_of_ns(int64_t ns)
+{
+	int64_t rest = ns % 1000000000;
+	rest += rest < 0 ? 1000000000 : 0;
+	return (struct timespec){.tv_sec = (time_t)((ns - rest) / 1000000000),
+				 .tv_nsec = (long)rest};
+}
+
 /* Which object of the backing filesystem: numbers are reused, birth times are not. */
 struct dv_ident {
 	uint64_t dev, ino;
-	struct timespec btime;
+	int64_t btime_ns;
 };
 
 /* Which state of its content. */
 struct dv_version {
 	uint64_t size;
-	struct timespec mtime, ctime;
+	int64_t mtime_ns, ctime_ns;
 };
 
 enum dv_record_type {

@@ -18,6 +18,7 @@
 #include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
+#include <uthash.h>
 
 #define OWNERS_MAX    4096
 #define DYING_TRIES   500 /* of a killed owner: 5 s */

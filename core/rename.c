@@ -178,7 +178,9 @@ static dv_err move(struct dv_store *s, struct renaming *r, uint8_t *slot, uint64
 		return -ENAMETOOLONG;
 	*crossed = r->dst_there && r->dst.form == DV_FORM_PACKED && r->n->form != DV_FORM_PACKED;
 	if (*crossed) {
-		dv_err err = dv_sync_move(s, r->over, r->to.dirfd);
+		dv_err err = dv_node_reserve_loser(s, r->n);
+		if (!err)
+			err = dv_sync_move(s, r->over, r->to.dirfd);
 		if (!err)
 			err = record_loser(s, r, false, record);
 		if (err)
@@ -186,8 +188,11 @@ static dv_err move(struct dv_store *s, struct renaming *r, uint8_t *slot, uint64
 	}
 	unsigned flags = *crossed ? RENAME_NOREPLACE : r->flags & RENAME_NOREPLACE;
 	dv_err err = DV_B(s, rename, r->from.dirfd, r->src.stored, r->to.dirfd, as, flags);
-	if (err && *crossed)
+	if (err && *crossed) {
 		dv_journal_end(s, *record);
+		if (!r->n->loser)
+			dv_node_end_loser(s, r->n);
+	}
 	if (err == -EEXIST && *crossed) /* another mount has put a raw value there meanwhile */
 		err = -ESTALE;
 	/* A target under another stored name (a link where files carry a suffix) is gone only now.

@@ -12,6 +12,7 @@
 #include "core/value.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -189,7 +190,7 @@ dv_err dv_stage_begin(struct dv_store *s, struct dv_node *n, bool empty)
 		dv_file_unref(s, stage->file);
 		return err;
 	}
-	if (!empty)
+	if (!empty && n->unpacks < UCHAR_MAX)
 		n->unpacks++;
 	dv_count(s, pending, 1);
 	dv_count(s, unpacked, !empty);
@@ -479,6 +480,8 @@ static dv_err commit_swap(struct dv_store *s, struct dv_node *n, const struct dv
 	}
 	dv_err err = DV_B(s, stat, stage->file->fd, "", &st);
 	struct dv_ident id = dv_ident_of(&st);
+	if (!err && was_packed)
+		err = dv_node_reserve_loser(s, n);
 	if (!err && was_packed && !stage->swap_id)
 		err = record_swap(s, n);
 	if (!err && was_packed) /* costs nothing where it was synced with others */
@@ -565,10 +568,11 @@ dv_err dv_stage_commit(struct dv_store *s, struct dv_node *n, bool settle)
 
 static void end_loser(struct dv_store *s, struct dv_node *n)
 {
-	n->loser = false;
-	dv_node_superseded_gone(s, &n->loser_id);
+	struct dv_loser was = *n->beside;
+	dv_node_end_loser(s, n);
+	dv_node_superseded_gone(s, &was.id);
 	dv_names_changed(n, DV_NAMES_UNSETTLED);
-	dv_journal_end(s, n->loser_record);
+	dv_journal_end(s, was.record);
 }
 
 dv_err dv_stage_drop_loser(struct dv_store *s, struct dv_node *n, const struct dv_place *p)
@@ -581,7 +585,7 @@ dv_err dv_stage_drop_loser(struct dv_store *s, struct dv_node *n, const struct d
 	if (err)
 		return err == -ENOENT ? 0 : err;
 	struct dv_ident id = dv_ident_of(&st);
-	if (!dv_ident_equal(&id, &n->loser_id)) /* I5 */
+	if (!dv_ident_equal(&id, &n->beside->id)) /* I5 */
 		return 0;
 	dv_dir_times_keep(s, p->dirfd, &times);
 	err = DV_B(s, unlink, p->dirfd, p->names.packed);

@@ -110,7 +110,7 @@ static dv_err open_root_node(struct dv_store *s)
 	dv_err err = DV_B(s, stat, s->rootfd, "", &st);
 	if (err)
 		return err;
-	s->root = dv_node_new(S_IFDIR, 1);
+	s->root = dv_node_new(S_IFDIR, 1, "");
 	if (!s->root)
 		return -ENOMEM;
 	atomic_fetch_add(&s->node_count, 1);

@@ -125,8 +125,8 @@ dv_err dv_value_handle(struct dv_store *s, struct dv_node *n, struct dv_file **o
 
 static struct timespec shown_ctime(const struct dv_node *n, const struct dv_stat *st)
 {
-	if (st->ctime.tv_sec == n->real_ctime.tv_sec && st->ctime.tv_nsec == n->real_ctime.tv_nsec)
-		return n->kept_ctime;
+	if (dv_time_ns(st->ctime) == n->real_ctime_ns)
+		return dv_time_of_ns(n->kept_ctime_ns);
 	return st->ctime;
 }
 
@@ -163,8 +163,9 @@ static dv_err packed_size(struct dv_store *s, struct dv_node *n, const struct dv
 static void show_touched(struct dv_store *s, struct dv_node *root, struct dv_stat *st)
 {
 	pthread_mutex_lock(&s->names_lock);
-	if (root->touched.tv_sec > st->mtime.tv_sec)
-		st->mtime = root->touched;
+	struct timespec touched = dv_time_of_ns(root->touched_ns);
+	if (touched.tv_sec > st->mtime.tv_sec)
+		st->mtime = touched;
 	pthread_mutex_unlock(&s->names_lock);
 }
 
@@ -275,8 +276,8 @@ static dv_err refresh_name(struct dv_store *s, struct dv_node *n, unsigned skip,
 		dv_node_set_object(s, n, &id, f.form);
 		dv_node_drop_file(s, n);
 		if (n->loser)
-			dv_node_superseded_gone(s, &n->loser_id);
-		n->loser = false;
+			dv_node_superseded_gone(s, &n->beside->id);
+		dv_node_end_loser(s, n);
 		*kept = true;
 	} else if (!err) {
 		dv_node_drop_name(s, dir, name);

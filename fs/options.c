@@ -54,7 +54,7 @@ static const struct fs_option table[] = {
 	{"coherence", FS_OPT_SECONDS, "SECONDS", 0, 86400, "1", AT(coherence_s), FS_FOR_MOUNT,
 	 "changes made in the store by others are seen within that time; 0 looks every time"},
 	{"max_nodes", FS_OPT_COUNT, "N", 1024, 1u << 31, "262144", AT(max_nodes), FS_FOR_MOUNT,
-	 "files that the kernel may hold on to, about 700 bytes of memory each"},
+	 "files that the kernel may hold on to, about 300 bytes of memory each"},
 	{"threads", FS_OPT_COUNT, "N", 0, 64, "0", AT(threads), FS_FOR_MOUNT,
 	 "threads for packing, decoding and work that waits; 0: one for each processor"},
 	{"noacl", FS_OPT_SET, NULL, 0, 0, NULL, AT(noacl), FS_FOR_MOUNT,
