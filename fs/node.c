@@ -7,10 +7,9 @@
  * unknown. Slots live in chunks that never move. The slots in use stand in one list, looked up last
  * at its end; free ones in another.
  *
- * dv_node_cookie(node) points back to the slot, so that a second lookup of the same dv_node finds
- * its id. Why a lookup racing with a forget is right: both run under the mutex. Either the lookup
+ * dv_node_cookie(node) holds slot + 1, so that a second lookup of the same dv_node finds its id. Why a lookup racing with a forget is right: both run under the mutex. Either the lookup
  * comes first, then the count is not zero when the forget is through; or the forget comes first,
- * then the cookie is NULL and the lookup makes a new id. The caller of fs_nodes_enter() holds a
+ * then the cookie is 0 and the lookup makes a new id. The caller of fs_nodes_enter() holds a
  * reference of its own, so the dv_node lives in both cases.
  */
 #include "fs/node.h"
@@ -30,12 +29,16 @@
 			  */
 #define NONE UINT32_MAX
 
+/* As many as there are nodes: 24 bytes. */
 struct fs_node {
 	struct dv_node *node; /* one reference; NULL: free */
-	uint64_t nlookup;     /* lookups that the kernel was told of and has not forgotten */
-	uint32_t slot, uses;  /* constant while in use */
+	uint32_t nlookup;     /* lookups that the kernel was told of and has not forgotten; at
+				 LOOKUPS_MAX nobody counts any more, and it stays */
+	uint32_t uses;	      /* constant while in use */
 	uint32_t prev, next;  /* slots of the list it is in */
 };
+_Static_assert(sizeof(struct fs_node) == 24, "the kernel may know millions of nodes");
+#define LOOKUPS_MAX UINT32_MAX
 
 struct fs_nodes {
 	struct dv_store *store;
@@ -52,20 +55,28 @@ static struct fs_node *at_locked(struct fs_nodes *nodes, uint32_t slot)
 	return &nodes->chunks[slot / CHUNK_SLOTS][slot % CHUNK_SLOTS];
 }
 
-static uint64_t id_of(const struct fs_node *n)
+static uint64_t id_locked(struct fs_nodes *nodes, uint32_t slot)
 {
-	return (uint64_t)n->uses << 32 | (n->slot + 1);
+	return (uint64_t)at_locked(nodes, slot)->uses << 32 | (slot + 1);
 }
 
-static struct fs_node *find_locked(struct fs_nodes *nodes, uint64_t id)
+#define ROOT_SLOT (FS_ROOT_ID - 1u)
+
+/* -> its slot, NONE: unknown. */
+static uint32_t find_locked(struct fs_nodes *nodes, uint64_t id)
 {
 	uint32_t slot = (uint32_t)id - 1;
-	struct fs_node *n;
 
 	if ((uint32_t)id == 0 || slot / CHUNK_SLOTS >= nodes->chunk_count)
-		return NULL;
-	n = at_locked(nodes, slot);
-	return n->node && id_of(n) == id ? n : NULL;
+		return NONE;
+	return at_locked(nodes, slot)->node && id_locked(nodes, slot) == id ? slot : NONE;
+}
+
+static uint32_t slot_of_locked(struct dv_node *node)
+{
+	uintptr_t cookie = (uintptr_t)*dv_node_cookie(node);
+
+	return cookie ? (uint32_t)(cookie - 1) : NONE;
 }
 
 /* One more chunk of free slots. */
@@ -88,16 +99,19 @@ static bool grow_locked(struct fs_nodes *nodes)
 	if (!chunk)
 		return false;
 	for (uint32_t i = 0; i < CHUNK_SLOTS; i++) {
-		chunk[i].slot = nodes->chunk_count * CHUNK_SLOTS + i;
-		chunk[i].next = i + 1 < CHUNK_SLOTS ? chunk[i].slot + 1 : nodes->free_first;
+		uint32_t slot = nodes->chunk_count * CHUNK_SLOTS + i;
+
+		chunk[i].next = i + 1 < CHUNK_SLOTS ? slot + 1 : nodes->free_first;
 	}
-	nodes->free_first = chunk[0].slot;
+	nodes->free_first = nodes->chunk_count * CHUNK_SLOTS;
 	nodes->chunks[nodes->chunk_count++] = chunk;
 	return true;
 }
 
-static void unlink_locked(struct fs_nodes *nodes, struct fs_node *n)
+static void unlink_locked(struct fs_nodes *nodes, uint32_t slot)
 {
+	struct fs_node *n = at_locked(nodes, slot);
+
 	if (n->prev == NONE)
 		nodes->used_first = n->next;
 	else
@@ -108,46 +122,51 @@ static void unlink_locked(struct fs_nodes *nodes, struct fs_node *n)
 		at_locked(nodes, n->next)->prev = n->prev;
 }
 
-static void append_locked(struct fs_nodes *nodes, struct fs_node *n)
+static void append_locked(struct fs_nodes *nodes, uint32_t slot)
 {
+	struct fs_node *n = at_locked(nodes, slot);
+
 	n->prev = nodes->used_last;
 	n->next = NONE;
 	if (nodes->used_last == NONE)
-		nodes->used_first = n->slot;
+		nodes->used_first = slot;
 	else
-		at_locked(nodes, nodes->used_last)->next = n->slot;
-	nodes->used_last = n->slot;
+		at_locked(nodes, nodes->used_last)->next = slot;
+	nodes->used_last = slot;
 }
 
-static struct fs_node *add_locked(struct fs_nodes *nodes, struct dv_node *node)
+/* -> its slot, NONE: no memory. */
+static uint32_t add_locked(struct fs_nodes *nodes, struct dv_node *node)
 {
+	uint32_t slot;
 	struct fs_node *n;
 
 	if (nodes->free_first == NONE && !grow_locked(nodes))
-		return NULL;
-	n = at_locked(nodes, nodes->free_first);
+		return NONE;
+	slot = nodes->free_first;
+	n = at_locked(nodes, slot);
 	nodes->free_first = n->next;
 	n->node = node;
 	n->nlookup = 1;
-	if (id_of(n) != FS_ROOT_ID) /* the root is never forgotten */
-		append_locked(nodes, n);
-	*dv_node_cookie(node) = n;
+	if (slot != ROOT_SLOT) /* the root is never forgotten */
+		append_locked(nodes, slot);
+	*dv_node_cookie(node) = (void *)((uintptr_t)slot + 1);
 	nodes->count++;
-	return n;
+	return slot;
 }
 
 /* -> its dv_node, whose reference is the caller's now. */
-static struct dv_node *remove_locked(struct fs_nodes *nodes, struct fs_node *n)
+static struct dv_node *remove_locked(struct fs_nodes *nodes, uint32_t slot)
 {
+	struct fs_node *n = at_locked(nodes, slot);
 	struct dv_node *node = n->node;
 
 	*dv_node_cookie(node) = NULL;
-	if (id_of(n) != FS_ROOT_ID)
-		unlink_locked(nodes, n);
+	unlink_locked(nodes, slot);
 	n->node = NULL;
 	n->uses = n->uses == USES_MAX ? 0 : n->uses + 1;
 	n->next = nodes->free_first;
-	nodes->free_first = n->slot;
+	nodes->free_first = slot;
 	nodes->count--;
 	return node;
 }
@@ -196,35 +215,44 @@ void fs_nodes_free(struct fs_nodes **slot)
 struct dv_node *fs_nodes_get(struct fs_nodes *nodes, uint64_t id)
 {
 	struct dv_node *node = NULL;
-	struct fs_node *n;
+	uint32_t slot;
 
 	pthread_mutex_lock(&nodes->lock);
-	n = find_locked(nodes, id);
-	if (n)
-		node = dv_node_ref(n->node);
+	slot = find_locked(nodes, id);
+	if (slot != NONE)
+		node = dv_node_ref(at_locked(nodes, slot)->node);
 	pthread_mutex_unlock(&nodes->lock);
 	return node;
 }
 
+static void count_lookup_locked(struct fs_nodes *nodes, uint32_t slot)
+{
+	struct fs_node *n = at_locked(nodes, slot);
+
+	if (n->nlookup != LOOKUPS_MAX)
+		n->nlookup++;
+	if (slot == ROOT_SLOT)
+		return;
+	unlink_locked(nodes, slot);
+	append_locked(nodes, slot);
+}
+
 uint64_t fs_nodes_enter(struct fs_nodes *nodes, struct dv_node *node)
 {
-	struct fs_node *n;
+	uint32_t slot;
 	uint64_t id = 0;
 	bool spare = true; /* is the caller's reference one too many? */
 
 	pthread_mutex_lock(&nodes->lock);
-	n = *dv_node_cookie(node);
-	if (n) {
-		n->nlookup++;
-		if (id_of(n) != FS_ROOT_ID) {
-			unlink_locked(nodes, n);
-			append_locked(nodes, n);
-		}
+	slot = slot_of_locked(node);
+	if (slot != NONE) {
+		count_lookup_locked(nodes, slot);
 	} else {
-		n = add_locked(nodes, node);
-		spare = n == NULL;
+		slot = add_locked(nodes, node);
+		spare = slot == NONE;
 	}
-	id = n ? id_of(n) : 0;
+	if (slot != NONE)
+		id = id_locked(nodes, slot);
 	pthread_mutex_unlock(&nodes->lock);
 	if (spare)
 		dv_node_unref(nodes->store, node);
@@ -234,21 +262,24 @@ uint64_t fs_nodes_enter(struct fs_nodes *nodes, struct dv_node *node)
 void fs_nodes_forget(struct fs_nodes *nodes, uint64_t id, uint64_t count)
 {
 	struct dv_node *node = NULL;
-	struct fs_node *n;
-	bool odd = false;
+	uint32_t slot;
+	bool odd = true;
 
 	if (id == FS_ROOT_ID)
 		return;
 	pthread_mutex_lock(&nodes->lock);
-	n = find_locked(nodes, id);
-	if (n) {
-		odd = count > n->nlookup;
-		n->nlookup -= odd ? n->nlookup : count;
+	slot = find_locked(nodes, id);
+	if (slot != NONE) {
+		struct fs_node *n = at_locked(nodes, slot);
+
+		odd = count > n->nlookup && n->nlookup != LOOKUPS_MAX;
+		if (n->nlookup != LOOKUPS_MAX)
+			n->nlookup -= odd ? n->nlookup : (uint32_t)count;
 		if (n->nlookup == 0)
-			node = remove_locked(nodes, n);
+			node = remove_locked(nodes, slot);
 	}
 	pthread_mutex_unlock(&nodes->lock);
-	if (odd || !n)
+	if (odd)
 		dv_warn("FORGET of %" PRIu64 " lookups of node %" PRIu64 ": more than were given",
 			count, id);
 	if (node)
@@ -257,12 +288,12 @@ void fs_nodes_forget(struct fs_nodes *nodes, uint64_t id, uint64_t count)
 
 uint64_t fs_nodes_id_of(struct fs_nodes *nodes, struct dv_node *node)
 {
-	struct fs_node *n;
+	uint32_t slot;
 	uint64_t id;
 
 	pthread_mutex_lock(&nodes->lock);
-	n = *dv_node_cookie(node);
-	id = n ? id_of(n) : 0;
+	slot = slot_of_locked(node);
+	id = slot == NONE ? 0 : id_locked(nodes, slot);
 	pthread_mutex_unlock(&nodes->lock);
 	return id;
 }
@@ -273,12 +304,12 @@ size_t fs_nodes_oldest(struct fs_nodes *nodes, struct dv_node **out, size_t max)
 
 	pthread_mutex_lock(&nodes->lock);
 	while (count < max && count < nodes->count - 1) {
-		struct fs_node *n = at_locked(nodes, nodes->used_first);
+		uint32_t slot = nodes->used_first;
 
-		out[count++] = dv_node_ref(n->node);
-		unlink_locked(nodes, n);
+		out[count++] = dv_node_ref(at_locked(nodes, slot)->node);
+		unlink_locked(nodes, slot);
 		append_locked(nodes,
-			      n); /* if it is in use it is not tried again before all others */
+			      slot); /* if it is in use it is not tried again before all others */
 	}
 	pthread_mutex_unlock(&nodes->lock);
 	return count;
