@@ -65,6 +65,7 @@ static void refresh_stats(struct fs_session *fs, int64_t min_age_ns)
 	struct fs_control *c = &fs->control;
 	struct timespec now = now_real();
 	char text[FS_STATS_BYTES];
+	struct fs_nodes_numbers nodes;
 	int64_t age;
 
 	pthread_mutex_lock(&c->lock);
@@ -72,7 +73,8 @@ static void refresh_stats(struct fs_session *fs, int64_t min_age_ns)
 	pthread_mutex_unlock(&c->lock);
 	if (age >= 0 && age < min_age_ns)
 		return;
-	fs_stats_render(&fs->stats, fs->store, fs_nodes_count(fs->nodes), text, sizeof(text));
+	fs_nodes_tell(fs->nodes, &nodes);
+	fs_stats_render(&fs->stats, fs->store, &nodes, text, sizeof(text));
 	pthread_mutex_lock(&c->lock);
 	memcpy(c->stats, text, sizeof(text));
 	c->stats_time = now;

@@ -18,10 +18,18 @@
 #include <time.h>
 
 #define BATCH 64u
-/* Goes on to this share of the maximum, so that it does not wake for each one. */
-#define LOW(max) ((max) - (max) / 16)
-/* What is in use can not go: after a round that freed nothing it rests. */
-#define REST_NS 100000000
+/* From so many on, down to so many, so that it does not wake for each one. */
+#define START(max) ((max) - (max) / 16)
+#define LOW(max)   ((max) - (max) / 8)
+/* Past the maximum the serving thread sleeps as long as an invalidation takes, for each node. It does
+ * not wait for one: the other thread may wait for a LOOKUP, in whose directory it is to be. */
+#define PAUSE_NS     20000
+#define PAUSE_MAX_NS 2000000
+/* After a round the FORGETs are on their way. What is in use can not go: after rounds that freed
+ * little it rests longer. */
+#define REST_MIN_NS   500000
+#define REST_MAX_NS   100000000
+#define REST_STUCK_NS 16000000
 
 struct fs_evict {
 	struct fs_session *fs;
@@ -30,7 +38,9 @@ struct fs_evict {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	atomic_bool needed;
-	bool ending; /* lock */
+	atomic_bool stuck; /* hardly anything can go: all is in use */
+	uint64_t entered;  /* serving thread: nodes ever entered when it last looked */
+	bool ending;	   /* lock */
 };
 
 static void evict_one(struct fs_session *fs, struct dv_node *node)
@@ -49,49 +59,67 @@ static void evict_one(struct fs_session *fs, struct dv_node *node)
 	dv_node_unref(fs->store, node);
 }
 
-/* One pass: at most as many as there are. */
-static void evict_some(struct fs_evict *e)
+/* Asks for as many to go as there are too many: those that were looked up longest ago, and next
+ * time the ones after them. -> how many were asked for. */
+static uint64_t evict_some(struct fs_evict *e)
 {
 	struct dv_node *batch[BATCH];
-	uint64_t count = fs_nodes_count(e->fs->nodes), tried = 0;
-	size_t n = 1;
+	uint64_t count = fs_nodes_count(e->fs->nodes), asked = 0, n = 1;
+	uint64_t want = count > LOW(e->max) ? count - LOW(e->max) : 0;
 
-	while (n && tried < count && !atomic_load(&e->fs->ending) &&
-	       fs_nodes_count(e->fs->nodes) > LOW(e->max)) {
-		n = fs_nodes_oldest(e->fs->nodes, batch, BATCH);
+	while (n && asked < want && !atomic_load(&e->fs->ending)) {
+		n = fs_nodes_oldest(e->fs->nodes, batch,
+				    want - asked < BATCH ? (size_t)(want - asked) : BATCH);
 		for (size_t i = 0; i < n; i++)
 			evict_one(e->fs, batch[i]);
-		tried += n;
+		asked += n;
 	}
+	return asked;
+}
+
+/* Waits with the lock given up. */
+static void rest_locked(struct fs_evict *e, long ns)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += ns;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	if (!e->ending)
+		pthread_cond_timedwait(&e->wake, &e->lock, &until);
 }
 
 static void *evict_thread(void *arg)
 {
 	struct fs_evict *e = arg;
+	long rest_ns = REST_MIN_NS;
 
 	fs_stats_own_thread(&e->fs->stats);
 	pthread_mutex_lock(&e->lock);
 	while (!e->ending) {
-		struct timespec until;
+		struct fs_nodes_numbers before, after;
+		uint64_t asked;
 
 		if (!atomic_load(&e->needed)) {
 			pthread_cond_wait(&e->wake, &e->lock);
 			continue;
 		}
 		pthread_mutex_unlock(&e->lock);
-		evict_some(e);
-		atomic_store(&e->needed, false);
+		fs_nodes_tell(e->fs->nodes, &before);
+		asked = evict_some(e);
 		pthread_mutex_lock(&e->lock);
-		if (fs_nodes_count(e->fs->nodes) <= e->max || e->ending)
-			continue;
-		/* FORGETs are on their way, or all are in use. */
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_nsec += REST_NS;
-		if (until.tv_nsec >= 1000000000) {
-			until.tv_sec++;
-			until.tv_nsec -= 1000000000;
-		}
-		pthread_cond_timedwait(&e->wake, &e->lock, &until);
+		rest_locked(e, rest_ns);
+		fs_nodes_tell(e->fs->nodes, &after);
+		if (after.forgotten - before.forgotten >= asked / 4)
+			rest_ns = REST_MIN_NS;
+		else
+			rest_ns = rest_ns * 2 < REST_MAX_NS ? rest_ns * 2 : REST_MAX_NS;
+		atomic_store(&e->stuck, rest_ns >= REST_STUCK_NS);
+		if (after.count <= START(e->max))
+			atomic_store(&e->needed, false);
 	}
 	pthread_mutex_unlock(&e->lock);
 	return NULL;
@@ -138,11 +166,31 @@ void fs_evict_free(struct fs_evict **slot)
 	*slot = NULL;
 }
 
-void fs_evict_check(struct fs_evict *e, uint64_t count)
+void fs_evict_check(struct fs_evict *e)
 {
-	if (!e || count <= e->max || atomic_exchange(&e->needed, true))
+	struct fs_nodes_numbers now;
+	uint64_t entered, pause;
+
+	if (!e)
 		return;
-	pthread_mutex_lock(&e->lock);
-	pthread_cond_signal(&e->wake);
-	pthread_mutex_unlock(&e->lock);
+	fs_nodes_tell(e->fs->nodes, &now);
+	if (now.count <= START(e->max))
+		return;
+	if (!atomic_exchange(&e->needed, true)) {
+		pthread_mutex_lock(&e->lock);
+		pthread_cond_signal(&e->wake);
+		pthread_mutex_unlock(&e->lock);
+	}
+	entered = now.count + now.forgotten;
+	pause = (entered - e->entered) * PAUSE_NS;
+	e->entered = entered;
+	if (now.count > e->max && pause && !atomic_load(&e->stuck))
+		nanosleep(&(struct timespec){.tv_nsec = pause < PAUSE_MAX_NS ? (long)pause
+									     : PAUSE_MAX_NS},
+			  NULL);
+}
+
+bool fs_evict_is_full(struct fs_evict *e)
+{
+	return e && fs_nodes_count(e->fs->nodes) > e->max;
 }

@@ -3,8 +3,9 @@
  * evict.h - asks the kernel to let go of nodes, so that memory stays bounded (option max_nodes).
  *
  * The kernel keeps an inode, and with it our node, as long as it has memory to spare. Where it
- * holds more than max_nodes a thread invalidates the names of those that were looked up longest
- * ago; the kernel drops what nobody uses and tells with FORGET. Names of directories are left
+ * comes near max_nodes a thread invalidates the names of those that were looked up longest ago; the
+ * kernel drops what nobody uses and tells with FORGET. Past max_nodes each new node costs the
+ * serving thread a short sleep, so that the other one keeps up. Names of directories are left
  * alone: a working directory without its name is a deleted one to getcwd(3). A file that is open
  * stays as it is, and is found again by its name.
  */
@@ -13,6 +14,7 @@
 
 #include "core/error.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct fs_session;
@@ -22,8 +24,11 @@ struct fs_evict; /* opaque */
 DV_CHECK dv_err fs_evict_new(struct fs_session *fs, uint64_t max, struct fs_evict **out);
 void fs_evict_free(struct fs_evict **evict);
 
-/* A node was entered: the thread is woken where there are too many. From any thread, never waits.
- * NULL is allowed. */
-void fs_evict_check(struct fs_evict *evict, uint64_t count);
+/* Nodes may have been entered: the thread is woken where there are too many. By the serving thread,
+ * after a reply; sleeps PAUSE_MAX_NS at most. NULL is allowed. */
+void fs_evict_check(struct fs_evict *evict);
+
+/* There are too many: who can do without entering a node does. From any thread. NULL is allowed. */
+bool fs_evict_is_full(struct fs_evict *evict);
 
 #endif

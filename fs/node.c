@@ -38,7 +38,9 @@ struct fs_node {
 	uint32_t prev, next;  /* slots of the list it is in */
 };
 _Static_assert(sizeof(struct fs_node) == 24, "the kernel may know millions of nodes");
+#ifndef LOOKUPS_MAX /* a test sets it */
 #define LOOKUPS_MAX UINT32_MAX
+#endif
 
 struct fs_nodes {
 	struct dv_store *store;
@@ -47,7 +49,7 @@ struct fs_nodes {
 	uint32_t chunk_count, chunk_room;
 	uint32_t free_first;		/* free slots, by next */
 	uint32_t used_first, used_last; /* looked up longest ago first; without the root */
-	uint64_t count;
+	struct fs_nodes_numbers numbers;
 };
 
 static struct fs_node *at_locked(struct fs_nodes *nodes, uint32_t slot)
@@ -151,7 +153,8 @@ static uint32_t add_locked(struct fs_nodes *nodes, struct dv_node *node)
 	if (slot != ROOT_SLOT) /* the root is never forgotten */
 		append_locked(nodes, slot);
 	*dv_node_cookie(node) = (void *)((uintptr_t)slot + 1);
-	nodes->count++;
+	if (++nodes->numbers.count > nodes->numbers.peak)
+		nodes->numbers.peak = nodes->numbers.count;
 	return slot;
 }
 
@@ -167,7 +170,8 @@ static struct dv_node *remove_locked(struct fs_nodes *nodes, uint32_t slot)
 	n->uses = n->uses == USES_MAX ? 0 : n->uses + 1;
 	n->next = nodes->free_first;
 	nodes->free_first = slot;
-	nodes->count--;
+	nodes->numbers.count--;
+	nodes->numbers.forgotten++;
 	return node;
 }
 
@@ -303,7 +307,7 @@ size_t fs_nodes_oldest(struct fs_nodes *nodes, struct dv_node **out, size_t max)
 	size_t count = 0;
 
 	pthread_mutex_lock(&nodes->lock);
-	while (count < max && count < nodes->count - 1) {
+	while (count < max && count < nodes->numbers.count - 1) {
 		uint32_t slot = nodes->used_first;
 
 		out[count++] = dv_node_ref(at_locked(nodes, slot)->node);
@@ -317,10 +321,15 @@ size_t fs_nodes_oldest(struct fs_nodes *nodes, struct dv_node **out, size_t max)
 
 uint64_t fs_nodes_count(struct fs_nodes *nodes)
 {
-	uint64_t count;
+	struct fs_nodes_numbers numbers;
 
+	fs_nodes_tell(nodes, &numbers);
+	return numbers.count;
+}
+
+void fs_nodes_tell(struct fs_nodes *nodes, struct fs_nodes_numbers *out)
+{
 	pthread_mutex_lock(&nodes->lock);
-	count = nodes->count;
+	*out = nodes->numbers;
 	pthread_mutex_unlock(&nodes->lock);
-	return count;
 }

@@ -51,4 +51,11 @@ size_t fs_nodes_oldest(struct fs_nodes *nodes, struct dv_node **out, size_t max)
 /* Number of entries, the root included. */
 uint64_t fs_nodes_count(struct fs_nodes *nodes);
 
+struct fs_nodes_numbers {
+	uint64_t count;	    /* entries now, the root included */
+	uint64_t peak;	    /* the most there ever were */
+	uint64_t forgotten; /* how many the kernel has let go so far */
+};
+void fs_nodes_tell(struct fs_nodes *nodes, struct fs_nodes_numbers *out);
+
 #endif

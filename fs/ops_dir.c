@@ -14,6 +14,7 @@
  *   other        the store's cookie; a cookie never has one of these values (ext4 uses 63 bits, but
  * its greatest hash is 0x7ffffffe and its end is INT64_MAX)
  */
+#include "fs/evict.h"
 #include "fs/ops.h"
 #include "fs/reply.h"
 
@@ -140,8 +141,15 @@ static dv_err look_up(struct fs_op *op, struct listing *l, const char *name,
 	struct fuse_entry_param e;
 	struct dv_node *child = NULL;
 	struct dv_stat st;
-	dv_err err = dv_store_lookup(fs->store, &op->call, op->node, name, &child, &st);
+	dv_err err;
 
+	/* One reply makes hundreds of nodes, and while a directory is listed none of its names can be
+	 * invalidated. */
+	if (fs_evict_is_full(fs->evict)) {
+		add_bare(l, name, c->ino, c->type, c->cookie); /* room was reserved */
+		return 0;
+	}
+	err = dv_store_lookup(fs->store, &op->call, op->node, name, &child, &st);
 	if (err == -EAGAIN && op->call.nowait)
 		return -EAGAIN;
 	if (err == -ENOENT)

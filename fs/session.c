@@ -35,8 +35,7 @@
 #define SLOW_WEIGHT	 8
 #define SLOW_FOR_NS	 50000000
 #define SPIN_NS		 60000
-#define LONELY_MAX	 8    /* requests in a row that came later than that: it sleeps at once */
-#define EVICT_EVERY	 256u /* requests between two looks at the number of nodes */
+#define LONELY_MAX	 8 /* requests in a row that came later than that: it sleeps at once */
 #define POOL_THREADS_MIN 4u
 #define POOL_THREADS_MAX 16u
 #define PATCHED_BITS	 (FUSE_PARALLEL_DIROPS | FUSE_HANDLE_KILLPRIV_V2)
@@ -348,8 +347,6 @@ static void serve(struct fs_session *fs, struct fuse_buf *buf)
 	}
 	if (fs_turn.deferred)
 		defer(fs, buf, false);
-	if (++fs->served % EVICT_EVERY == 0)
-		fs_evict_check(fs->evict, fs_nodes_count(fs->nodes));
 }
 
 dv_err fs_session_loop(struct fs_session *fs)
@@ -369,6 +366,7 @@ dv_err fs_session_loop(struct fs_session *fs)
 		if (n <= 0) /* 0: unmounted, or told to stop */
 			break;
 		serve(fs, &buf);
+		fs_evict_check(fs->evict);
 	}
 	free(buf.mem);
 	fs_turn_release();

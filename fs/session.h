@@ -93,7 +93,6 @@ struct fs_session {
 	int64_t average_ns[FS_CLASSES], slow_until_ns[FS_CLASSES];
 	uint64_t commands[FS_COMMANDS_KNOWN]; /* uniques of the last ones, whether done or not */
 	unsigned next_command;
-	unsigned served; /* requests, modulo 2^32 */
 	bool spins;	 /* constant: there is more than one processor */
 	unsigned lonely; /* requests in a row that came late, see io_read() */
 };

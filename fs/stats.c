@@ -178,8 +178,8 @@ static void add_store(struct text *t, const struct dv_store_stats *s)
 	add(t, "\"store_nodes\": %" PRIu64 ",\n", s->nodes);
 }
 
-void fs_stats_render(struct fs_stats *stats, struct dv_store *store, uint64_t nodes, char *buf,
-		     size_t size)
+void fs_stats_render(struct fs_stats *stats, struct dv_store *store,
+		     const struct fs_nodes_numbers *nodes, char *buf, size_t size)
 {
 	struct text t = {.buf = buf, .size = size};
 	struct dv_store_stats s;
@@ -193,7 +193,7 @@ void fs_stats_render(struct fs_stats *stats, struct dv_store *store, uint64_t no
 	add(&t, "\"deferred\": %" PRIu64 ",\n",
 	    atomic_load_explicit(&stats->deferred, memory_order_relaxed));
 	add_store(&t, &s);
-	add(&t, "\"nodes\": %" PRIu64 "}", nodes);
+	add(&t, "\"nodes\": %" PRIu64 ", \"nodes_peak\": %" PRIu64 "}", nodes->count, nodes->peak);
 	memset(buf + t.len, ' ', size - t.len);
 	buf[size - 1] = '\n';
 }

@@ -14,6 +14,7 @@
 #define FS_STATS_H
 
 #include "core/store.h"
+#include "fs/node.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -39,7 +40,7 @@ bool fs_stats_is_own(const struct fs_stats *stats, uint32_t tid);
 const char *fs_opcode_name(uint32_t opcode);
 
 /* Writes the JSON text padded with spaces to exactly size bytes, the last a newline. */
-void fs_stats_render(struct fs_stats *stats, struct dv_store *store, uint64_t nodes, char *buf,
-		     size_t size);
+void fs_stats_render(struct fs_stats *stats, struct dv_store *store,
+		     const struct fs_nodes_numbers *nodes, char *buf, size_t size);
 
 #endif

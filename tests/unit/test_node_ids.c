@@ -118,6 +118,42 @@ static void test_too_many_or_unknown_forgets_do_no_harm(void)
 	fs_nodes_free(&nodes);
 }
 
+/* LOOKUPS_MAX is 1000 here. */
+static void test_a_node_looked_up_too_often_to_count_stays(void)
+{
+	struct fs_nodes *nodes = table();
+	struct dv_node n = {0};
+	uint64_t id = 0;
+
+	for (int i = 0; i < LOOKUPS_MAX; i++)
+		id = fs_nodes_enter(nodes, dv_node_ref(&n));
+	for (int i = 0; i < 3; i++)
+		CHECK_EQ(fs_nodes_enter(nodes, dv_node_ref(&n)), id);
+	fs_nodes_forget(nodes, id, 2);
+	fs_nodes_forget(nodes, id, LOOKUPS_MAX + 1);
+	CHECK_EQ(n.refs, 1);
+	CHECK_EQ(fs_nodes_id_of(nodes, &n), id);
+	fs_nodes_free(&nodes);
+	CHECK_EQ(n.refs, 0);
+}
+
+static void test_the_numbers_tell_of_now_and_of_the_worst(void)
+{
+	struct fs_nodes *nodes = table();
+	struct fs_nodes_numbers numbers;
+	static struct dv_node many[10];
+	uint64_t id = 0;
+
+	for (size_t i = 0; i < DV_ARRAY_LEN(many); i++)
+		id = fs_nodes_enter(nodes, dv_node_ref(&many[i]));
+	fs_nodes_forget(nodes, id, 1);
+	fs_nodes_tell(nodes, &numbers);
+	CHECK_EQ(numbers.count, 10);
+	CHECK_EQ(numbers.peak, 11);
+	CHECK_EQ(numbers.forgotten, 1);
+	fs_nodes_free(&nodes);
+}
+
 static void test_the_end_gives_back_what_the_kernel_still_holds(void)
 {
 	struct fs_nodes *nodes = table();
@@ -169,6 +205,8 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_one_node_has_one_id_while_the_kernel_knows_it),
 		CHECK_TEST(test_an_id_is_never_used_again),
 		CHECK_TEST(test_too_many_or_unknown_forgets_do_no_harm),
+		CHECK_TEST(test_a_node_looked_up_too_often_to_count_stays),
+		CHECK_TEST(test_the_numbers_tell_of_now_and_of_the_worst),
 		CHECK_TEST(test_the_end_gives_back_what_the_kernel_still_holds),
 		CHECK_TEST(test_lookups_racing_with_forgets_lose_nothing),
 	};
