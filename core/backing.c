@@ -395,6 +395,17 @@ static ssize_t posix_pwrite(void *self, int fd, const void *buf, size_t len, uin
 	return result_count(RETRY(pwrite(fd, buf, len, (off_t)off)));
 }
 
+static ssize_t posix_append(void *self, int fd, const void *buf, size_t len)
+{
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
+	struct stat st;
+	ssize_t n = RETRY(pwritev2(fd, &iov, 1, 0, RWF_APPEND));
+	if (n >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS))
+		return result_count(n);
+	/* Kernels before 4.16: others may append at the same moment. */
+	return fstat(fd, &st) < 0 ? -errno : posix_pwrite(self, fd, buf, len, (uint64_t)st.st_size);
+}
+
 static int posix_truncate(void *self, int fd, uint64_t size)
 {
 	(void)self;
@@ -779,6 +790,7 @@ struct dv_backing dv_backing_posix(void)
 		.pread = posix_pread,
 		.pread_nowait = posix_pread_nowait,
 		.pwrite = posix_pwrite,
+		.append = posix_append,
 		.truncate = posix_truncate,
 		.fallocate = posix_fallocate_range,
 		.seek = posix_seek,

@@ -77,6 +77,8 @@ struct dv_backing_ops {
 	/* As pread, but -EAGAIN where the bytes are not in memory (RWF_NOWAIT) or nobody knows. */
 	ssize_t (*pread_nowait)(void *self, int fd, void *buf, size_t len, uint64_t off);
 	ssize_t (*pwrite)(void *self, int fd, const void *buf, size_t len, uint64_t off);
+	/* At the end, wherever that is by now: whole writes of several processes do not overlap. */
+	ssize_t (*append)(void *self, int fd, const void *buf, size_t len);
 	int (*truncate)(void *self, int fd, uint64_t size);
 	int (*fallocate)(void *self, int fd, int mode, uint64_t off, uint64_t len);
 	/* SEEK_DATA or SEEK_HOLE -> *out; -ENXIO past the end */

@@ -175,14 +175,18 @@ static ssize_t write_gated(struct dv_store *s, const struct dv_call *call, struc
 		return err;
 	if (flags & DV_WRITE_KILL_SUIDGID)
 		err = kill_suid(s, call, n, fd);
+	/* Into the store's file another mount may append at the same moment; a stage is ours. */
+	bool shared_end = (flags & DV_WRITE_APPEND) && !n->stage;
 	if (!err && (flags & DV_WRITE_APPEND))
 		err = DV_B(s, stat, fd, "", &st);
 	if (flags & DV_WRITE_APPEND)
 		range.off = st.size;
 	size_t done = 0;
 	while (!err && done < range.len) {
-		ssize_t w = DV_B(s, pwrite, fd, (const char *)buf + done, range.len - done,
-				 range.off + done);
+		const char *from = (const char *)buf + done;
+		size_t len = range.len - done;
+		ssize_t w = shared_end ? DV_B(s, append, fd, from, len)
+				       : DV_B(s, pwrite, fd, from, len, range.off + done);
 		if (w <= 0)
 			err = w ? (dv_err)w : -EIO;
 		else

@@ -1379,6 +1379,20 @@ static ssize_t sim_pwrite(void *self, int fd, const void *buf, size_t len, uint6
 	return leave_count(fs, n);
 }
 
+static ssize_t sim_append(void *self, int fd, const void *buf, size_t len)
+{
+	struct simfs *fs = self;
+	ssize_t n = enter(fs, "pwrite", CHANGE | TRANSFER);
+	if (n == 0) {
+		struct file *file = get_file(fs, fd);
+		n = file == NULL || !can_write(file)
+			    ? -EBADF
+			    : write_data(fs, file->inode, buf, transfer_len(fs, len),
+					 file->inode->now.size);
+	}
+	return leave_count(fs, n);
+}
+
 static int sim_truncate(void *self, int fd, uint64_t size)
 {
 	struct simfs *fs = self;
@@ -2218,6 +2232,7 @@ struct dv_backing simfs_backing(struct simfs *fs)
 		.pread = sim_pread,
 		.pread_nowait = sim_pread_nowait,
 		.pwrite = sim_pwrite,
+		.append = sim_append,
 		.truncate = sim_truncate,
 		.fallocate = sim_fallocate,
 		.seek = sim_seek,

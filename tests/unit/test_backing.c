@@ -304,6 +304,22 @@ CLAIM(a_descriptor_without_the_right_refuses)
 
 /* ---- data ---- */
 
+CLAIM(what_is_appended_stands_behind_what_another_descriptor_appended)
+{
+	char buf[8] = "";
+	int fd = open_ok("file", O_CREAT | O_RDWR), other = open_ok("file", O_RDWR);
+	int ro = open_ok("file", O_RDONLY);
+	CHECK_EQ(DO(append, fd, "ab", 2), 2);
+	CHECK_EQ(DO(append, other, "cd", 2), 2);
+	CHECK_EQ(DO(append, fd, "ef", 2), 2);
+	CHECK_EQ(DO(pread, ro, buf, 8, 0), 6);
+	CHECK_EQ(memcmp(buf, "abcdef", 6), 0);
+	CHECK_EQ(DO(append, ro, "x", 1), -EBADF);
+	DO(close, fd);
+	DO(close, other);
+	DO(close, ro);
+}
+
 CLAIM(data_is_read_back_with_holes_as_zeros)
 {
 	char buf[8] = "xxxxxxx";
@@ -1119,6 +1135,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_truncating_open_empties_and_keeps_the_file),
 		CHECK_TEST(test_modes_are_made_as_asked),
 		CHECK_TEST(test_a_descriptor_without_the_right_refuses),
+		CHECK_TEST(test_what_is_appended_stands_behind_what_another_descriptor_appended),
 		CHECK_TEST(test_data_is_read_back_with_holes_as_zeros),
 		CHECK_TEST(test_truncated_bytes_come_back_as_zeros),
 		CHECK_TEST(test_punching_makes_a_hole_and_keeps_the_size),
