@@ -254,7 +254,7 @@ static dv_err truncate_to_nothing(struct dv_store *s, struct dv_node *n, bool no
 		return err;
 	if (n->stage) {
 		err = DV_B(s, truncate, dv_stage_fd(n->stage), 0);
-		dv_stage_set_replacement(n->stage);
+		dv_stage_set_replacement(s, n);
 		dv_stage_emptied(n->stage);
 		*done = !err;
 		return err;
@@ -286,6 +286,8 @@ static dv_err set_size(struct dv_store *s, const struct dv_call *call, struct dv
 		return -EFBIG;
 	if (s->options.read_only)
 		return -EROFS;
+	if ((set->valid & DV_SET_BY_NAME) && atomic_load(&n->replaced) && !dv_node_has_name(s, n))
+		return -ESTALE;
 	dv_err err = set->size == 0 ? truncate_to_nothing(s, n, call->nowait, &done) : 0;
 	if (!err && done)
 		fd = dv_stage_fd(n->stage), file = NULL;
@@ -348,6 +350,10 @@ static dv_err set_others(struct dv_store *s, struct dv_node *n, const struct dv_
 {
 	struct dv_file *f = NULL;
 	dv_err err = dv_value_handle(s, n, &f);
+	if (err == -ESTALE && n->stage) { /* replaced by others: the stage is all there is */
+		n->writes++;
+		return set_on(s, dv_stage_fd(n->stage), set);
+	}
 	if (err)
 		return err;
 	dv_pack_cancel(s, n);
@@ -396,7 +402,8 @@ dv_err dv_store_setattr(struct dv_store *s, const struct dv_call *call, struct d
 		if (err)
 			return err;
 		err = set->valid & DV_SET_SIZE ? set_size(s, call, n, set) : 0;
-		if (!err && (set->valid & ~(unsigned)(DV_SET_SIZE | DV_SET_KILL_SUIDGID)))
+		if (!err &&
+		    (set->valid & ~(unsigned)(DV_SET_SIZE | DV_SET_KILL_SUIDGID | DV_SET_BY_NAME)))
 			err = set_others(s, n, set);
 		else if (!err && set->valid == DV_SET_KILL_SUIDGID)
 			err = kill_suid_before(s, call, n);
@@ -434,7 +441,9 @@ static dv_err commit_for_fsync(struct dv_store *s, struct dv_node *n)
 	else
 		err = dv_stage_commit(s, n, false);
 	dv_swap_gates_open(s, n, dir);
-	return err;
+	return err == -EBUSY
+		       ? 0
+		       : err; /* put aside: that file is synced, as one is that was replaced */
 }
 
 static dv_err sync_file(struct dv_store *s, struct dv_node *n, bool data_only)

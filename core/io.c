@@ -2,6 +2,12 @@
 /* io.c - see io.h. */
 #include "core/io.h"
 
+#include <sys/file.h>
+#include <time.h>
+
+#define LOCK_TRIES   1000 /* 10 s in all */
+#define LOCK_WAIT_NS 10000000
+
 dv_err dv_read_full(struct dv_store *s, int fd, void *buf, size_t len, uint64_t off)
 {
 	char *at = buf;
@@ -52,4 +58,14 @@ dv_err dv_count_error(struct dv_store *s, dv_err err)
 		dv_count(s, errors_other, 1);
 	}
 	return err;
+}
+
+dv_err dv_lock_wait(struct dv_store *s, int fd, int operation, bool nowait)
+{
+	dv_err err = DV_B(s, flock, fd, operation | LOCK_NB);
+	for (unsigned tries = 0; err == -EWOULDBLOCK && !nowait && tries < LOCK_TRIES; tries++) {
+		nanosleep(&(struct timespec){.tv_nsec = LOCK_WAIT_NS}, NULL);
+		err = DV_B(s, flock, fd, operation | LOCK_NB);
+	}
+	return err == -EWOULDBLOCK ? -EAGAIN : 0;
 }

@@ -17,4 +17,10 @@ DV_CHECK dv_err dv_write_full(struct dv_store *s, int fd, const void *buf, size_
 /* Counts err by kind and returns it. */
 dv_err dv_count_error(struct dv_store *s, dv_err err);
 
+/*
+ * flock(2), but it waits no longer than some seconds: a lock that an unresponsive process holds keeps
+ * nobody for good. nowait: not at all. -EAGAIN: not had. Where the backing knows no locks: 0.
+ */
+DV_CHECK dv_err dv_lock_wait(struct dv_store *s, int fd, int operation, bool nowait);
+
 #endif

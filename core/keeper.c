@@ -210,7 +210,8 @@ static void commit_batch(struct dv_store *s, struct commit *c, size_t count, boo
 	for (size_t i = 0; i < count; i++) {
 		if (c[i].going && !c[i].err && look_at(c[i].node).loser)
 			settle_one(s, &c[i], force);
-		if (c[i].err == -EBUSY) /* put aside, and logged */
+		/* Put aside, and logged; or another mount writes there: again next time. */
+		if (c[i].err == -EBUSY || c[i].err == -EAGAIN)
 			c[i].err = 0;
 		else if (c[i].err)
 			failed(s, c[i].node, c[i].err);

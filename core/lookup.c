@@ -22,6 +22,8 @@ void dv_changed(struct dv_store *s, struct dv_node *n)
 {
 	dv_pack_cancel(s, n);
 	n->writes++;
+	if (n->stage)
+		dv_stage_changed(n->stage);
 	atomic_store(&n->dirty, true);
 	if (dv_node_has_name(s, n))
 		dv_keeper_touch(s, n);
@@ -38,10 +40,20 @@ void dv_touch_dir(struct dv_store *s, struct dv_node *dir)
 	pthread_mutex_unlock(&s->names_lock);
 }
 
+void dv_wait_for_others(void)
+{
+	nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+}
+
 bool dv_try_again(struct dv_store *s, const struct dv_call *call, struct dv_node *n, dv_err *err,
 		  unsigned *tries)
 {
-	if (*err != -ESTALE || ++*tries == DV_TRIES)
+	if (*err == -EAGAIN && !call->nowait && ++*tries < DV_WAITS) {
+		dv_wait_for_others();
+		*err = 0;
+		return true;
+	}
+	if (*err != -ESTALE || ++*tries >= DV_TRIES)
 		return false;
 	if (call->nowait) {
 		*err = -EAGAIN;
@@ -86,14 +98,12 @@ dv_err dv_bring_to_rest(struct dv_store *s, struct dv_node *n, bool nowait)
 	if (!err)
 		err = rest_gated(s, n);
 	dv_swap_gates_open(s, n, dir);
-	return err;
+	return err == -EBUSY ? -ESTALE : err; /* put aside: another value has the name */
 }
 
-dv_err dv_make_raw(struct dv_store *s, struct dv_node *n, bool nowait)
+static dv_err make_raw_once(struct dv_store *s, struct dv_node *n)
 {
 	struct dv_node *dir = NULL;
-	if (nowait)
-		return -EAGAIN;
 	dv_err err = dv_swap_gates(s, n, false, &dir);
 	if (err)
 		return err;
@@ -109,6 +119,17 @@ dv_err dv_make_raw(struct dv_store *s, struct dv_node *n, bool nowait)
 	if (!err)
 		err = rest_gated(s, n);
 	dv_swap_gates_open(s, n, dir);
+	return err == -EBUSY ? -ESTALE : err;
+}
+
+dv_err dv_make_raw(struct dv_store *s, struct dv_node *n, bool nowait)
+{
+	dv_err err = -EAGAIN;
+	for (unsigned tries = 0; err == -EAGAIN && !nowait && tries < DV_WAITS; tries++) {
+		if (tries) /* another mount is editing it: not under a gate, which its end may need */
+			dv_wait_for_others();
+		err = make_raw_once(s, n);
+	}
 	return err;
 }
 
@@ -168,6 +189,7 @@ static dv_err enter_found(struct dv_store *s, struct dv_node *dir, const struct 
 	atomic_fetch_add(&s->node_count, 1);
 	n->id = id;
 	n->form = f->form;
+	n->generation = tagged ? tag.generation : 0;
 	atomic_init(&n->dirty, f->form == DV_FORM_RAW);
 	if (tagged) {
 		n->real_ctime_ns = dv_time_ns(f->st.ctime);

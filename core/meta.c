@@ -73,6 +73,7 @@ static bool parse_tag(const uint8_t *tag, ssize_t len, const struct dv_stat *st,
 	if (get64(tag + 16) != st->ino || get64(tag + 40) != (uint64_t)dv_time_ns(st->btime))
 		return false;
 	out->st_ino = get64(tag + 8);
+	out->generation = (uint16_t)(tag[2] | tag[3] << 8);
 	out->plain_size = get64(tag + 24);
 	out->stored_size = get64(tag + 32);
 	out->has_size =
@@ -113,6 +114,8 @@ static dv_err write_tag(struct dv_store *s, int fd, const struct dv_ident *id,
 	uint8_t tag[TAG_BYTES] = {TAG_VERSION};
 	tag[1] = (uint8_t)((t->has_size ? HAS_SIZE : 0) | (t->has_ctime ? HAS_CTIME : 0) |
 			   (t->single ? SINGLE : 0));
+	tag[2] = (uint8_t)t->generation;
+	tag[3] = (uint8_t)(t->generation >> 8);
 	for (int i = 0; i < 4; i++)
 		tag[4 + i] = (uint8_t)(fold(t->mtime) >> (8 * i));
 	uint8_t *at = put64(tag + 8, t->st_ino);
@@ -149,7 +152,7 @@ dv_err dv_tag_strip(struct dv_store *s, int fd)
 	if (!parse_tag(bytes, len, &st, &tag) || (!tag.has_size && !tag.has_ctime))
 		return 0;
 	struct dv_ident id = dv_ident_of(&st);
-	tag = (struct dv_tag){.st_ino = tag.st_ino};
+	tag = (struct dv_tag){.st_ino = tag.st_ino, .generation = tag.generation};
 	return write_tag(s, fd, &id, &tag);
 }
 

@@ -100,14 +100,16 @@ struct dv_node {
 	uint32_t refused;	 /* mark of the version that packing gains nothing for; 0: none */
 	atomic_uint unsynced;	 /* DV_NAMES_*: what of its names may be lost with the power; a
 				     count of changes above them */
-	atomic_uint superseded;	 /* stored names of the packed object that a rename took its value
+	atomic_ushort superseded;	 /* stored names of the packed object that a rename took its value
 				     from, and that are still there */
 	atomic_short error;	 /* of later work; told once by fsync */
 	uint16_t type;		 /* constant: S_IFMT part */
+	uint16_t generation;	 /* another after each replacement; see meta.h */
 	enum dv_form form;	 /* written under names_lock too */
 	atomic_bool loser;	 /* raw is the value, a superseded packed form is still beside it */
 	atomic_bool dirty;	 /* bytes may be unsynced */
 	atomic_uchar unpacks;	 /* times it had to be unpacked: its quiet time doubles */
+	atomic_bool replaced;	 /* others have taken a name from it */
 	bool in_objects;	 /* names_lock */
 	bool queued;		 /* queue_lock */
 	uint8_t probes;		 /* queue_lock */

@@ -12,6 +12,7 @@
 /* An operation that meets another object than its node's looks again this often: others may replace
  * a name all the time. */
 #define DV_TRIES 100
+#define DV_WAITS 1000 /* of 10 ms, for what another mount has locked */
 
 /* Looks up without giving attributes. */
 DV_CHECK dv_err dv_find(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
@@ -43,11 +44,14 @@ void dv_changed(struct dv_store *s, struct dv_node *n);
  * soon it comes. Gate exclusive. */
 void dv_forget_kept_ctime(struct dv_store *s, struct dv_node *n);
 
+/* Some ms. No gate held: who is waited for may need it. */
+void dv_wait_for_others(void);
+
 /* A name came or went in dir. */
 void dv_touch_dir(struct dv_store *s, struct dv_node *dir);
 
 /* After an error of an operation on n: was it that n's object is another now? Then n is looked at
- * anew; true: try again. No gate held. */
+ * anew. Or that another mount has it locked? Then it is waited for. true: try again. No gate held. */
 bool dv_try_again(struct dv_store *s, const struct dv_call *call, struct dv_node *n, dv_err *err,
 		  unsigned *tries);
 

@@ -179,6 +179,7 @@ static dv_err encode(struct dv_store *s, struct dv_node *n, struct dv_pack_job *
 		return err;
 	struct dv_ident id = dv_ident_of(&j->packed);
 	struct dv_tag tag = {.st_ino = n->ino,
+			     .generation = n->generation,
 			     .has_size = true,
 			     .plain_size = j->enc.plain_size,
 			     .stored_size = j->enc.stored_size,

@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "core/meta.h"
 #include "core/place.h"
+#include "core/rewrite.h"
 #include "core/stage.h"
 #include "core/value.h"
 
@@ -218,6 +219,7 @@ static dv_err rewrite(struct adoption *a, const struct dv_record *r, const struc
 	struct dv_rewrite w = {.from = from,
 			       .to = to,
 			       .packed = packed,
+			       .wait = true,
 			       .st_ino = r->st_ino,
 			       .path = path,
 			       .object = packed ? r->packed : r->raw,

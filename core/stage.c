@@ -3,12 +3,12 @@
 #include "core/stage.h"
 
 #include "core/cleanup.h"
-#include "core/encode.h"
 #include "core/io.h"
 #include "core/journal.h"
 #include "core/log.h"
 #include "core/meta.h"
 #include "core/packed.h"
+#include "core/rival.h"
 #include "core/value.h"
 
 #include <inttypes.h>
@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/random.h>
 
 struct dv_stage {
 	uint64_t id;
@@ -27,8 +28,13 @@ struct dv_stage {
 	dv_err failed; /* of the last write that failed and was not made good; 0: none */
 	uint64_t failed_at; /* the first byte that it left unwritten */
 	struct dv_file *file;
-	uint64_t swap_id;	     /* its SWAP record, 0: none yet */
-	uint64_t copy_id;	     /* COPY record of a commit that was cut short, 0: none */
+	struct dv_file *locked; /* an edit: the old object, whose lock keeps other mounts' edits
+				   away; NULL: none */
+	uint16_t generation;	/* of the value once this is it */
+	struct dv_changed_at changed; /* by a caller */
+	uint64_t changed_writes;      /* n->writes when changed.backing was looked at */
+	uint64_t swap_id;	      /* its SWAP record, 0: none yet */
+	uint64_t copy_id;	      /* COPY record of a commit that was cut short, 0: none */
 	atomic_ullong synced_writes; /* n->writes when the bytes were last made durable; UINT64_MAX:
 					never */
 };
@@ -58,6 +64,20 @@ void dv_stage_emptied(struct dv_stage *st)
 	st->failed = 0;
 }
 
+void dv_stage_changed(struct dv_stage *st)
+{
+	clock_gettime(CLOCK_REALTIME, &st->changed.here);
+}
+
+/* Before the stage's ctime moves by a doing of ours. */
+static void note_change(struct dv_node *n, const struct dv_stat *own)
+{
+	if (n->stage->changed_writes == n->writes)
+		return;
+	n->stage->changed.backing = own->ctime;
+	n->stage->changed_writes = n->writes;
+}
+
 dv_err dv_stage_error(const struct dv_stage *st)
 {
 	return st->replacement ? st->failed : 0;
@@ -68,9 +88,32 @@ bool dv_stage_is_in_place(const struct dv_stage *st)
 	return st->in_place;
 }
 
-void dv_stage_set_replacement(struct dv_stage *st)
+/* Another mount that replaces the same value chooses another one. */
+static uint16_t next_generation(const struct dv_node *n)
 {
-	st->replacement = true;
+	uint16_t random = 0;
+	dv_ignore(getrandom(&random, sizeof(random), 0)); /* then both count from the same */
+	return (uint16_t)(n->generation + 1 + random % UINT16_MAX);
+}
+
+static void write_tag(struct dv_store *s, const struct dv_node *n, const struct dv_stage *stage,
+		      const struct dv_stat *own)
+{
+	struct dv_ident id = dv_ident_of(own);
+	struct dv_tag tag = {
+		.st_ino = n->ino, .generation = stage->generation, .swapped = stage->changed.here};
+	dv_tag_store(s, stage->file->fd, &id, &tag);
+}
+
+void dv_stage_set_replacement(struct dv_store *s, struct dv_node *n)
+{
+	struct dv_stage *stage = n->stage;
+	struct dv_stat own;
+	if (!stage->replacement && DV_B(s, stat, stage->file->fd, "", &own) == 0) {
+		stage->generation = next_generation(n);
+		write_tag(s, n, stage, &own);
+	}
+	stage->replacement = true;
 }
 
 /* ---- begin ---- */
@@ -95,9 +138,7 @@ static dv_err dress(struct dv_store *s, struct dv_node *n, struct dv_file *old,
 		err = DV_B(s, stat, fd, "", &own);
 	if (err)
 		return err;
-	struct dv_ident id = dv_ident_of(&own);
-	struct dv_tag tag = {.st_ino = n->ino};
-	dv_tag_store(s, fd, &id, &tag);
+	write_tag(s, n, stage, &own);
 	return 0;
 }
 
@@ -129,23 +170,10 @@ static dv_err make_stage_file(struct dv_store *s, struct dv_stage *stage)
 	return stage->file ? 0 : -ENOMEM;
 }
 
-/* Ends a COPY record, which another one has taken the place of, or whose object is gone. */
-static void end_copy(struct dv_store *s, uint64_t *id)
-{
-	char name[DV_STAGE_NAME];
-	if (!*id)
-		return;
-	dv_journal_stage_name(*id, name);
-	dv_ignore(
-		DV_B(s, unlink, dv_journal_dirfd(s->journal), name)); /* swept by the next owner */
-	dv_journal_end(s, *id);
-	*id = 0;
-}
-
 static void forget_stage(struct dv_store *s, struct dv_stage *stage)
 {
 	char name[DV_STAGE_NAME];
-	end_copy(s, &stage->copy_id);
+	dv_rewrite_end(s, &stage->copy_id);
 	if (stage->named) {
 		dv_journal_stage_name(stage->id, name);
 		dv_ignore(DV_B(s, unlink, dv_journal_dirfd(s->journal),
@@ -168,11 +196,16 @@ dv_err dv_stage_begin(struct dv_store *s, struct dv_node *n, bool empty)
 	if (!stage)
 		return -ENOMEM;
 	stage->replacement = empty;
+	dv_stage_changed(stage);
+	stage->generation = empty ? next_generation(n) : n->generation;
 	atomic_init(&stage->synced_writes, UINT64_MAX);
 	dv_err err = dv_value_file(s, n, false, false, &old);
 	if (err)
 		return err;
-	err = DV_B(s, stat, old->fd, "", &st);
+	if (!empty)
+		err = dv_rival_lock(s, n, old, &stage->locked);
+	if (!err)
+		err = DV_B(s, stat, old->fd, "", &st);
 	stage->in_place = dv_node_links(n, st.nlink) > 1;
 	if (!err)
 		err = make_stage_file(s, stage);
@@ -188,6 +221,7 @@ dv_err dv_stage_begin(struct dv_store *s, struct dv_node *n, bool empty)
 	if (err) {
 		forget_stage(s, stage);
 		dv_file_unref(s, stage->file);
+		dv_rival_unlock(s, &stage->locked);
 		return err;
 	}
 	if (!empty && n->unpacks < UCHAR_MAX)
@@ -265,6 +299,7 @@ dv_err dv_stage_sync(struct dv_store *s, struct dv_node *n)
 
 static void end_stage(struct dv_store *s, struct dv_node *n)
 {
+	dv_rival_unlock(s, &n->stage->locked);
 	dv_file_unref(s, n->stage->file);
 	free(n->stage);
 	n->stage = NULL;
@@ -319,59 +354,6 @@ static dv_err commit_conflict(struct dv_store *s, struct dv_node *n)
 	return -EBUSY;
 }
 
-dv_err dv_rewrite_in_place(struct dv_store *s, const struct dv_rewrite *w)
-{
-	struct dv_stat st;
-	struct dv_encoded enc;
-	char name[DV_STAGE_NAME];
-	uint64_t id = dv_journal_new_id(s->journal);
-	dv_journal_stage_name(id, name);
-	dv_err err = DV_B(s, stat, w->from, "", &st);
-	if (err)
-		return err;
-	int fd = DV_B(s, open, dv_journal_dirfd(s->journal), name, O_RDWR | O_CREAT | O_EXCL, 0600);
-	if (fd < 0)
-		return fd;
-	if (w->packed)
-		err = dv_encode(s, w->from, st.size, fd, UINT64_MAX, NULL, NULL, &enc);
-	else
-		err = dv_copy_over(s, w->from, fd);
-	if (!err)
-		err = DV_B(s, fsync, fd);
-	if (!err) {
-		struct dv_record r = {.id = id,
-				      .type = DV_RECORD_COPY,
-				      .packed = w->object,
-				      .st_ino = w->st_ino,
-				      .path = w->path,
-				      .path_len = strlen(w->path)};
-		err = dv_journal_append(s, &r);
-	}
-	bool recorded = !err;
-	if (!err)
-		err = dv_journal_sync(s);
-	if (!err)
-		err = dv_copy_over(s, fd, w->to);
-	if (!err) {
-		struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, st.mtime};
-		dv_ignore(DV_B(s, utimens, w->to, times)); /* not the owner: it moves to now */
-	}
-	/* Failed while copying: the record and the new bytes stay, and are copied again at
-	 * recovery, or by the next try. */
-	bool stays = err && recorded;
-	if (!err || stays)
-		end_copy(s, w->failed);
-	*w->failed = stays ? id : *w->failed;
-	if (!stays)
-		end_copy(s, &id);
-	/* A raw file is written in place from now on: it must not be copied over again after a
-	 * power cut. */
-	if (!err && !w->packed)
-		err = dv_journal_sync(s);
-	DV_B(s, close, fd);
-	return err;
-}
-
 /* Writes the stage over the old object, which keeps its links and attributes. */
 static dv_err commit_in_place(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
 			      const char *stored)
@@ -391,6 +373,7 @@ static dv_err commit_in_place(struct dv_store *s, struct dv_node *n, const struc
 	struct dv_rewrite w = {.from = n->stage->file->fd,
 			       .to = target,
 			       .packed = n->form == DV_FORM_PACKED,
+			       .locked = n->stage->locked,
 			       .object = n->id,
 			       .st_ino = n->ino,
 			       .path = path,
@@ -482,6 +465,10 @@ static dv_err commit_swap(struct dv_store *s, struct dv_node *n, const struct dv
 	struct dv_ident id = dv_ident_of(&st);
 	if (!err && was_packed)
 		err = dv_node_reserve_loser(s, n);
+	if (!err && stage->replacement) { /* so that other mounts know when it was written */
+		note_change(n, &st);
+		write_tag(s, n, stage, &st);
+	}
 	if (!err && was_packed && !stage->swap_id)
 		err = record_swap(s, n);
 	if (!err && was_packed) /* costs nothing where it was synced with others */
@@ -497,6 +484,7 @@ static dv_err commit_swap(struct dv_store *s, struct dv_node *n, const struct dv
 	if (err)
 		return err == -EEXIST ? commit_conflict(s, n) : err;
 	dv_node_set_object(s, n, &id, DV_FORM_RAW);
+	n->generation = stage->generation;
 	n->loser = false;
 	if (was_packed)
 		dv_node_set_loser(s, n, &old, stage->swap_id);
@@ -521,6 +509,36 @@ static void discard(struct dv_store *s, struct dv_node *n)
 	end_stage(s, n);
 	n->writes++;
 	dv_tell_changed(s, n);
+}
+
+/*
+ * Others have put another object under the name. Where it is the same value in another form, or came
+ * before the last bytes of the replacement, the replacement is what was written last: that object is the
+ * old one now. A name that is gone was removed, and an edit is of what is gone.
+ */
+static bool supersede(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
+		      struct dv_stat *st, uint8_t *slot)
+{
+	struct dv_stage *stage = n->stage;
+	struct dv_found f;
+	struct dv_stat own;
+	if (DV_B(s, stat, stage->file->fd, "", &own))
+		return false;
+	note_change(n, &own);
+	if (!stage->replacement || stage->in_place || dv_place_find(s, p, &f) ||
+	    !S_ISREG(f.st.mode) || f.st.nlink > 1 ||
+	    !dv_rival_is_older(s, n, p, &f, &stage->changed))
+		return false;
+	if (dv_node_add_name(s, n, p->dir, p->name, f.slot))
+		return false;
+	struct dv_ident id = dv_ident_of(&f.st);
+	dv_node_set_object(s, n, &id, f.form);
+	if (stage->swap_id) /* of the object that was there before */
+		dv_journal_end(s, stage->swap_id);
+	stage->swap_id = 0;
+	*st = f.st;
+	*slot = f.slot;
+	return true;
 }
 
 dv_err dv_stage_commit(struct dv_store *s, struct dv_node *n, bool settle)
@@ -553,7 +571,13 @@ dv_err dv_stage_commit(struct dv_store *s, struct dv_node *n, bool settle)
 		return err == -ESTALE ? commit_conflict(s, n) : err;
 	err = DV_B(s, stat, p.dirfd, stored, &st);
 	struct dv_ident id = dv_ident_of(&st);
-	if (err == -ENOENT || (!err && !dv_ident_equal(&id, &n->id)))
+	bool other = err == -ENOENT || (!err && !dv_ident_equal(&id, &n->id));
+	if (other && supersede(s, n, &p, &st, &slot)) {
+		other = false;
+		err = 0;
+		stored = dv_place_stored(&p, n->form, slot);
+	}
+	if (other)
 		err = commit_conflict(s, n);
 	else if (!err && (n->stage->in_place || dv_node_links(n, st.nlink) > 1))
 		err = commit_in_place(s, n, &p, stored);

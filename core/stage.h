@@ -34,13 +34,15 @@
 
 #include "core/internal.h"
 #include "core/place.h"
+#include "core/rewrite.h"
 #include "core/swap.h"
 
 struct dv_stage;
 
 /* empty: the value is truncated to nothing and the old one stays until the last writer is gone;
  * else the stage starts with its bytes. -EPERM, -EACCES: owner or mode can not be kept; a raw value
- * is then to be edited in place. Gate exclusive. */
+ * is then to be edited in place. -ESTALE, -EAGAIN: another mount has edited the value, or does.
+ * Gate exclusive. */
 DV_CHECK dv_err dv_stage_begin(struct dv_store *s, struct dv_node *n, bool empty);
 
 int dv_stage_fd(const struct dv_stage *st);
@@ -49,7 +51,8 @@ bool dv_stage_is_replacement(const struct dv_stage *st);
 /* Is it written over the old object, which other names share? Then it is not dropped with one of
  * them. */
 bool dv_stage_is_in_place(const struct dv_stage *st);
-void dv_stage_set_replacement(struct dv_stage *st); /* truncated to nothing meanwhile */
+/* Truncated to nothing meanwhile. */
+void dv_stage_set_replacement(struct dv_store *s, struct dv_node *n);
 
 /*
  * A replacement of which a write failed (a full disk) does not take the old value's place (P3): it
@@ -59,6 +62,8 @@ void dv_stage_set_replacement(struct dv_stage *st); /* truncated to nothing mean
 void dv_stage_wrote(struct dv_stage *st, struct dv_range range,
 		    dv_err err); /* range was written, then err */
 void dv_stage_emptied(struct dv_stage *st);
+/* A caller changed it: what was written last counts where others have replaced the value. */
+void dv_stage_changed(struct dv_stage *st);
 dv_err dv_stage_error(const struct dv_stage *st); /* 0: it may be committed */
 DV_CHECK dv_err dv_stage_stat(struct dv_store *s, struct dv_node *n, struct dv_stat *out);
 
@@ -90,20 +95,5 @@ void dv_stage_drop(struct dv_store *s, struct dv_node *n);
 
 /* The daemon ends before it could commit: the record and the stage file stay for the next owner. */
 void dv_stage_abandon(struct dv_store *s, struct dv_node *n);
-
-/*
- * Writes the bytes of `from` over the object `to`, which keeps its links, owner and mode: through a
- * copy and a durable COPY record that redoes it after a crash.
- */
-struct dv_rewrite {
-	int from, to;
-	bool packed; /* to's form */
-	struct dv_ident object;
-	uint64_t st_ino;
-	const char *path; /* of the key */
-	uint64_t *failed; /* record of an earlier try that was cut short, 0: none; set and ended
-			     here */
-};
-DV_CHECK dv_err dv_rewrite_in_place(struct dv_store *s, const struct dv_rewrite *w);
 
 #endif

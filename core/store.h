@@ -176,6 +176,8 @@ enum { /* dv_setattr.valid */
        DV_SET_SIZE = 8,
        DV_SET_ATIME = 16,
        DV_SET_MTIME = 32,
+       DV_SET_BY_NAME = 128,	 /* with DV_SET_SIZE: the caller came by name; -ESTALE where others
+				    have replaced the value, so that it looks the name up again */
        DV_SET_KILL_SUIDGID = 64, /* with DV_SET_SIZE or alone: clears suid, and sgid where
 				    group-executable; alone not for root, who keeps them */
 };

@@ -230,7 +230,8 @@ static bool same_value(struct dv_store *s, struct dv_node *n, const struct dv_pl
 	struct dv_tag tag;
 	if (!S_ISREG(n->type) || !S_ISREG(f->st.mode))
 		return false;
-	return dv_tag_load(s, p->dirfd, f->stored, &f->st, &tag) && tag.st_ino == n->ino;
+	return dv_tag_load(s, p->dirfd, f->stored, &f->st, &tag) && tag.st_ino == n->ino &&
+	       tag.generation == n->generation;
 }
 
 /*
@@ -268,6 +269,7 @@ static dv_err refresh_name(struct dv_store *s, struct dv_node *n, unsigned skip,
 		err = find_for(s, n, &p, &f);
 	struct dv_ident id = dv_ident_of(&f.st);
 	if (err == -ENOENT || err == -ESTALE) {
+		atomic_store(&n->replaced, true);
 		dv_node_drop_name(s, dir, name);
 		err = 0;
 	} else if (!err && f.form == n->form && dv_ident_equal(&id, &n->id)) {
@@ -280,6 +282,7 @@ static dv_err refresh_name(struct dv_store *s, struct dv_node *n, unsigned skip,
 		dv_node_end_loser(s, n);
 		*kept = true;
 	} else if (!err) {
+		atomic_store(&n->replaced, true);
 		dv_node_drop_name(s, dir, name);
 	}
 	dv_place_close(s, &p);

@@ -111,11 +111,13 @@ static void op_setattr(fuse_req_t req, fuse_ino_t id, struct stat *attr, int to_
 	struct fs_op op;
 	dv_err err;
 
-	(void)fi;
 	convert_setattr(attr, to_set, &set);
+	/* ESTALE makes open(2) and truncate(2) look the name up again. */
+	if (!fi && (set.valid & DV_SET_SIZE))
+		set.valid |= DV_SET_BY_NAME;
 	if (fs_control_is(id)) {
 		fs_control_getattr(fuse_req_userdata(req), req, id,
-				   set.valid & (unsigned)~DV_SET_KILL_SUIDGID);
+				   set.valid & ~(unsigned)(DV_SET_KILL_SUIDGID | DV_SET_BY_NAME));
 		return;
 	}
 	if (!fs_op_begin(&op, req, "SETATTR", id))

@@ -42,6 +42,7 @@ dv_mount_test(replace_100k SCRIPT replace LABELS slow TIMEOUT 3600 ENV REPLACEME
 dv_mount_test(space)
 dv_mount_test(readonly LABELS brief)
 dv_mount_test(two_mounts LABELS brief)
+dv_mount_test(storm LABELS brief TIMEOUT 180)
 dv_mount_test(user)
 dv_mount_test(memory)
 
@@ -50,3 +51,4 @@ dv_mount_test(roundtrip_all SCRIPT roundtrip LABELS slow TIMEOUT 1800 ENV SOURCE
 dv_mount_test(two_mounts_long SCRIPT two_mounts LABELS slow TIMEOUT 900 ENV SECONDS_LONG=120)
 dv_mount_test(nodes_1m SCRIPT nodes LABELS slow TIMEOUT 1800 ENV NODES_FILES=1000000 NODES_MAX=65536)
 dv_mount_test(memory_2g SCRIPT memory LABELS slow TIMEOUT 1800 ENV MEMORY_MB=2048 MEMORY_NAMES=200000)
+dv_mount_test(storm_long SCRIPT storm LABELS slow TIMEOUT 1200 ENV STORM_SECONDS=150)
