@@ -8,12 +8,11 @@
 #include "core/cleanup.h"
 #include "core/internal.h"
 #include "core/io.h"
-#include "core/journal.h"
 #include "core/log.h"
+#include "core/owner.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 
 #define CONFIG_PATH DV_CONTROL_DIR "/config"
 #define CONFIG_TEMP DV_CONTROL_DIR "/config.new"
@@ -196,18 +195,13 @@ dv_err dv_store_init(struct dv_backing backing, const char *path,
 /* The mountpoint of a live owner. -> true: found. */
 static bool owner_mount(struct dv_store *s, int stagefd, const char *owner, char *buf, size_t size)
 {
-	char text[DV_OWNER_MAX + 1], path[DV_NAME_MAX + 16];
-	snprintf(path, sizeof(path), "%s/owner", owner);
-	int fd = DV_B(s, open, stagefd, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+	char text[DV_OWNER_MAX + 1];
+	int fd = DV_B(s, open, stagefd, owner, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	if (fd < 0)
 		return false;
-	bool alive = DV_B(s, flock, fd, LOCK_SH | LOCK_NB) == -EWOULDBLOCK;
-	ssize_t n = alive ? DV_B(s, pread, fd, text, DV_OWNER_MAX, 0) : -1;
+	bool here = dv_owner_is_here(s, fd, text);
 	DV_B(s, close, fd);
-	if (n < 0)
-		return false;
-	text[n] = '\0';
-	return dv_owner_field(text, "mountpoint", buf, size) == 0 && buf[0];
+	return here && dv_owner_field(text, "mountpoint", buf, size) == 0 && buf[0];
 }
 
 dv_err dv_store_find_mount(struct dv_backing backing, const char *path, char *buf, size_t buf_size)

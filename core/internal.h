@@ -33,7 +33,20 @@ struct dv_store {
 	gid_t self_gid;
 	bool has_xattrs; /* user.* attributes can be kept */
 	bool has_acls;
-	char boot_id[64];    /* of the kernel's run: tells kill -9 from a power cut */
+	char boot_id[64];	/* of the kernel's run: tells kill -9 from a power cut */
+	char host_id[256];	/* of the machine */
+	char owner_folder[64];	/* journal.c: this process's in .diskvfs/stage; "": none */
+	int owner_fd, stage_fd; /* journal.c: its owner file, the stage folder; -1: none */
+
+	/* owner.c */
+	uint64_t left_pending;	   /* constant: as in dv_store_stats */
+	atomic_bool fenced;	   /* taken for dead by another host */
+	bool beating, beat_ending; /* beat_lock */
+	atomic_llong beat_at_ms;
+	pthread_t beater;
+	pthread_mutex_t beat_lock;
+	pthread_cond_t beat_cond;
+
 	char *mountpoint;    /* NULL: none */
 	atomic_int put_off;  /* why a commit could not be made, the last one; 0: none since it was
 				asked for */

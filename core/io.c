@@ -40,6 +40,16 @@ dv_err dv_write_full(struct dv_store *s, int fd, const void *buf, size_t len, ui
 	return 0;
 }
 
+int dv_open_quiet(struct dv_store *s, int dirfd, const char *name, int flags)
+{
+	int fd = -EPERM;
+	if (s->options.noatime)
+		fd = DV_B(s, open, dirfd, name, flags | O_NOATIME, 0);
+	if (fd == -EPERM) /* the owner's right */
+		fd = DV_B(s, open, dirfd, name, flags, 0);
+	return fd;
+}
+
 dv_err dv_count_error(struct dv_store *s, dv_err err)
 {
 	switch (err) {

@@ -14,6 +14,9 @@ DV_CHECK dv_err dv_read_full(struct dv_store *s, int fd, void *buf, size_t len, 
 DV_CHECK dv_err dv_write_full(struct dv_store *s, int fd, const void *buf, size_t len,
 			      uint64_t off);
 
+/* Opens for reading; with noatime, access times stay where they may. -> descriptor */
+DV_CHECK int dv_open_quiet(struct dv_store *s, int dirfd, const char *name, int flags);
+
 /* Counts err by kind and returns it. */
 dv_err dv_count_error(struct dv_store *s, dv_err err);
 

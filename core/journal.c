@@ -9,12 +9,11 @@
 
 #include "core/cleanup.h"
 #include "core/io.h"
-#include "core/log.h"
+#include "core/owner.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/random.h>
 #include <unistd.h>
 #include <uthash.h>
@@ -46,21 +45,6 @@ struct dv_journal {
 
 /* ---- the owner folder ---- */
 
-static dv_err write_owner(struct dv_store *s, struct dv_journal *j, int dirfd)
-{
-	char text[DV_OWNER_MAX], host[256] = "";
-	gethostname(host, sizeof(host) - 1);
-	int len = snprintf(text, sizeof(text), "boot=%s\nhost=%s\npid=%ld\nmountpoint=%s\n",
-			   s->boot_id, host, (long)getpid(), s->mountpoint ? s->mountpoint : "");
-	if (len < 0 || (size_t)len >= sizeof(text))
-		return -ENAMETOOLONG;
-	j->ownerfd = DV_B(s, open, dirfd, "owner", O_RDWR | O_CREAT | O_EXCL, 0600);
-	if (j->ownerfd < 0)
-		return j->ownerfd;
-	dv_err err = DV_B(s, flock, j->ownerfd, LOCK_EX | LOCK_NB);
-	return err ? err : dv_write_full(s, j->ownerfd, text, (size_t)len, 0);
-}
-
 static dv_err make_folder(struct dv_store *s, struct dv_journal *j)
 {
 	uint64_t random = 0;
@@ -76,9 +60,9 @@ static dv_err make_folder(struct dv_store *s, struct dv_journal *j)
 	j->dirfd = DV_B(s, open, j->stagefd, fresh, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	if (j->dirfd < 0)
 		return j->dirfd;
-	err = write_owner(s, j, j->dirfd);
-	if (err)
-		return err;
+	j->ownerfd = dv_owner_write(s, j->dirfd);
+	if (j->ownerfd < 0)
+		return j->ownerfd;
 	j->logfd = DV_B(s, open, j->dirfd, "log", O_RDWR | O_CREAT | O_EXCL, 0600);
 	if (j->logfd < 0)
 		return j->logfd;
@@ -87,8 +71,13 @@ static dv_err make_folder(struct dv_store *s, struct dv_journal *j)
 		err = DV_B(s, fsync, j->dirfd);
 	if (!err)
 		err = DV_B(s, rename, j->stagefd, fresh, j->stagefd, j->name, 0);
+	if (err)
+		return err;
+	snprintf(s->owner_folder, sizeof(s->owner_folder), "%s", j->name);
+	s->owner_fd = j->ownerfd;
+	s->stage_fd = j->stagefd;
 	/* Records are of use after a power cut only where the folder is. */
-	return err ? err : DV_B(s, fsync, j->stagefd);
+	return DV_B(s, fsync, j->stagefd);
 }
 
 static void close_fd(struct dv_store *s, int fd)
@@ -141,7 +130,7 @@ void dv_journal_close(struct dv_store *s, struct dv_journal **slot)
 	if (!j)
 		return;
 	bool done = HASH_COUNT(j->open) == j->ended && (!j->ended || !DV_B(s, syncfs, s->rootfd));
-	if (done && j->dirfd >= 0) {
+	if (done && j->dirfd >= 0 && !atomic_load(&s->fenced)) {
 		/* Whatever fails here leaves a folder without open records: the next owner sweeps
 		 * it. */
 		dv_ignore(DV_B(s, unlink, j->dirfd, "log"));
@@ -154,6 +143,7 @@ void dv_journal_close(struct dv_store *s, struct dv_journal **slot)
 		HASH_DEL(j->open, r);
 		free(r);
 	}
+	s->owner_fd = s->stage_fd = -1;
 	close_fd(s, j->logfd);
 	close_fd(s, j->ownerfd);
 	close_fd(s, j->dirfd);
@@ -290,9 +280,12 @@ dv_err dv_journal_append(struct dv_store *s, const struct dv_record *r)
 	struct dv_journal *j = s->journal;
 	if (!j)
 		return -EROFS;
+	dv_err err = dv_beat_check(s);
+	if (err)
+		return err;
 	pthread_mutex_lock(&j->lock);
 	compact_locked(s, j);
-	dv_err err = append_open_locked(s, j, r);
+	err = append_open_locked(s, j, r);
 	pthread_mutex_unlock(&j->lock);
 	return err;
 }
@@ -398,21 +391,4 @@ uint64_t dv_journal_open_records(struct dv_store *s)
 	uint64_t n = HASH_COUNT(j->open);
 	pthread_mutex_unlock(&j->lock);
 	return n;
-}
-
-dv_err dv_owner_field(const char *text, const char *name, char *value, size_t size)
-{
-	size_t name_len = strlen(name);
-	for (const char *line = text; *line; line = strchrnul(line, '\n'), line += *line == '\n') {
-		if (strncmp(line, name, name_len) != 0 || line[name_len] != '=')
-			continue;
-		const char *from = line + name_len + 1;
-		size_t len = (size_t)(strchrnul(from, '\n') - from);
-		if (len >= size)
-			len = size - 1;
-		memcpy(value, from, len);
-		value[len] = '\0';
-		return 0;
-	}
-	return -ENOENT;
 }

@@ -2,7 +2,7 @@
 /*
  * journal.h - the owner folder of this process: its stage files and its log of records.
  *
- *   .diskvfs/stage/OWNER/owner   who this is (text); flocked while it lives
+ *   .diskvfs/stage/OWNER/owner   who this is (owner.h); flocked while it lives
  *   .diskvfs/stage/OWNER/log     records (record.h), appended
  *   .diskvfs/stage/OWNER/ID      stage file of record ID, in hexadecimal
  *
@@ -17,11 +17,10 @@
 #define DV_JOURNAL_H
 
 #include "core/internal.h"
+#include "core/owner.h"
 #include "core/record.h"
 
-#define DV_STAGE_DIR  DV_CONTROL_DIR "/stage"
 #define DV_LOST_DIR   DV_CONTROL_DIR "/lost"
-#define DV_OWNER_MAX  4096 /* bytes of an owner file */
 #define DV_STAGE_NAME 17
 #define DV_LOG_COMPACT                                                                             \
 	(1u << 20) /* a log this long, four times what is still open, is written anew */
@@ -46,9 +45,5 @@ DV_CHECK dv_err dv_journal_sync(struct dv_store *s);
  * (I4) where they outlive a power cut. */
 DV_CHECK dv_err dv_journal_repath(struct dv_store *s, const char *from, const char *to);
 uint64_t dv_journal_open_records(struct dv_store *s);
-
-/* Text of an owner file: "name=value" lines boot, host, pid, mountpoint. value is cut to size.
- * -ENOENT: no such line. */
-DV_CHECK dv_err dv_owner_field(const char *text, const char *name, char *value, size_t size);
 
 #endif

@@ -7,24 +7,20 @@
 #include "core/journal.h"
 #include "core/log.h"
 #include "core/meta.h"
+#include "core/owner.h"
+#include "core/pending.h"
 #include "core/place.h"
 #include "core/rewrite.h"
 #include "core/stage.h"
 #include "core/value.h"
 
-#include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
-#include <time.h>
 #include <unistd.h>
 #include <uthash.h>
 
-#define OWNERS_MAX    4096
-#define DYING_TRIES   500 /* of a killed owner: 5 s */
-#define DYING_WAIT_NS 10000000
-#define SWEEP_ROUNDS  64 /* of 512 names: more stage files than that are left for the next time */
+#define ROUNDS_MAX   16 /* of mounts that take dead ones' folders from each other */
+#define SWEEP_ROUNDS 64 /* of 512 names: more stage files than that are left for the next time */
 
 /* The path of a record, which is not terminated there, on the heap. */
 static char *path_of(const struct dv_record *r)
@@ -304,12 +300,6 @@ static dv_err recover_copy(struct adoption *a, const struct dv_record *r, const 
 	return err;
 }
 
-struct open_record {
-	struct dv_record r;
-	struct open_record *before; /* as it was written before, with another path */
-	UT_hash_handle hh;
-};
-
 static bool holds_object(struct dv_store *s, const struct target *t, const struct dv_record *r)
 {
 	struct dv_stat st;
@@ -321,10 +311,10 @@ static bool holds_object(struct dv_store *s, const struct target *t, const struc
  * A record is written again before its directory is renamed: which of its paths holds depends on
  * whether the renaming came that far, or outlived the power. Where none does the last one counts.
  */
-static dv_err target_choose(struct dv_store *s, const struct open_record *o,
+static dv_err target_choose(struct dv_store *s, const struct dv_open_record *o,
 			    const struct dv_record **out, struct target *t)
 {
-	for (const struct open_record *at = o->before ? o : NULL; at; at = at->before) {
+	for (const struct dv_open_record *at = o->before ? o : NULL; at; at = at->before) {
 		*out = &at->r;
 		if (target_open(s, &at->r, t))
 			continue;
@@ -336,7 +326,7 @@ static dv_err target_choose(struct dv_store *s, const struct open_record *o,
 	return target_open(s, &o->r, t);
 }
 
-static void recover_one(struct adoption *a, const struct open_record *o)
+static void recover_one(struct adoption *a, const struct dv_open_record *o)
 {
 	struct dv_store *s = a->s;
 	struct target t;
@@ -370,83 +360,6 @@ static void recover_one(struct adoption *a, const struct open_record *o)
 	}
 }
 
-/* ---- the log ---- */
-
-static void forget_record(struct open_record **all, struct open_record *o)
-{
-	HASH_DEL(*all, o);
-	while (o) {
-		struct open_record *before = o->before;
-		free(o);
-		o = before;
-	}
-}
-
-/* Takes the place of o in the table, and keeps it. */
-static dv_err write_again(struct open_record **all, struct open_record *o,
-			  const struct dv_record *r)
-{
-	struct open_record *later = calloc(1, sizeof(*later));
-	if (!later)
-		return -ENOMEM;
-	HASH_DEL(*all, o);
-	later->r = *r;
-	later->before = o;
-	HASH_ADD(hh, *all, r.id, sizeof(r->id), later);
-	return 0;
-}
-
-static dv_err collect(const uint8_t *log, size_t len, struct open_record **out)
-{
-	size_t at = 0, used;
-	struct dv_record r;
-	while ((used = dv_record_decode(log + at, len - at, &r))) {
-		struct open_record *o = NULL;
-		at += used;
-		HASH_FIND(hh, *out, &r.id, sizeof(r.id), o);
-		if (r.type == DV_RECORD_END) {
-			if (o)
-				forget_record(out, o);
-			continue;
-		}
-		if (o) {
-			dv_err err = write_again(out, o, &r);
-			if (err)
-				return err;
-			continue;
-		}
-		o = calloc(1, sizeof(*o));
-		if (!o)
-			return -ENOMEM;
-		o->r = r;
-		HASH_ADD(hh, *out, r.id, sizeof(r.id), o);
-	}
-	return 0;
-}
-
-static dv_err read_log(struct adoption *a, uint8_t **out, size_t *out_len)
-{
-	struct dv_store *s = a->s;
-	struct dv_stat st;
-	*out_len = 0;
-	int fd = DV_B(s, open, a->dirfd, "log", O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
-	if (fd == -ENOENT)
-		return 0;
-	if (fd < 0)
-		return fd;
-	dv_err err = DV_B(s, stat, fd, "", &st);
-	if (!err && (!S_ISREG(st.mode) || st.size > DV_LOG_MAX))
-		err = -EFBIG;
-	if (!err && !(*out = malloc(st.size + 1)))
-		err = -ENOMEM;
-	if (!err)
-		err = dv_read_full(s, fd, *out, (size_t)st.size, 0);
-	if (!err)
-		*out_len = (size_t)st.size;
-	DV_B(s, close, fd);
-	return err;
-}
-
 /* Removes the stage files that no record speaks of, then the folder. */
 static dv_err sweep(struct adoption *a, int stagefd, const char *owner)
 {
@@ -472,109 +385,46 @@ static dv_err sweep(struct adoption *a, int stagefd, const char *owner)
 	return DV_B(s, rmdir, stagefd, owner);
 }
 
-/* In the order in which they were begun. */
-static int by_id(struct open_record *a, struct open_record *b)
-{
-	return a->r.id < b->r.id ? -1 : a->r.id > b->r.id;
-}
-
 static void adopt(struct adoption *a, int stagefd, const char *owner)
 {
 	a->s->adopted = true;
-	uint8_t *log = NULL;
-	size_t len = 0;
-	struct open_record *open = NULL, *o, *next;
-	dv_err err = read_log(a, &log, &len);
-	if (!err && log)
-		err = collect(log, len, &open);
-	if (!err) {
-		HASH_SORT(open, by_id);
-		HASH_ITER(hh, open, o, next)
-		recover_one(a, o);
-	}
-	HASH_ITER(hh, open, o, next)
-	forget_record(&open, o);
-	free(log);
+	struct dv_pending p = {0};
+	dv_err err = dv_pending_read(a->s, a->dirfd, &p);
+	if (!err)
+		for (struct dv_open_record *o = p.open; o; o = o->hh.next)
+			recover_one(a, o);
+	bool any = p.len;
+	dv_pending_release(&p);
 	a->err = a->err ? a->err : err;
 	if (!a->err &&
-	    len) /* what was done must outlive the records that would have it done again */
+	    any) /* what was done must outlive the records that would have it done again */
 		a->err = DV_B(a->s, syncfs, a->s->rootfd);
 	if (!a->err)
 		a->err = sweep(a, stagefd, owner);
 }
 
-static bool has_sigkill(const char *status, const char *field)
-{
-	const char *at = strstr(status, field);
-	return at && strtoull(at + strlen(field), NULL, 16) & (1u << (SIGKILL - 1));
-}
-
-/* Was the owner's process killed? Its locks go with its last thread, a moment later. */
-static bool is_dying(struct dv_store *s, const char *owner)
-{
-	char boot[64], pid[32], path[64], status[4096];
-	if (dv_owner_field(owner, "boot", boot, sizeof(boot)) || strcmp(boot, s->boot_id) != 0 ||
-	    dv_owner_field(owner, "pid", pid, sizeof(pid)))
-		return false;
-	snprintf(path, sizeof(path), "/proc/%ld/status", strtol(pid, NULL, 10));
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, status, sizeof(status) - 1);
-	if (fd >= 0)
-		close(fd);
-	if (n <= 0)
-		return false; /* of a namespace that is not seen from here */
-	status[n] = '\0';
-	const char *state = strstr(status, "\nState:\t");
-	return (state && strchr("ZX", state[8])) || has_sigkill(status, "\nSigPnd:\t") ||
-	       has_sigkill(status, "\nShdPnd:\t");
-}
-
-/* 0: ours now, its lock held on *out_fd; -EWOULDBLOCK: alive; others. */
-static dv_err take_owner(struct dv_store *s, int dirfd, int *out_fd, bool *same_boot)
-{
-	char text[DV_OWNER_MAX + 1], boot[64] = "";
-	int fd = DV_B(s, open, dirfd, "owner", O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
-	if (fd < 0)
-		return fd;
-	dv_err err = DV_B(s, flock, fd, LOCK_EX | LOCK_NB);
-	ssize_t n = err && err != -EWOULDBLOCK ? err : DV_B(s, pread, fd, text, DV_OWNER_MAX, 0);
-	text[n > 0 ? n : 0] = '\0';
-	for (unsigned tries = 0;
-	     err == -EWOULDBLOCK && n > 0 && tries < DYING_TRIES && is_dying(s, text); tries++) {
-		nanosleep(&(struct timespec){.tv_nsec = DYING_WAIT_NS}, NULL);
-		err = DV_B(s, flock, fd, LOCK_EX | LOCK_NB);
-	}
-	if (err || n < 0) {
-		DV_B(s, close, fd);
-		return err ? err : (dv_err)n;
-	}
-	*same_boot = dv_owner_field(text, "boot", boot, sizeof(boot)) == 0 &&
-		     strcmp(boot, s->boot_id) == 0;
-	*out_fd = fd;
-	return 0;
-}
-
-static dv_err adopt_if_dead(struct dv_store *s, int stagefd, const char *owner)
+static dv_err adopt_if_dead(struct dv_store *s, int stagefd, struct dv_owner *owner)
 {
 	struct adoption a = {.s = s};
 	int lock = -1;
-	a.dirfd = DV_B(s, open, stagefd, owner, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	a.dirfd = DV_B(s, open, stagefd, owner->folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	if (a.dirfd < 0)
 		return a.dirfd == -ENOTDIR || a.dirfd == -ENOENT || a.dirfd == -ELOOP ? 0 : a.dirfd;
-	dv_err err = take_owner(s, a.dirfd, &lock, &a.same_boot);
+	dv_err err = dv_owner_take(s, stagefd, a.dirfd, owner, &lock, &a.same_boot);
 	if (err == -ENOENT) {
 		/* Its making, or its sweeping, was cut short: no record of it counts. */
-		if (strncmp(owner, "new-", 4) == 0) { /* another mount may be making it */
+		if (strncmp(owner->folder, "new-", 4) == 0) { /* another mount may be making it */
 			dv_ignore(DV_B(s, unlink, a.dirfd, "log"));
-			dv_ignore(DV_B(s, rmdir, stagefd, owner));
+			dv_ignore(DV_B(s, rmdir, stagefd, owner->folder));
 			err = 0;
 		} else {
-			err = sweep(&a, stagefd, owner);
+			err = sweep(&a, stagefd, owner->folder);
+			err = err == -ENOENT ? 0 : err; /* another mount was doing so */
 		}
 	} else if (err == -EWOULDBLOCK) {
 		err = 0;
 	} else if (!err) {
-		adopt(&a, stagefd, owner);
+		adopt(&a, stagefd, owner->folder);
 		err = a.err;
 		DV_B(s, close, lock);
 	}
@@ -582,31 +432,34 @@ static dv_err adopt_if_dead(struct dv_store *s, int stagefd, const char *owner)
 	return err;
 }
 
-dv_err dv_recover(struct dv_store *s)
+/* *again: a folder went to another mount, which may have died over it. */
+static dv_err recover_once(struct dv_store *s, char *why, size_t why_size, bool *again)
 {
-	enum { BUF = 32768, MAX = 512 };
-	DV_AUTO_FREE char *buf = malloc(BUF);
-	DV_AUTO_FREE struct dv_dirent *ents = malloc(MAX * sizeof(*ents));
-	if (!buf || !ents)
-		return -ENOMEM;
-	int fd = DV_B(s, open, s->rootfd, DV_STAGE_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
-	if (fd < 0)
-		return fd == -ENOENT ? 0 : fd;
-	dv_err first = 0;
-	int64_t cookie = 0;
-	for (unsigned seen = 0; seen < OWNERS_MAX;) {
-		ssize_t n = DV_B(s, readdir, fd, cookie, buf, BUF, ents, MAX);
-		if (n <= 0) {
-			first = first ? first : (dv_err)n;
-			break;
-		}
-		seen += (unsigned)n;
-		for (ssize_t i = 0; i < n; i++) {
-			dv_err err = adopt_if_dead(s, fd, ents[i].name);
-			first = first ? first : err;
-		}
-		cookie = ents[n - 1].cookie;
+	struct dv_owners owners = {0};
+	*again = false;
+	dv_err first = dv_owners_find(s, s->stage_fd, true, &owners);
+	if (!first && dv_owners_check(s, &owners, why, why_size)) {
+		dv_owners_release(&owners);
+		return -EBUSY;
 	}
-	DV_B(s, close, fd);
+	for (size_t i = 0; i < owners.count; i++) {
+		if (owners.at[i].state == DV_OWNER_ELSEWHERE)
+			continue;
+		dv_err err = adopt_if_dead(s, s->stage_fd, &owners.at[i]);
+		if (err == -ESTALE)
+			*again = true;
+		else if (err && !first) /* -EBUSY is another thing to the caller */
+			first = err == -EBUSY ? -EAGAIN : err;
+	}
+	dv_owners_release(&owners);
 	return first;
+}
+
+dv_err dv_recover(struct dv_store *s, char *why, size_t why_size)
+{
+	dv_err err = 0;
+	bool again = true;
+	for (unsigned round = 0; again && !err && round < ROUNDS_MAX; round++)
+		err = recover_once(s, why, why_size, &again);
+	return err;
 }

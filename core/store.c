@@ -7,12 +7,15 @@
 
 #include "core/cleanup.h"
 #include "core/codec.h"
+#include "core/io.h"
 #include "core/journal.h"
 #include "core/keeper.h"
 #include "core/list.h"
 #include "core/log.h"
 #include "core/meta.h"
 #include "core/ops.h"
+#include "core/owner.h"
+#include "core/pending.h"
 #include "core/recover.h"
 #include "core/value.h"
 
@@ -40,11 +43,7 @@ static dv_err read_config(struct dv_store *s, const char *path, char *why, size_
 	DV_AUTO_FREE char *text = malloc(DV_CONFIG_MAX + 1);
 	if (!text)
 		return -ENOMEM;
-	int quiet = s->options.noatime ? O_NOATIME : 0;
-	int fd = DV_B(s, open, s->rootfd, CONFIG_PATH, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | quiet,
-		      0);
-	if (fd == -EPERM && quiet) /* the owner's right */
-		fd = DV_B(s, open, s->rootfd, CONFIG_PATH, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+	int fd = dv_open_quiet(s, s->rootfd, CONFIG_PATH, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
 	if (fd == -ENOENT || fd == -ENOTDIR) {
 		snprintf(why, why_size, "%s is not a store; make it one with: diskvfs init %s",
 			 path, path);
@@ -97,10 +96,7 @@ static dv_err apply_options(struct dv_store *s, const struct dv_store_options *o
 		return say(why, why_size, -EINVAL, "frame_size is a power of two from 4K to 4M");
 	if (o->mountpoint && !(s->mountpoint = strdup(o->mountpoint)))
 		return -ENOMEM;
-	if (o->boot_id)
-		snprintf(s->boot_id, sizeof(s->boot_id), "%s", o->boot_id);
-	else
-		dv_boot_id(s->boot_id);
+	dv_owner_identify(s);
 	return check_transform(s, o->transform, why, why_size);
 }
 
@@ -116,11 +112,7 @@ static dv_err open_root_node(struct dv_store *s)
 	atomic_fetch_add(&s->node_count, 1);
 	s->root->id = dv_ident_of(&st);
 	s->root->form = DV_FORM_OTHER;
-	int fd = -EPERM;
-	if (s->options.noatime)
-		fd = DV_B(s, open, s->rootfd, "", O_RDONLY | O_DIRECTORY | O_NOATIME, 0);
-	if (fd == -EPERM)
-		fd = DV_B(s, open, s->rootfd, "", O_RDONLY | O_DIRECTORY, 0);
+	int fd = dv_open_quiet(s, s->rootfd, "", O_RDONLY | O_DIRECTORY);
 	struct dv_file *f = fd < 0 ? NULL : dv_file_new(s, fd, false);
 	if (!f)
 		return fd < 0 ? fd : -ENOMEM;
@@ -172,6 +164,7 @@ static void free_store(struct dv_store *s)
 {
 	if (s->root)
 		dv_node_unref(s, s->root);
+	dv_beat_stop(s);
 	dv_journal_close(s, &s->journal);
 	dv_cache_free(&s->cache);
 	dv_pool_free(&s->pool);
@@ -197,8 +190,10 @@ static void pack_leftovers(struct dv_store *s);
 
 static dv_err start(struct dv_store *s, char *why, size_t why_size)
 {
-	if (s->options.read_only)
+	if (s->options.read_only) {
+		dv_pending_tell(s);
 		return 0;
+	}
 	dv_err err = dv_journal_open(s, &s->journal);
 	if (err) {
 		snprintf(why, why_size,
@@ -206,13 +201,18 @@ static dv_err start(struct dv_store *s, char *why, size_t why_size)
 			 DV_STAGE_DIR, strerror(-err));
 		return err;
 	}
-	err = dv_recover(s);
+	err = dv_recover(s, why, why_size);
+	if (err == -EBUSY)
+		return err;
 	if (err) {
 		/* Logged one by one. What could not be finished is kept and touches nothing. */
 		dv_warn("work of an earlier mount is still pending: %s", strerror(-err));
 	}
 	if (s->adopted)
 		s->leftovers = pack_leftovers;
+	err = dv_beat_start(s);
+	if (err)
+		return err;
 	return s->options.background ? dv_keeper_start(s) : 0;
 }
 
@@ -232,6 +232,7 @@ dv_err dv_store_open(struct dv_backing backing, const char *path,
 	s->self_uid = geteuid();
 	s->self_gid = getegid();
 	init_locks(s);
+	s->owner_fd = s->stage_fd = -1;
 	dv_config_init(&s->config);
 	dv_err err = dv_nodes_init(s);
 	s->rootfd = DV_B(s, open_root, path);
@@ -501,6 +502,7 @@ void dv_store_stats(struct dv_store *s, struct dv_store_stats *out)
 		.cache_evictions = c.evictions,
 		.nodes = atomic_load(&s->node_count),
 		.pending = atomic_load(&s->counters.pending),
+		.left_pending = s->left_pending,
 		.cache_bytes = c.bytes,
 		.cache_entries = c.entries,
 	};

@@ -77,6 +77,8 @@ struct dv_store_hooks {
 	void (*changed)(void *self, struct dv_node *node);
 };
 
+#define DV_BEAT_MS 20000 /* of a mount */
+
 struct dv_store_options {
 	uint64_t cache_bytes; /* 0: 64 MiB */
 	unsigned settle_ms;   /* quiet time before packing */
@@ -91,11 +93,16 @@ struct dv_store_options {
 	uint32_t frame_size;	/* 0: the store's own */
 	const char *mountpoint; /* told to others in the owner file; NULL: none */
 	const char *boot_id;	/* NULL: the kernel's own; for tests of recovery */
+	const char *host_id;	/* NULL: the machine's own; for tests of several hosts */
+	/* How often other hosts are told that this process lives; 0: never, for what ends soon. They
+	 * take one for dead that they have not heard of for three beats, or for a minute. */
+	unsigned beat_ms;
+	bool shared; /* other hosts may have the store open too; nothing is packed then */
 	struct dv_store_hooks hooks;
 };
 
 /* -ENOENT missing; -ENOTDIR; -EINVAL not a store, other transform; -EPROTONOSUPPORT newer format;
- * -EACCES. why[] as above. Recovers what dead owners left (unless read_only). */
+ * -EACCES; -EBUSY another host has it open. why[] as above. Recovers what dead owners left (unless read_only). */
 DV_CHECK dv_err dv_store_open(struct dv_backing backing, const char *path,
 			      const struct dv_store_options *options, struct dv_store **out,
 			      char *why, size_t why_size);
@@ -140,6 +147,7 @@ struct dv_store_stats {
 	uint64_t pack_refused;		     /* incompressible, sparse, several links */
 	uint64_t errors_corrupt, errors_io, errors_space, errors_other;
 	uint64_t recovered, put_aside;
+	uint64_t left_pending; /* by ended mounts, as it was when a read-only one was opened */
 	uint64_t cache_hits, cache_misses, cache_evictions;
 	uint64_t nodes, open_fds, pending, waiting, cache_bytes, cache_entries;
 	bool read_only;

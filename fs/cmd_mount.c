@@ -168,6 +168,8 @@ static int open_store(const struct fs_options *o, const struct places *p, struct
 	so.read_only = o->read_only;
 	so.noatime = o->noatime;
 	so.background = true;
+	so.shared = o->shared;
+	so.beat_ms = DV_BEAT_MS;
 	so.transform = o->transform;
 	so.threads = o->threads;
 	so.compress = o->compress;

@@ -35,6 +35,7 @@ static dv_err pack_store(const char *path, struct dv_pack_result *result, char *
 	dv_err err, closed;
 
 	memset(&so, 0, sizeof(so));
+	so.beat_ms = DV_BEAT_MS;
 	dv_backing_posix_prepare();
 	err = dv_store_open(dv_backing_posix(), path, &so, &store, why, why_size);
 	if (err < 0)

@@ -91,7 +91,7 @@ static const char manual_caveats[] =
 	".PP\n"
 	"zstd files of other makers whose frames hold more than 16 MiB can not be read.\n"
 	".PP\n"
-	"Several hosts on one store are not supported.";
+	"Several hosts on one store need\n.B -o shared\non each; nothing is packed meanwhile.";
 
 static int print_manual(void)
 {

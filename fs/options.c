@@ -61,6 +61,9 @@ static const struct fs_option table[] = {
 	 "no POSIX ACLs; saves a message for each path that starts at a root directory of another "
 	 "user"},
 	{"acl", FS_OPT_CLEAR, NULL, 0, 0, NULL, AT(noacl), FS_FOR_MOUNT, NULL},
+	{"shared", FS_OPT_SET, NULL, 0, 0, NULL, AT(shared), FS_FOR_MOUNT,
+	 "other hosts may mount the store at the same time, with this option too; nothing is "
+	 "packed"},
 	{"ro", FS_OPT_SET, NULL, 0, 0, NULL, AT(read_only), FS_FOR_MOUNT, "write nothing at all"},
 	{"rw", FS_OPT_CLEAR, NULL, 0, 0, NULL, AT(read_only), FS_FOR_MOUNT, NULL},
 	{"noatime", FS_OPT_SET, NULL, 0, 0, NULL, AT(noatime), FS_FOR_MOUNT,

@@ -51,7 +51,7 @@ struct fs_options {
 	unsigned threads, max_nodes;
 	unsigned max_read_bytes; /* 0: libfuse's */
 	bool noacl;
-	bool read_only, noatime;
+	bool shared, read_only, noatime;
 	bool remount; /* change the mount that is there */
 	bool allow_other, allow_root, noallow_other;
 	bool suid, dev;
