@@ -457,8 +457,11 @@ static dv_err sync_file(struct dv_store *s, struct dv_node *n, bool data_only)
 	dv_gate_open(n);
 	if (err)
 		return err;
+	struct dv_loose_at at = {.dir = n, .name = ""};
 	if (S_ISDIR(n->type) && dv_transform_has_shards(s->transform))
-		err = DV_B(s, syncfs, f->fd); /* its names are in any of the shard directories */
+		err = dv_loose_sync_all(s); /* its names are in any of the shard directories */
+	else if (S_ISDIR(n->type))
+		err = dv_loose_sync(s, &at, f->fd);
 	else
 		err = data_only ? DV_B(s, fdatasync, f->fd) : DV_B(s, fsync, f->fd);
 	dv_file_unref(s, f);

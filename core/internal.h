@@ -16,6 +16,7 @@
 #include <pthread.h>
 
 struct dv_journal;
+struct dv_loose;
 
 struct dv_store {
 	struct dv_backing b;
@@ -27,6 +28,7 @@ struct dv_store {
 	struct dv_pool *pool;	    /* decodes */
 	struct dv_pool *pack_pool;  /* encodes, in the background */
 	struct dv_journal *journal; /* NULL: read only */
+	struct dv_loose *loose;	    /* NULL: the same */
 	struct dv_node *root;
 	int rootfd;
 	uid_t self_uid; /* the daemon's own */

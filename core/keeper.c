@@ -350,6 +350,9 @@ int dv_keeper_run(struct dv_store *s, bool now, bool force)
 	}
 	if (fill)
 		pack_some(s, items, fill);
+	dv_place_prune_due(s);
+	if (dv_loose_is_crowded(s)) /* before others have to */
+		dv_ignore(dv_loose_sync_all(s));
 	pthread_mutex_unlock(&s->round_lock);
 	pthread_mutex_lock(&s->queue_lock);
 	int left = (int)s->queue_len;

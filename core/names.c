@@ -39,7 +39,9 @@ static dv_err rename_aside(struct dv_store *s, struct dv_node *n, const struct d
 	if (err)
 		return err;
 	atomic_fetch_add(&s->swaps, 1);
-	dv_names_changed(n, DV_NAMES_MADE);
+	struct dv_loose_at at = dv_place_at(p);
+	dv_loose_add(s, &at, DV_LOOSE_RAW, 0);
+	dv_names_changed(n);
 	return dv_node_add_name(s, n, s->root, p->name, DV_SLOT_ASIDE);
 }
 
@@ -173,22 +175,72 @@ static dv_err enter_new(struct dv_store *s, struct dv_node *dir, const struct dv
 	return 0;
 }
 
-static dv_err make_regular(struct dv_store *s, struct dv_place *p, mode_t mode, const char **stored,
-			   uint8_t *slot, int *fd)
+#define MAKE (O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW)
+
+/* Would a file that is made elsewhere and renamed into dirfd be as one that is made there? */
+static bool takes_files_as_they_are(struct dv_store *s, int dirfd)
+{
+	struct dv_stat st;
+	return DV_B(s, stat, dirfd, "", &st) == 0 && !(st.mode & S_ISGID) &&
+	       (!s->has_acls || DV_B(s, getxattr, dirfd, ACL_DEFAULT, NULL, 0) <= 0);
+}
+
+/*
+ * A packed form of the name was unlinked, and may come back: the new file is made under the name
+ * that the old one went through, and renamed from there, so that it is not kept without the
+ * unlinking. -> descriptor; -EXDEV: it takes a sync instead.
+ */
+static int make_via(struct dv_store *s, const struct dv_place *p, const char *stored, mode_t mode)
+{
+	char name[DV_STAGE_NAME];
+	struct dv_loose_at at = dv_place_at(p);
+	int from = dv_journal_dirfd(s->journal);
+	uint64_t via = takes_files_as_they_are(s, p->dirfd) ? dv_loose_take_via(s, &at) : 0;
+	if (!via)
+		return -EXDEV;
+	dv_journal_stage_name(via, name);
+	int fd = DV_B(s, open, from, name, MAKE, mode);
+	if (fd < 0)
+		return -EXDEV;
+	dv_err err = DV_B(s, rename, from, name, p->dirfd, stored, RENAME_NOREPLACE);
+	if (!err) {
+		dv_loose_drop(s, &at, DV_LOOSE_PACKED, UINT64_MAX);
+		return fd;
+	}
+	dv_ignore(DV_B(s, unlink, from, name)); /* swept by the next owner */
+	DV_B(s, close, fd);
+	return err == -EEXIST ? err : -EXDEV;
+}
+
+/* -> descriptor */
+static int make_file(struct dv_store *s, const struct dv_place *p, const char *stored, mode_t mode,
+		     bool nowait)
+{
+	struct dv_loose_at at = dv_place_at(p);
+	unsigned gone = dv_loose_get(s, &at) & DV_LOOSE_GONE & ~dv_place_kind(p, stored);
+	if (gone == DV_LOOSE_PACKED) {
+		int fd = make_via(s, p, stored, mode);
+		if (fd != -EXDEV)
+			return fd;
+	}
+	dv_err err = gone ? dv_place_settle(s, p, stored, 0, nowait) : 0;
+	return err ? err : DV_B(s, open, p->dirfd, stored, MAKE, mode);
+}
+
+static dv_err make_regular(struct dv_store *s, struct dv_place *p, mode_t mode, bool nowait,
+			   const char **stored, uint8_t *slot, int *fd)
 {
 	*stored = p->names.raw;
 	*slot = DV_SLOT_PLAIN;
 	if (!p->names.raw[0])
 		return -ENAMETOOLONG;
-	*fd = DV_B(s, open, p->dirfd, *stored, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW,
-		   mode & 07777);
+	*fd = make_file(s, p, *stored, mode & 07777, nowait);
 	struct dv_stat st;
 	if (*fd == -EEXIST && p->names.aside[0] && DV_B(s, stat, p->dirfd, *stored, &st) == 0 &&
 	    S_ISDIR(st.mode)) {
 		*stored = p->names.aside;
 		*slot = DV_SLOT_ASIDE;
-		*fd = DV_B(s, open, p->dirfd, *stored, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW,
-			   mode & 07777);
+		*fd = make_file(s, p, *stored, mode & 07777, nowait);
 	}
 	return *fd < 0 ? *fd : 0;
 }
@@ -218,11 +270,13 @@ static dv_err make(struct dv_store *s, const struct dv_call *call, struct dv_nod
 		return err;
 	const char *stored = p.names.other;
 	err = refuse_existing(s, &p, regular);
+	if (!err && !regular)
+		err = dv_place_settle(s, &p, stored, 0, call->nowait);
 	if (!err) {
 		mode_t mode = masked(s, call, p.dirfd, m->mode);
 		DV_B(s, act_as, call->uid, call->gid);
 		if (regular)
-			err = make_regular(s, &p, mode, &stored, &slot, &fd);
+			err = make_regular(s, &p, mode, call->nowait, &stored, &slot, &fd);
 		else if (S_ISDIR(m->mode))
 			err = DV_B(s, mkdir, p.dirfd, stored, mode & 07777);
 		else if (S_ISLNK(m->mode))
@@ -285,7 +339,7 @@ dv_err dv_store_symlink(struct dv_store *s, const struct dv_call *call, const ch
 
 /* Gates held: directory shared, n exclusive and at rest. */
 static dv_err link_at_rest(struct dv_store *s, struct dv_node *n, struct dv_node *dir,
-			   const char *name, struct dv_stat *st)
+			   const char *name, bool nowait, struct dv_stat *st)
 {
 	struct dv_place from, to;
 	const char *stored;
@@ -299,6 +353,8 @@ static dv_err link_at_rest(struct dv_store *s, struct dv_node *n, struct dv_node
 		if (!err && !as[0])
 			err = -ENAMETOOLONG;
 		if (!err)
+			err = dv_place_settle(s, &to, as, 0, nowait);
+		if (!err)
 			err = DV_B(s, link, from.dirfd, stored, to.dirfd, as);
 		dv_place_close(s, &to);
 	}
@@ -306,7 +362,7 @@ static dv_err link_at_rest(struct dv_store *s, struct dv_node *n, struct dv_node
 	if (!err)
 		err = dv_node_add_name(s, n, dir, name, DV_SLOT_PLAIN);
 	if (!err) {
-		dv_names_changed(n, DV_NAMES_MADE);
+		dv_names_changed(n);
 		n->writes++; /* a packer that counted one link looks again */
 		dv_forget_kept_ctime(s, n);
 		err = dv_value_stat(s, n, false, st);
@@ -340,7 +396,7 @@ dv_err dv_store_link(struct dv_store *s, const struct dv_call *call, struct dv_n
 			return err;
 		}
 		bool busy = dv_is_busy(n);
-		err = busy ? 0 : link_at_rest(s, n, dir, name, out_stat);
+		err = busy ? 0 : link_at_rest(s, n, dir, name, call->nowait, out_stat);
 		dv_gate_open(n);
 		dv_gate_open(dir);
 		if (!busy && err != -ESTALE)
@@ -351,14 +407,17 @@ dv_err dv_store_link(struct dv_store *s, const struct dv_call *call, struct dv_n
 
 /* ---- unlink ---- */
 
-/* Unlinks every form of n's name; raw last, so that dying in between leaves the value whole. Gates
- * held. */
-static dv_err unlink_forms(struct dv_store *s, struct dv_node *n, const struct dv_place *p)
+/* Unlinks every form of n's name; raw last, so that dying in between leaves the value whole. A
+ * superseded form goes as it would later: once the value's name is durable. Gates held. */
+static dv_err unlink_forms(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
+			   bool nowait)
 {
 	struct dv_found f;
+	if (n->loser && nowait)
+		return -EAGAIN;
 	dv_err err = n->job ? dv_pack_retract(s, n) : 0;
-	if (!err)
-		err = dv_stage_drop_loser(s, n, p);
+	if (!err && n->loser)
+		err = dv_stage_settle(s, n);
 	if (!err)
 		err = dv_place_find(s, p, &f);
 	struct dv_ident id = dv_ident_of(&f.st);
@@ -371,7 +430,7 @@ static dv_err unlink_forms(struct dv_store *s, struct dv_node *n, const struct d
 	if (err)
 		return err;
 	dv_keep_open(s, n, f.st.nlink);
-	err = DV_B(s, unlink, p->dirfd, f.stored);
+	err = dv_unlink_form(s, p, f.stored, nowait);
 	if (err)
 		dv_node_unpin(s, n);
 	return err;
@@ -393,7 +452,7 @@ static dv_err unlink_known(struct dv_store *s, const struct dv_call *call, struc
 	if (!err)
 		err = dv_place_open(s, dir, name, false, &p);
 	if (!err) {
-		err = unlink_forms(s, n, &p);
+		err = unlink_forms(s, n, &p, call->nowait);
 		dv_place_close(s, &p);
 	}
 	if (!err) {
@@ -405,7 +464,7 @@ static dv_err unlink_known(struct dv_store *s, const struct dv_call *call, struc
 		}
 		n->writes++;
 		dv_touch_dir(s, dir);
-		dv_place_prune(s, dir, name);
+		dv_place_prune(s, name);
 	}
 	dv_gate_open(n);
 	return err;
@@ -449,6 +508,11 @@ static dv_err remove_dir(struct dv_store *s, struct dv_node *dir, const char *na
 		err = DV_B(s, rmdir, p.dirfd, f.stored);
 		if (err)
 			dv_node_unpin(s, n);
+	}
+	if (!err) {
+		struct dv_loose_at at = dv_place_at(&p);
+		dv_loose_drop_dir(s, n, NULL);
+		dv_loose_add(s, &at, dv_place_kind(&p, f.stored), 0);
 	}
 	dv_place_close(s, &p);
 	if (!err)

@@ -98,8 +98,8 @@ struct dv_node {
 		kept_ctime_ns;	 /* ..this is reported; 0: nothing is kept */
 	uint64_t writes;	 /* counts changes of bytes or attributes */
 	uint32_t refused;	 /* mark of the version that packing gains nothing for; 0: none */
-	atomic_uint unsynced;	 /* DV_NAMES_*: what of its names may be lost with the power; a
-				     count of changes above them */
+	atomic_uint unsynced;	 /* DV_NAMES_MADE: a name may be lost with the power (what may
+				     come back is in loose.h); a count of changes above it */
 	atomic_ushort superseded;	 /* stored names of the packed object that a rename took its value
 				     from, and that are still there */
 	atomic_short error;	 /* of later work; told once by fsync */
@@ -144,25 +144,24 @@ struct dv_node {
 _Static_assert(sizeof(struct dv_node) + DV_LINK_BYTES(0) <= 252, "P6: about 300 bytes in all");
 
 enum {
-	DV_NAMES_MADE = 1,	/* one was made, and its directory was not synced since */
-	DV_NAMES_MOVED = 2,	/* renamed by us, the same */
-	DV_NAMES_UNSETTLED = 4, /* a form of it was unlinked, the same */
-	DV_NAMES_COUNT = 8,
+	DV_NAMES_MADE = 1, /* one was made, and its directory was not synced since */
+	DV_NAMES_COUNT = 2,
 };
 
-/* A name of n was changed; any gate or none. */
-static inline void dv_names_changed(struct dv_node *n, unsigned what)
+/* A name of n was made; any gate or none. */
+static inline void dv_names_changed(struct dv_node *n)
 {
 	unsigned was = atomic_load(&n->unsynced);
-	while (!atomic_compare_exchange_weak(&n->unsynced, &was, (was + DV_NAMES_COUNT) | what))
+	while (!atomic_compare_exchange_weak(&n->unsynced, &was,
+					     (was + DV_NAMES_COUNT) | DV_NAMES_MADE))
 		;
 }
 
 /* The directory was synced, after n->unsynced was `seen`. Where there was a change meanwhile
  * nothing is forgotten: another sync tells. */
-static inline void dv_names_synced(struct dv_node *n, unsigned seen, unsigned what)
+static inline void dv_names_synced(struct dv_node *n, unsigned seen)
 {
-	atomic_compare_exchange_strong(&n->unsynced, &seen, seen & ~what);
+	atomic_compare_exchange_strong(&n->unsynced, &seen, seen & ~(unsigned)DV_NAMES_MADE);
 }
 
 #define DV_FILES_MAX                                                                               \

@@ -24,7 +24,6 @@ struct dv_pack_job {
 	atomic_bool cancelled;
 	bool published; /* gate: the packed name exists */
 	bool leased, recorded, failed;
-	unsigned names_seen; /* n->unsynced when it was claimed */
 	uint64_t id, writes;
 	int rawfd, fd;
 	struct dv_stat raw, packed;
@@ -132,7 +131,6 @@ static enum dv_pack_outcome claim(struct dv_store *s, struct dv_node *n, struct 
 	j->ctime = dv_time_ns(j->raw.ctime) == n->real_ctime_ns ? dv_time_of_ns(n->kept_ctime_ns)
 								: j->raw.ctime;
 	j->writes = n->writes;
-	j->names_seen = atomic_load(&n->unsynced);
 	n->job = j;
 	return DV_PACK_DONE;
 }
@@ -315,7 +313,7 @@ static dv_err prepare(struct dv_store *s, struct dv_pack_item *item)
 static dv_err sync_files(struct dv_store *s, struct dv_pack_item *items, size_t count, size_t live)
 {
 	if (live >= SYNCFS_FROM && !s->fsinfo.network)
-		return DV_B(s, syncfs, s->rootfd);
+		return dv_loose_sync_all(s);
 	for (size_t i = 0; i < count; i++) {
 		dv_err err = items[i].job ? DV_B(s, fsync, items[i].job->fd) : 0;
 		if (err)
@@ -380,8 +378,6 @@ static dv_err publish(struct dv_store *s, struct dv_pack_item *item, struct dv_n
 			   RENAME_NOREPLACE);
 		dv_dir_times_restore(s, &times);
 		j->published = *published = !err;
-		if (!err)
-			dv_names_synced(n, j->names_seen, DV_NAMES_MOVED);
 		if (err == -EEXIST)
 			err = 0;
 	}
@@ -397,7 +393,7 @@ static dv_err unlink_packed(struct dv_store *s, const struct dv_place *p, struct
 	struct dv_ident a = dv_ident_of(&st), b = dv_ident_of(&j->packed);
 	if (err || !dv_ident_equal(&a, &b)) /* I5 */
 		return err == -ENOENT ? 0 : err;
-	return DV_B(s, unlink, p->dirfd, p->names.packed);
+	return dv_unlink_form(s, p, p->names.packed, false);
 }
 
 /* n's value is the packed file now. */
@@ -418,8 +414,6 @@ static void become_packed(struct dv_store *s, struct dv_node *n, struct dv_pack_
 					     .known = true};
 		pthread_mutex_unlock(&s->facts_lock);
 	}
-	dv_names_changed(
-		n, DV_NAMES_UNSETTLED); /* its name stays: the directories above are as they were */
 	atomic_store(&n->dirty, false);
 	atomic_fetch_add(&s->swaps, 1);
 	dv_count(s, packed, 1);
@@ -455,14 +449,13 @@ static enum dv_pack_outcome finish(struct dv_store *s, struct dv_pack_item *item
 	durable = durable && !being_listed(p.dir);
 	dv_dir_times_keep(s, p.dirfd, &times);
 	if (durable && unchanged(s, n, &p, stored, j)) {
-		err = DV_B(s, unlink, p.dirfd, stored);
+		err = dv_unlink_form(s, &p, stored, false);
 		if (!err) {
 			become_packed(s, n, j);
 			outcome = DV_PACK_DONE;
 		}
 	} else {
 		err = unlink_packed(s, &p, j);
-		dv_names_changed(n, DV_NAMES_UNSETTLED);
 	}
 	dv_dir_times_restore(s, &times);
 	dv_place_of_close(s, &p);
@@ -500,10 +493,8 @@ dv_err dv_pack_retract(struct dv_store *s, struct dv_node *n)
 		return err;
 	err = unlink_packed(s, &p, j);
 	dv_place_of_close(s, &p);
-	if (!err) {
+	if (!err)
 		j->published = false;
-		dv_names_changed(n, DV_NAMES_UNSETTLED);
-	}
 	return err;
 }
 
@@ -533,38 +524,38 @@ static dv_err with_gates(struct dv_store *s, struct dv_pack_item *item, bool las
 	return err;
 }
 
-static bool to_sync(const struct dv_pack_item *item, bool moved)
+/* Syncs the directory of one item. *last: what was synced for the one before. */
+static dv_err sync_dir(struct dv_store *s, struct dv_node *n, bool moved,
+		       const struct dv_node **last)
 {
-	return item->job && (!moved || (item->job->names_seen & DV_NAMES_MOVED));
+	struct dv_place p;
+	const char *stored;
+	if (dv_place_of(s, n, 0, &p, &stored))
+		return 0; /* gone: it is not published, or found out in step 5 */
+	/* Neighbours mostly come from one directory. */
+	bool again = *last == p.dir && !p.shard;
+	struct dv_loose_at at = dv_place_at(&p);
+	dv_err err = 0;
+	if (moved)
+		err = dv_settle_move(s, &p, p.names.packed);
+	else if (!again)
+		err = dv_loose_sync(s, &at, p.dirfd);
+	*last = moved || p.shard ? NULL : p.dir; /* compared, not read */
+	dv_place_of_close(s, &p);
+	return err;
 }
 
-/* moved: only of those that were renamed; see dv_sync_move(). */
+/* moved: only of those that were renamed; see dv_settle_move(). */
 static dv_err sync_dirs(struct dv_store *s, struct dv_pack_item *items, size_t count, size_t live,
 			bool moved)
 {
 	if (live >= SYNCFS_FROM && !s->fsinfo.network)
-		return moved ? 0
-			     : DV_B(s, syncfs, s->rootfd); /* sync_files() did it for the moved */
+		return moved ? 0 : dv_loose_sync_all(s); /* sync_files() did it for the moved */
+	const struct dv_node *last = NULL;
 	dv_err err = 0;
-	for (size_t i = 0; i < count && !err; i++) {
-		struct dv_node *dir = NULL, *before = NULL;
-		char name[DV_NAME_MAX + 1];
-		struct dv_place p;
-		if (!to_sync(&items[i], moved) ||
-		    dv_node_name(s, items[i].node, 0, &dir, name, NULL))
-			continue;
-		/* Neighbours mostly come from one directory. */
-		bool again = i > 0 && to_sync(&items[i - 1], moved) &&
-			     !dv_transform_has_shards(s->transform) &&
-			     dv_node_name(s, items[i - 1].node, 0, &before, name, NULL) == 0 &&
-			     before == dir;
-		dv_node_unref(s, before);
-		if (!again && dv_place_of(s, items[i].node, 0, &p, &(const char *){NULL}) == 0) {
-			err = DV_B(s, fsync, p.dirfd);
-			dv_place_of_close(s, &p);
-		}
-		dv_node_unref(s, dir);
-	}
+	for (size_t i = 0; i < count && !err; i++)
+		if (items[i].job)
+			err = sync_dir(s, items[i].node, moved, &last);
 	return err;
 }
 

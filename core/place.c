@@ -154,6 +154,8 @@ static dv_err make_shards(struct dv_store *s, const char *shard)
 		}
 		if (err)
 			break;
+		struct dv_loose_at at = {.dir = s->root, .shard = path, .name = ""};
+		dv_loose_add(s, &at, DV_LOOSE_MADE, 0);
 		int fd = DV_B(s, open, s->rootfd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 		if (fd < 0)
 			continue;
@@ -327,18 +329,69 @@ dv_err dv_place_find(struct dv_store *s, const struct dv_place *p, struct dv_fou
 	return hit ? 0 : -ENOENT;
 }
 
-void dv_place_prune(struct dv_store *s, struct dv_node *dir, const char *name)
+unsigned dv_place_kind(const struct dv_place *p, const char *stored)
 {
-	char shard[DV_SHARD_MAX];
-	(void)dir;
-	if (!dv_transform_has_shards(s->transform) || dv_transform_shard(s->transform, name, shard))
-		return;
+	const struct dv_names *n = &p->names;
+	if (strcmp(stored, n->packed) == 0)
+		return DV_LOOSE_PACKED;
+	if (strcmp(stored, n->raw) == 0)
+		return DV_LOOSE_RAW;
+	return strcmp(stored, n->aside) == 0 ? DV_LOOSE_ASIDE : DV_LOOSE_OTHER;
+}
+
+dv_err dv_place_settle(struct dv_store *s, const struct dv_place *p, const char *stored,
+		       unsigned also, bool nowait)
+{
+	struct dv_loose_at at = dv_place_at(p);
+	unsigned others = DV_LOOSE_GONE & ~dv_place_kind(p, stored);
+	return dv_loose_settle(s, &at, p->dirfd, others | also, nowait);
+}
+
+/* ---- pruning ---- */
+
+/* Cuts shard. */
+static void prune(struct dv_store *s, char *shard)
+{
 	while (shard[0]) {
+		struct dv_loose_at at = {.dir = s->root, .shard = shard, .name = ""};
+		if (dv_loose_get(s, &at) & DV_LOOSE_RENAMED) {
+			dv_loose_add(s, &at, DV_LOOSE_PRUNE, 0);
+			return;
+		}
 		if (DV_B(s, rmdir, s->rootfd, shard)) /* in use, or gone already */
 			return;
+		dv_loose_drop_dir(s, s->root, shard);
 		char *slash = strrchr(shard, '/');
 		if (!slash)
 			return;
 		*slash = '\0';
+	}
+}
+
+void dv_place_prune(struct dv_store *s, const char *name)
+{
+	char shard[DV_SHARD_MAX];
+	if (dv_transform_has_shards(s->transform) && !dv_transform_shard(s->transform, name, shard))
+		prune(s, shard);
+}
+
+static bool is_empty_dir(struct dv_store *s, int fd)
+{
+	_Alignas(8) char buf[1024];
+	struct dv_dirent ent;
+	return DV_B(s, readdir, fd, 0, buf, sizeof(buf), &ent, 1) == 0;
+}
+
+void dv_place_prune_due(struct dv_store *s)
+{
+	for (char *shard; (shard = dv_loose_next_prune(s)); free(shard)) {
+		struct dv_loose_at at = {.dir = s->root, .shard = shard, .name = ""};
+		int fd = DV_B(s, open, s->rootfd, shard, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+		if (fd < 0)
+			continue;
+		if (is_empty_dir(s, fd) &&
+		    dv_loose_settle(s, &at, fd, DV_LOOSE_RENAMED, false) == 0)
+			prune(s, shard);
+		DV_B(s, close, fd);
 	}
 }

@@ -6,6 +6,7 @@
 #define DV_PLACE_H
 
 #include "core/internal.h"
+#include "core/loose.h"
 
 struct dv_place {
 	struct dv_node *dir;  /* borrowed: the directory as in the mount */
@@ -44,7 +45,23 @@ const char *dv_place_stored(const struct dv_place *p, enum dv_form form, uint8_t
 /* What value or object has the name: raw before packed. -ENOENT: none. */
 DV_CHECK dv_err dv_place_find(struct dv_store *s, const struct dv_place *p, struct dv_found *out);
 
-/* After a name went: removes empty shard directories, deepest first. */
-void dv_place_prune(struct dv_store *s, struct dv_node *dir, const char *name);
+/* The key of p, for loose.h. */
+static inline struct dv_loose_at dv_place_at(const struct dv_place *p)
+{
+	return (struct dv_loose_at){.dir = p->dir, .shard = p->shard, .name = p->name};
+}
+/* Which of p's stored names it is: one of DV_LOOSE_GONE. */
+unsigned dv_place_kind(const struct dv_place *p, const char *stored);
+/* Before a name that is `stored` is made: other stored names of the key that are gone, and may come
+ * back, are made to stay away by a sync. nowait: -EAGAIN then. also: more that must not be loose. */
+DV_CHECK dv_err dv_place_settle(struct dv_store *s, const struct dv_place *p, const char *stored,
+				unsigned also, bool nowait);
+
+/* After a name went: removes empty shard directories, deepest first. One that a value was renamed
+ * from or to of late waits for dv_place_prune_due(): the renaming must not be lost where the removal
+ * is kept. */
+void dv_place_prune(struct dv_store *s, const char *name);
+/* Syncs and removes those that waited. */
+void dv_place_prune_due(struct dv_store *s);
 
 #endif

@@ -133,14 +133,41 @@ static dv_err unlink_keeping_times(struct dv_store *s, const struct dv_place *p,
 	return err;
 }
 
+/*
+ * A raw file that shows the record's st_ino is the same value in another object: an earlier one,
+ * where a replacement was lost with the power and the packed form made from it was not; or a later
+ * one, beside which a superseded packed form came back.
+ */
+static const char *find_same_value(struct dv_store *s, const struct target *t,
+				   const struct dv_record *r)
+{
+	const char *const names[] = {t->p.names.raw, t->p.names.aside};
+	for (size_t i = 0; i < DV_ARRAY_LEN(names); i++) {
+		struct dv_stat st;
+		struct dv_tag tag;
+		if (!names[i][0] || DV_B(s, stat, t->p.dirfd, names[i], &st) || !S_ISREG(st.mode))
+			continue;
+		struct dv_ident id = dv_ident_of(&st);
+		bool tagged = dv_tag_load(s, t->p.dirfd, names[i], &st, &tag);
+		if ((tagged ? tag.st_ino : dv_meta_ino(&id)) == r->st_ino)
+			return names[i];
+	}
+	return NULL;
+}
+
 static dv_err recover_swap(struct adoption *a, const struct dv_record *r, const struct target *t)
 {
 	struct dv_store *s = a->s;
 	struct dv_stat raw, packed;
 	const char *raw_name = find_raw(s, &t->p, &r->raw, &raw);
-	if (!is_object(s, &t->p, t->p.names.packed, &r->packed, &packed) || !raw_name)
-		return 0; /* one of them is gone, or another: it was finished, or never begun */
-	bool packed_wins = r->flags & DV_RECORD_PACKED_WINS;
+	bool same = raw_name;
+	if (!is_object(s, &t->p, t->p.names.packed, &r->packed, &packed))
+		return 0; /* it was finished, or never begun */
+	if (!same)
+		raw_name = find_same_value(s, t, r);
+	if (!raw_name)
+		return 0;
+	bool packed_wins = same && (r->flags & DV_RECORD_PACKED_WINS);
 	if (packed_wins && (r->flags & DV_RECORD_CHECK_RAW)) {
 		struct dv_version v = dv_version_of(&raw);
 		packed_wins = dv_version_equal(&v, &r->raw_version);
@@ -393,11 +420,11 @@ static void adopt(struct adoption *a, int stagefd, const char *owner)
 	if (!err)
 		for (struct dv_open_record *o = p.open; o; o = o->hh.next)
 			recover_one(a, o);
-	bool any = p.len;
 	dv_pending_release(&p);
 	a->err = a->err ? a->err : err;
-	if (!a->err &&
-	    any) /* what was done must outlive the records that would have it done again */
+	/* What was done must outlive the records that would have it done again; and what the dead
+	 * owner had changed is not loose any more (loose.h). */
+	if (!a->err)
 		a->err = DV_B(a->s, syncfs, a->s->rootfd);
 	if (!a->err)
 		a->err = sweep(a, stagefd, owner);

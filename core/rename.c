@@ -140,7 +140,7 @@ static dv_err move_over_other(struct dv_store *s, struct renaming *r)
 	uint64_t record = 0;
 	if (!r->to.names.packed[0])
 		return -ENAMETOOLONG;
-	dv_err err = dv_sync_move(s, r->over, r->to.dirfd);
+	dv_err err = dv_settle_move(s, &r->to, r->to.names.packed);
 	if (!err)
 		err = record_loser(s, r, true, &record);
 	if (err)
@@ -151,9 +151,10 @@ static dv_err move_over_other(struct dv_store *s, struct renaming *r)
 		dv_journal_end(s, record);
 		return err == -EEXIST ? -ESTALE : err;
 	}
-	err = DV_B(s, fsync, r->to.dirfd); /* I3 */
+	struct dv_loose_at at = dv_place_at(&r->to);
+	err = dv_loose_sync(s, &at, r->to.dirfd); /* I3 */
 	if (!err)
-		err = DV_B(s, unlink, r->to.dirfd, r->dst.stored);
+		err = dv_unlink_form(s, &r->to, r->dst.stored, false);
 	atomic_fetch_add(&s->swaps, 1);
 	if (!err) /* else recovery drops it */
 		dv_journal_end(s, record);
@@ -169,8 +170,10 @@ static dv_err move(struct dv_store *s, struct renaming *r, uint8_t *slot, uint64
 	*slot = DV_SLOT_PLAIN;
 	if (packed_over_other(r))
 		return move_over_other(s, r);
+	bool over_aside =
+		r->dst_there && r->dst.slot == DV_SLOT_ASIDE; /* one step: it stays there */
 	if (r->n->form == DV_FORM_RAW && r->to.names.aside[0] &&
-	    DV_B(s, stat, r->to.dirfd, as, &st) == 0 && S_ISDIR(st.mode)) {
+	    (over_aside || (DV_B(s, stat, r->to.dirfd, as, &st) == 0 && S_ISDIR(st.mode)))) {
 		*slot = DV_SLOT_ASIDE;
 		as = r->to.names.aside;
 	}
@@ -180,7 +183,7 @@ static dv_err move(struct dv_store *s, struct renaming *r, uint8_t *slot, uint64
 	if (*crossed) {
 		dv_err err = dv_node_reserve_loser(s, r->n);
 		if (!err)
-			err = dv_sync_move(s, r->over, r->to.dirfd);
+			err = dv_settle_move(s, &r->to, as);
 		if (!err)
 			err = record_loser(s, r, false, record);
 		if (err)
@@ -198,7 +201,7 @@ static dv_err move(struct dv_store *s, struct renaming *r, uint8_t *slot, uint64
 	/* A target under another stored name (a link where files carry a suffix) is gone only now.
 	 */
 	if (!err && r->dst_there && !*crossed && strcmp(r->dst.stored, as) != 0)
-		err = DV_B(s, unlink, r->to.dirfd, r->dst.stored);
+		err = dv_unlink_form(s, &r->to, r->dst.stored, false);
 	atomic_fetch_add(&s->swaps, 1);
 	return err;
 }
@@ -229,23 +232,43 @@ static dv_err repath(struct dv_store *s, const struct renaming *r, bool back)
 
 /*
  * A form that was unlinked beside the value does not come back under a name that the value has
- * left, or that another one has taken, when the power goes.
+ * left, or that another one has taken, when the power goes; and a shard directory does not go with
+ * the value that is renamed into it.
  */
-static dv_err sync_unlinked_forms(struct dv_store *s, const struct renaming *r, bool nowait)
+static dv_err settle_names(struct dv_store *s, const struct renaming *r, bool nowait)
 {
-	unsigned from_seen = atomic_load(&r->n->unsynced),
-		 to_seen = r->over ? atomic_load(&r->over->unsynced) : 0;
-	bool from = from_seen & DV_NAMES_UNSETTLED, to = to_seen & DV_NAMES_UNSETTLED;
-	if ((from || to) && nowait)
-		return -EAGAIN;
-	dv_err err = from ? DV_B(s, fsync, r->from.dirfd) : 0;
-	if (!err && from)
-		dv_names_synced(r->n, from_seen, DV_NAMES_UNSETTLED);
-	if (!err && to)
-		err = DV_B(s, fsync, r->to.dirfd);
-	if (!err && to)
-		dv_names_synced(r->over, to_seen, DV_NAMES_UNSETTLED);
-	return err;
+	const char *as = r->flags & RENAME_EXCHANGE
+				 ? r->dst.stored
+				 : dv_place_stored(&r->to, r->n->form, DV_SLOT_PLAIN);
+	dv_err err = dv_settle_shard(s, &r->to, nowait);
+	if (!err && (r->flags & RENAME_EXCHANGE))
+		err = dv_settle_shard(s, &r->from, nowait);
+	if (!err)
+		err = dv_place_settle(s, &r->from, r->src.stored, 0, nowait);
+	return err ? err : dv_place_settle(s, &r->to, as, 0, nowait);
+}
+
+/* The renaming may be lost with the power. */
+static void note_move(struct dv_store *s, const struct renaming *r)
+{
+	bool exchange = r->flags & RENAME_EXCHANGE;
+	unsigned moved = DV_LOOSE_MOVED | (S_ISDIR(r->n->type) ? DV_LOOSE_DIR : 0);
+	struct dv_loose_at from = dv_place_at(&r->from), to = dv_place_at(&r->to);
+	struct dv_loose_at shard = {.dir = from.dir, .shard = from.shard, .name = ""};
+	dv_names_changed(r->n);
+	if (exchange)
+		dv_names_changed(r->over);
+	dv_loose_add(s, &to, moved, 0);
+	if (exchange)
+		dv_loose_add(s, &from, DV_LOOSE_MOVED | (S_ISDIR(r->over->type) ? DV_LOOSE_DIR : 0),
+			     0);
+	else
+		dv_loose_add(s, &from, dv_place_kind(&r->from, r->src.stored), 0);
+	if (from.shard)
+		dv_loose_add(s, &shard, DV_LOOSE_RENAMED, 0);
+	shard.shard = to.shard;
+	if (to.shard)
+		dv_loose_add(s, &shard, DV_LOOSE_RENAMED, 0);
 }
 
 /* Gates held, nodes at rest or about to be replaced. */
@@ -285,7 +308,7 @@ static dv_err rename_plain(struct dv_store *s, struct renaming *r, bool nowait)
 	if (!err)
 		err = repath(s, r, false); /* of records that were appended meanwhile */
 	dv_forget_kept_ctime(s, r->n);
-	dv_names_changed(r->n, DV_NAMES_MADE | DV_NAMES_MOVED);
+	note_move(s, r);
 	if (r->over && !dv_node_has_name(s, r->over)) {
 		if (r->over->stage)
 			dv_stage_drop(s, r->over);
@@ -323,10 +346,8 @@ static dv_err rename_exchange(struct dv_store *s, struct renaming *r)
 		dv_ignore(repath(s, r, true)); /* recovery looks at both */
 	if (!err)
 		err = dv_node_swap_names(s, r->olddir, r->oldname, r->newdir, r->newname);
-	if (!err) {
-		dv_names_changed(r->n, DV_NAMES_MADE | DV_NAMES_MOVED);
-		dv_names_changed(r->over, DV_NAMES_MADE | DV_NAMES_MOVED);
-	}
+	if (!err)
+		note_move(s, r);
 	return err;
 }
 
@@ -403,7 +424,7 @@ static dv_err rename_gated(struct dv_store *s, const struct dv_call *call, struc
 		if (!err && call->nowait && S_ISDIR(r->n->type) && dv_journal_open_records(s))
 			err = -EAGAIN; /* they are written anew, and synced */
 		if (!err)
-			err = sync_unlinked_forms(s, r, call->nowait);
+			err = settle_names(s, r, call->nowait);
 		if (!err)
 			err = r->flags & RENAME_EXCHANGE ? rename_exchange(s, r)
 							 : rename_plain(s, r, call->nowait);
@@ -464,7 +485,7 @@ dv_err dv_store_rename(struct dv_store *s, const struct dv_call *call, struct dv
 	}
 	if (!err) {
 		dv_touch_dir(s, olddir);
-		dv_place_prune(s, olddir, oldname);
+		dv_place_prune(s, oldname);
 	}
 	return err == -ESTALE ? -EBUSY : err;
 }

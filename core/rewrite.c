@@ -71,8 +71,8 @@ dv_err dv_rewrite_in_place(struct dv_store *s, const struct dv_rewrite *w)
 	if (!stays)
 		dv_rewrite_end(s, &id);
 	/* A raw file is written in place from now on: it must not be copied over again after a
-	 * power cut. */
-	if (!err && !w->packed)
+	 * power cut. And a packed one may be renamed, and not be found by its record any more. */
+	if (!err)
 		err = dv_journal_sync(s);
 	DV_B(s, close, fd);
 	return err;

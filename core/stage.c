@@ -362,9 +362,12 @@ static dv_err commit_in_place(struct dv_store *s, struct dv_node *n, const struc
 	dv_err err = dv_node_path_alloc(s, n, &path);
 	if (err)
 		return err;
+	struct dv_loose_at at = dv_place_at(p);
 	if (atomic_load(&n->unsynced) &
-	    (DV_NAMES_MADE | DV_NAMES_MOVED)) /* I4: the record finds its object by this name */
-		err = DV_B(s, fsync, p->dirfd);
+	    DV_NAMES_MADE) /* I4: the record finds its object by this name */
+		err = dv_loose_sync(s, &at, p->dirfd);
+	if (!err)
+		err = dv_settle_move(s, p, stored);
 	if (err) {
 		free(path);
 		return err;
@@ -473,8 +476,10 @@ static dv_err commit_swap(struct dv_store *s, struct dv_node *n, const struct dv
 		err = record_swap(s, n);
 	if (!err && was_packed) /* costs nothing where it was synced with others */
 		err = dv_journal_sync(s);
-	if (!err && was_packed)
-		err = dv_sync_move(s, n, p->dirfd);
+	/* A packed form that comes back beside another raw one of the value is known by its record
+	 * and the tag. */
+	if (!err && (was_packed || !s->has_xattrs))
+		err = dv_settle_move(s, p, dv_place_stored(p, DV_FORM_RAW, slot));
 	if (!err) {
 		uint8_t now = slot;
 		err = publish(s, n, p, &now);
@@ -488,7 +493,7 @@ static dv_err commit_swap(struct dv_store *s, struct dv_node *n, const struct dv
 	n->loser = false;
 	if (was_packed)
 		dv_node_set_loser(s, n, &old, stage->swap_id);
-	dv_names_changed(n, DV_NAMES_MADE);
+	dv_names_changed(n);
 	/* Keeps other mounts' packers away while it is written on. */
 	dv_ignore(DV_B(s, flock, stage->file->fd, LOCK_SH | LOCK_NB));
 	dv_node_set_file(s, n, stage->file, false);
@@ -595,7 +600,6 @@ static void end_loser(struct dv_store *s, struct dv_node *n)
 	struct dv_loser was = *n->beside;
 	dv_node_end_loser(s, n);
 	dv_node_superseded_gone(s, &was.id);
-	dv_names_changed(n, DV_NAMES_UNSETTLED);
 	dv_journal_end(s, was.record);
 }
 
@@ -612,7 +616,7 @@ dv_err dv_stage_drop_loser(struct dv_store *s, struct dv_node *n, const struct d
 	if (!dv_ident_equal(&id, &n->beside->id)) /* I5 */
 		return 0;
 	dv_dir_times_keep(s, p->dirfd, &times);
-	err = DV_B(s, unlink, p->dirfd, p->names.packed);
+	err = dv_unlink_form(s, p, p->names.packed, false);
 	dv_dir_times_restore(s, &times);
 	if (!err)
 		end_loser(s, n);

@@ -166,6 +166,7 @@ static void free_store(struct dv_store *s)
 		dv_node_unref(s, s->root);
 	dv_beat_stop(s);
 	dv_journal_close(s, &s->journal);
+	dv_loose_free(&s->loose);
 	dv_cache_free(&s->cache);
 	dv_pool_free(&s->pool);
 	dv_pool_free(&s->pack_pool);
@@ -194,7 +195,9 @@ static dv_err start(struct dv_store *s, char *why, size_t why_size)
 		dv_pending_tell(s);
 		return 0;
 	}
-	dv_err err = dv_journal_open(s, &s->journal);
+	dv_err err = dv_loose_new(&s->loose);
+	if (!err)
+		err = dv_journal_open(s, &s->journal);
 	if (err) {
 		snprintf(why, why_size,
 			 "%s can not be written: %s (mount it with -o ro to read only)",
@@ -284,6 +287,9 @@ dv_err dv_store_close(struct dv_store **store, unsigned *left)
 	dv_keeper_stop(s);
 	dv_err err = s->journal ? dv_store_finish(s) : 0;
 	dv_keeper_drain(s, &remain);
+	dv_place_prune_due(s);
+	if (!dv_loose_is_empty(s)) /* the next mount does not know of it */
+		dv_ignore(dv_loose_sync_all(s));
 	if (left)
 		*left = remain;
 	*store = NULL;

@@ -114,9 +114,12 @@ dv_err dv_put_aside(struct dv_store *s, int dirfd, const char *stage_name, const
 	return 0;
 }
 
+/* Syncs the shard directories on the way to `shard`, and the root. */
 static dv_err sync_shards(struct dv_store *s, const char *shard)
 {
 	char path[DV_SHARD_MAX];
+	struct dv_loose_at at = {.dir = s->root, .shard = path, .name = ""};
+	uint64_t before = dv_loose_changes(s);
 	dv_err err = 0;
 	for (const char *end = shard; !err && *end; end += *end == '/') {
 		end = strchrnul(end, '/');
@@ -125,22 +128,141 @@ static dv_err sync_shards(struct dv_store *s, const char *shard)
 		int fd = DV_B(s, open, s->rootfd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 		if (fd < 0)
 			return fd;
-		err = DV_B(s, fsync, fd);
+		err = dv_loose_sync(s, &at, fd);
 		DV_B(s, close, fd);
 	}
-	return err ? err : DV_B(s, fsync, s->rootfd);
-}
-
-dv_err dv_sync_move(struct dv_store *s, struct dv_node *n, int dirfd)
-{
-	unsigned seen = atomic_load(&n->unsynced);
-	if (!(seen & DV_NAMES_MOVED))
-		return 0;
-	dv_err err = DV_B(s, fsync, dirfd);
+	struct dv_loose_at root = {.dir = s->root, .name = ""};
 	if (!err)
-		dv_names_synced(n, seen, DV_NAMES_MOVED);
+		err = dv_loose_sync(s, &root, s->rootfd);
+	for (const char *end = shard; !err && *end; end += *end == '/') {
+		end = strchrnul(end, '/');
+		memcpy(path, shard, (size_t)(end - shard));
+		path[end - shard] = '\0';
+		dv_loose_drop(s, &at, DV_LOOSE_MADE, before);
+	}
 	return err;
 }
+
+/* ---- names that are loose ---- */
+
+/* The first directory above p, itself included, whose renaming is loose: *out_dir lends the
+ * directory that it lies in. -ENOENT: none. */
+static dv_err find_moved_above(struct dv_store *s, const struct dv_place *p,
+			       struct dv_node **out_dir, char name[DV_NAME_MAX + 1])
+{
+	if (!dv_loose_dirs_moved(s))
+		return -ENOENT;
+	struct dv_node *dir = dv_node_ref(p->dir);
+	while (dir != s->root) {
+		struct dv_node *above = NULL;
+		dv_err err = dv_node_name(s, dir, 0, &above, name, NULL);
+		dv_node_unref(s, dir);
+		if (err)
+			return -ENOENT; /* removed meanwhile: nothing leads there */
+		struct dv_loose_at at = {.dir = above, .name = name};
+		if (dv_loose_get(s, &at) & DV_LOOSE_MOVED) {
+			*out_dir = above;
+			return 0;
+		}
+		dir = above;
+	}
+	dv_node_unref(s, dir);
+	return -ENOENT;
+}
+
+static dv_err settle_above(struct dv_store *s, const struct dv_place *p)
+{
+	struct dv_node *dir = NULL;
+	char name[DV_NAME_MAX + 1];
+	dv_err err = find_moved_above(s, p, &dir, name);
+	while (!err) {
+		struct dv_place at;
+		err = dv_place_open(s, dir, name, false, &at);
+		if (!err) {
+			err = dv_place_settle(s, &at, name, DV_LOOSE_MOVED, false);
+			dv_place_close(s, &at);
+		}
+		dv_node_unref(s, dir);
+		if (!err)
+			err = find_moved_above(s, p, &dir, name);
+	}
+	return err == -ENOENT ? 0 : err;
+}
+
+dv_err dv_settle_move(struct dv_store *s, const struct dv_place *p, const char *stored)
+{
+	dv_err err = dv_place_settle(s, p, stored, DV_LOOSE_MOVED, false);
+	return err ? err : settle_above(s, p);
+}
+
+/* The loose state of each shard directory on the way to `shard`, taken together. */
+static unsigned shard_state(struct dv_store *s, const char *shard)
+{
+	char path[DV_SHARD_MAX];
+	unsigned state = 0;
+	for (const char *end = shard; *end; end += *end == '/') {
+		end = strchrnul(end, '/');
+		memcpy(path, shard, (size_t)(end - shard));
+		path[end - shard] = '\0';
+		struct dv_loose_at at = {.dir = s->root, .shard = path, .name = ""};
+		state |= dv_loose_get(s, &at);
+	}
+	return state;
+}
+
+dv_err dv_settle_shard(struct dv_store *s, const struct dv_place *p, bool nowait)
+{
+	unsigned state = p->shard ? shard_state(s, p->shard) : 0;
+	if (!(state & DV_LOOSE_MADE))
+		return 0;
+	if (nowait)
+		return -EAGAIN;
+	return state == ~0u ? dv_loose_sync_all(s) : sync_shards(s, p->shard);
+}
+
+/* Moves `stored` to the name `via` in the owner folder and unlinks it there. */
+static dv_err unlink_via(struct dv_store *s, const struct dv_place *p, const char *stored,
+			 uint64_t via)
+{
+	char name[DV_STAGE_NAME];
+	int dirfd = dv_journal_dirfd(s->journal);
+	dv_journal_stage_name(via, name);
+	dv_err err = DV_B(s, rename, p->dirfd, stored, dirfd, name, RENAME_NOREPLACE);
+	if (!err)
+		dv_ignore(DV_B(s, unlink, dirfd, name)); /* swept by the next owner */
+	return err;
+}
+
+dv_err dv_unlink_form(struct dv_store *s, const struct dv_place *p, const char *stored, bool nowait)
+{
+	struct dv_loose_at at = dv_place_at(p);
+	unsigned kind = dv_place_kind(p, stored);
+	unsigned behind = kind == DV_LOOSE_PACKED ? 0 : dv_loose_get(s, &at) & DV_LOOSE_PACKED;
+	uint64_t via = 0;
+	dv_err err = -EXDEV;
+	if (kind == DV_LOOSE_PACKED)
+		via = dv_journal_new_id(s->journal);
+	else if (behind)
+		via = dv_loose_take_via(s, &at);
+	if (via)
+		err = unlink_via(s, p, stored, via);
+	if (err && kind == DV_LOOSE_PACKED) { /* another filesystem is mounted there, say */
+		via = 0;
+		err = DV_B(s, unlink, p->dirfd, stored);
+	} else if (err) {
+		err = dv_loose_settle(s, &at, p->dirfd, behind, nowait);
+		if (!err)
+			err = DV_B(s, unlink, p->dirfd, stored);
+	} else if (behind) {
+		dv_loose_drop(s, &at, DV_LOOSE_PACKED,
+			      UINT64_MAX); /* it stays away where this one does */
+	}
+	if (!err)
+		dv_loose_add(s, &at, kind, kind == DV_LOOSE_PACKED ? via : 0);
+	return err;
+}
+
+/* ---- durable names ---- */
 
 /* Syncs what n's skip-th name lies in; lends the directory. -ESTALE: no such name. */
 static dv_err sync_name(struct dv_store *s, struct dv_node *n, unsigned skip,
@@ -153,7 +275,8 @@ static dv_err sync_name(struct dv_store *s, struct dv_node *n, unsigned skip,
 		return err;
 	err = dv_place_open(s, *out_dir, name, false, &p);
 	if (!err) {
-		err = p.shard ? sync_shards(s, p.shard) : DV_B(s, fsync, p.dirfd);
+		struct dv_loose_at at = dv_place_at(&p);
+		err = p.shard ? sync_shards(s, p.shard) : dv_loose_sync(s, &at, p.dirfd);
 		dv_place_close(s, &p);
 	}
 	if (err) {
@@ -192,7 +315,7 @@ static void synced_end(struct dv_store *s, struct synced *y, bool good)
 {
 	for (size_t i = 0; i < y->count; i++) {
 		if (good)
-			dv_names_synced(y->at[i].node, y->at[i].seen, DV_NAMES_COUNT - 1);
+			dv_names_synced(y->at[i].node, y->at[i].seen);
 		dv_node_unref(s, y->at[i].node);
 	}
 	free(y->at);
@@ -239,7 +362,7 @@ dv_err dv_sync_names(struct dv_store *s, struct dv_node *n)
 			err = sync_up(s, dir, &y);
 	}
 	if (!err)
-		dv_names_synced(n, seen, DV_NAMES_COUNT - 1);
+		dv_names_synced(n, seen);
 	synced_end(s, &y, !err);
 	return err == -ENOENT || err == -ESTALE ? 0
 						: err; /* removed meanwhile: nothing leads to it */

@@ -45,11 +45,24 @@ DV_CHECK dv_err dv_record_append(struct dv_store *s, struct dv_node *n, struct d
 DV_CHECK dv_err dv_node_path_alloc(struct dv_store *s, struct dv_node *n, char **out);
 
 /*
- * n was renamed: that is durable on return. Before a name of another form is made: else, where the
- * power goes, that name may be kept and the renaming lost, and the value would be there twice.
- * dirfd: where its name is. Gate exclusive.
+ * Before another form of p's key is made as `stored`: that its value was renamed, or a directory
+ * above it, is durable on return, and so are removals of its other stored names. Else, where the
+ * power goes, the new name may be kept and the renaming lost: the value would be there twice, or
+ * both forms where no record leads.
  */
-DV_CHECK dv_err dv_sync_move(struct dv_store *s, struct dv_node *n, int dirfd);
+DV_CHECK dv_err dv_settle_move(struct dv_store *s, const struct dv_place *p, const char *stored);
+/* p's shard directory, which may just have been made, is durable on return: before a value is renamed
+ * into it. */
+DV_CHECK dv_err dv_settle_shard(struct dv_store *s, const struct dv_place *p, bool nowait);
+
+/*
+ * Unlinks a stored name, which may be lost or kept where the power goes, but so that no other form
+ * of the key comes back without it: a packed form goes through a name in the owner folder, its via,
+ * and a raw one that is unlinked behind it goes through the same name. nowait: -EAGAIN where it
+ * takes a sync.
+ */
+DV_CHECK dv_err dv_unlink_form(struct dv_store *s, const struct dv_place *p, const char *stored,
+			       bool nowait);
 
 /* All names that lead to n are durable on return. No gate needed. */
 DV_CHECK dv_err dv_sync_names(struct dv_store *s, struct dv_node *n);

@@ -247,7 +247,8 @@ static dv_err find_for(struct dv_store *s, struct dv_node *n, const struct dv_pl
 	if ((err && err != -ENOENT) || !n->loser ||
 	    (!err && out->form == n->form && dv_ident_equal(&id, &n->id)))
 		return err;
-	err = DV_B(s, fsync, p->dirfd); /* I3 */
+	struct dv_loose_at at = dv_place_at(p);
+	err = dv_loose_sync(s, &at, p->dirfd); /* I3 */
 	if (!err)
 		err = dv_stage_drop_loser(s, n, p);
 	return err ? err : dv_place_find(s, p, out);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * test_mutation.c - proof that the power-cut test would notice: each fsync of a workload in turn
- * does nothing, and the power is cut behind it. The known ones must be missed.
+ * does nothing, or each rename is torn in two, and the power is cut behind it. The known ones must
+ * be missed.
  *
  *   bytes     a stage's, before it takes the name of a good value (I2)
  *   record    the journal's, before both forms of a value exist (I4)
@@ -16,7 +17,11 @@
 #include "tests/support/world.h"
 
 #define SEEDS	   12
+#define SEEDS_MANY 200
 #define FSYNCS_MAX 200
+
+static uint64_t seeds = SEEDS;
+static bool table;
 
 static void no_log(enum dv_log_level level, const char *line)
 {
@@ -24,19 +29,25 @@ static void no_log(enum dv_log_level level, const char *line)
 	(void)line;
 }
 
-/* The workload with its fsync number `ignored` void, cut at call n. why: what is lost. -> false: it
- * ended before. */
-static bool cut_without(const struct workload *load, unsigned long ignored, unsigned long n,
-			char *why, size_t why_size)
+enum mutant { IGNORED_FSYNC, TORN_RENAME };
+
+/* The workload with its fsync number `broken` void, or its rename torn, cut at call n. why: what is
+ * lost. -> false: it ended before. */
+static bool cut_without(const struct workload *load, enum mutant kind, unsigned long broken,
+			unsigned long n, char *why, size_t why_size)
 {
 	struct world w;
-	world_context("%s: fsync %lu ignored, cut at %lu", load->name, ignored, n);
+	world_context("%s: %s %lu broken, cut at %lu", load->name,
+		      kind == TORN_RENAME ? "rename" : "fsync", broken, n);
 	world_init(&w, WORLD_POWER, load->transform);
-	simfs_ignore_fsync(w.fs, ignored);
+	if (kind == TORN_RENAME)
+		simfs_tear_rename(w.fs, broken);
+	else
+		simfs_ignore_fsync(w.fs, broken);
 	simfs_power_cut_at(w.fs, n);
 	world_run(&w, load->script);
 	bool cut = simfs_is_cut(w.fs);
-	for (uint64_t seed = 0; seed < SEEDS && cut && !why[0]; seed++) {
+	for (uint64_t seed = 0; seed < seeds && cut && !why[0]; seed++) {
 		struct simfs *disk = simfs_after_cut(w.fs, seed);
 		if (!world_check(&w, disk, WORLD_OTHER_BOOT))
 			snprintf(why, why_size, "%.*s", (int)why_size - 1, w.why);
@@ -49,6 +60,7 @@ static bool cut_without(const struct workload *load, unsigned long ignored, unsi
 
 static unsigned long count_fsyncs(const struct workload *load)
 {
+
 	struct world w;
 	world_init(&w, WORLD_POWER, load->transform);
 	unsigned long before = simfs_fsync_calls(w.fs);
@@ -59,13 +71,14 @@ static unsigned long count_fsyncs(const struct workload *load)
 }
 
 /* Which fsyncs are missed? needed[i]: the i-th (from 1). -> how many there are. */
-static unsigned long try_each(const struct workload *load, bool needed[FSYNCS_MAX], bool table)
+static unsigned long try_each(const struct workload *load, bool needed[FSYNCS_MAX])
 {
 	unsigned long count = count_fsyncs(load);
 	CHECK(count < FSYNCS_MAX);
 	for (unsigned long i = 0; i <= count; i++) { /* 0: none, and then nothing is lost */
 		char why[256] = "";
-		for (unsigned long n = 1; !why[0] && cut_without(load, i, n, why, sizeof(why)); n++)
+		for (unsigned long n = 1;
+		     !why[0] && cut_without(load, IGNORED_FSYNC, i, n, why, sizeof(why)); n++)
 			;
 		needed[i] = why[0] != '\0';
 		CHECK(i > 0 || !needed[i]);
@@ -76,13 +89,11 @@ static unsigned long try_each(const struct workload *load, bool needed[FSYNCS_MA
 	return count;
 }
 
-static bool table;
-
 static unsigned needed_of(const struct workload *load)
 {
 	bool needed[FSYNCS_MAX] = {false};
 	unsigned total = 0;
-	unsigned long count = try_each(load, needed, table);
+	unsigned long count = try_each(load, needed);
 	for (unsigned long i = 1; i <= count; i++)
 		total += needed[i];
 	return total;
@@ -129,6 +140,75 @@ static void test_fsync_needs_every_directory_above(void)
 					   "d/e/a; chmod d/e/a"}) >= 4);
 }
 
+/* Is anything lost where that one is broken, by any disk of many? */
+static bool is_missed(const struct workload *load, enum mutant kind, unsigned long broken)
+{
+	char why[256] = "";
+	seeds = SEEDS_MANY;
+	for (unsigned long n = 1; !why[0] && cut_without(load, kind, broken, n, why, sizeof(why));
+	     n++)
+		;
+	seeds = SEEDS;
+	if (table)
+		printf("  %s, %lu: %s\n", load->name, broken, why[0] ? why : "not missed");
+	return why[0] != '\0';
+}
+
+/* Each is the one that keeps another name of a key away (loose.h). */
+static void test_what_was_unlinked_or_renamed_needs_to_stay_away(void)
+{
+	static const struct {
+		struct workload load;
+		unsigned long fsync;
+	} cases[] = {
+		{{"unlink behind a superseded form", "path",
+		  "put a 9000; fsync a; run; put b 8000; rename b a; unlink a"},
+		 10},
+		{{"rename to a name just unlinked", "path",
+		  "put a 9000; fsync a; run; fsyncdir .; put b 8000; unlink a; rename b a; setx a"},
+		 8},
+		{{"make again what was renamed", "path",
+		  "put a 9000; fsync a; run; fsyncdir .; rename a b; put a 8000"},
+		 8},
+		{{"pack what was made again", "path",
+		  "put a 9000; fsync a; hold a; unlink a; put a 8000; run"},
+		 6},
+		{{"another form in a directory that moved", "path",
+		  "mkdir d; put d/a 9000; fsync d/a; run; reopen; rendir d e; append e/a 1; run"},
+		 17},
+		{{"rename into a new shard", "hash:md5:2x1",
+		  "put a 9000; fsync a; rename a b; setx b"},
+		 5},
+		{{"rename out of a shard that goes", "hash:md5:2x1",
+		  "put b 100; put a 200; fsync a; fsync b; rename a b; run; setx b"},
+		 7},
+	};
+	for (size_t i = 0; i < DV_ARRAY_LEN(cases); i++) {
+		CHECK(!is_missed(&cases[i].load, IGNORED_FSYNC, 0));
+		bool missed = is_missed(&cases[i].load, IGNORED_FSYNC, cases[i].fsync);
+		if (!missed)
+			fprintf(stderr, "%s: not missed\n", cases[i].load.name);
+		CHECK(missed);
+	}
+}
+
+/* Names that go and come through one name in the owner folder keep their order. */
+static void test_what_follows_an_unlinking_needs_its_renames_whole(void)
+{
+	static const struct workload again = {
+		"make again", "path",
+		"put a 9000; fsync a; run; fsyncdir .; hold a; unlink a; put a 8000"};
+	static const struct workload behind = {
+		"unlink behind", "path",
+		"put a 9000; fsync a; run; put a 3000; fsync a; run; unlink a; put b 1"};
+	CHECK(!is_missed(&again, TORN_RENAME, 0));
+	CHECK(is_missed(&again, TORN_RENAME, 2)); /* out of the packed name */
+	CHECK(is_missed(&again, TORN_RENAME, 3)); /* to the raw one */
+	CHECK(!is_missed(&behind, TORN_RENAME, 0));
+	CHECK(is_missed(&behind, TORN_RENAME, 3));
+	CHECK(is_missed(&behind, TORN_RENAME, 4));
+}
+
 /* Of those that stand the strict model of a disk. */
 static void test_the_fsyncs_of_every_workload(void)
 {
@@ -147,6 +227,8 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_packing_needs_bytes_record_and_names),
 		CHECK_TEST(test_a_rewrite_in_place_needs_its_record_and_copy),
 		CHECK_TEST(test_fsync_needs_every_directory_above),
+		CHECK_TEST(test_what_was_unlinked_or_renamed_needs_to_stay_away),
+		CHECK_TEST(test_what_follows_an_unlinking_needs_its_renames_whole),
 		CHECK_TEST(test_the_fsyncs_of_every_workload),
 	};
 	dv_log_set_sink(no_log);

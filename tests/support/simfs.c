@@ -155,7 +155,7 @@ struct simfs {
 	bool ordered; /* names */
 
 	unsigned long calls, change_calls, fsync_calls, bad_fds;
-	unsigned long fail_left, cut_left, ignore_fsync_left; /* 0: not armed */
+	unsigned long fail_left, cut_left, ignore_fsync_left, tear_rename_left; /* 0: not armed */
 	const char *fail_ops;
 	int fail_error;
 	bool fail_for_good, fail_short, failed;
@@ -1810,6 +1810,8 @@ static void rename_sides(struct simfs *fs, const struct side *from, const struct
 {
 	struct change *c = change_add(fs);
 	change_edit(c, from->dir, from->last, exchange ? to->inode : NULL);
+	if (fs->tear_rename_left > 0 && --fs->tear_rename_left == 0)
+		c = change_add(fs);
 	change_edit(c, to->dir, to->last, from->inode);
 	if (exchange)
 		move_parent(c, to->inode, from->dir);
@@ -2666,6 +2668,11 @@ void simfs_power_cut_at(struct simfs *fs, unsigned long n)
 void simfs_ignore_fsync(struct simfs *fs, unsigned long n)
 {
 	LOCKED_SET(fs->ignore_fsync_left = n);
+}
+
+void simfs_tear_rename(struct simfs *fs, unsigned long n)
+{
+	LOCKED_SET(fs->tear_rename_left = n);
 }
 
 /* ---- dumping ---- */

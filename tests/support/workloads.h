@@ -116,6 +116,21 @@ static const struct workload workloads[] = {
 	 "mkdir d; mkdir d/e; put d/e/a 9000; put d/b 9000; fsync d/e/a; fsync d/b; run; put d/e/a "
 	 "5000; append d/b 1; "
 	 "rendir d f; put f/b 7000; mkdir g; rendir f/e g/e; rendir g f/g; run"},
+	{"unlink and make again", "path",
+	 "put a 9000; fsync a; run; hold a; unlink a; put a 8000; fsync a; run; unlink a; drop a; "
+	 "put a 7000; run"},
+	{"unlink what was replaced", "path",
+	 "put a 9000; fsync a; run; put a 8000; fsync a; unlink a; put a 7000; fsync a; run; "
+	 "put a 6000; run; unlink a"},
+	{"unlink what was renamed over", "path",
+	 "put a 9000; fsync a; run; put b 8000; rename b a; unlink a"},
+	{"rename to a name just unlinked", "path",
+	 "mkdir d; put a 9000; put d/b 8000; put c 7000; fsync a; fsync d/b; fsync c; run; "
+	 "unlink a; rename d/b a; unlink a; put d/x 100; rename d/x a; run; unlink a; rename c a"},
+	{"rename away and make again", "path",
+	 "put a 9000; fsync a; run; rename a b; put a 8000; run; fsync a"},
+	{"replace before the first is packed", "path",
+	 "put a 9000; fsync a; put a 8000; run; put a 3000; fsync a; put a 2000; fsync a"},
 	{"attributes", "path",
 	 "put a 9000; fsync a; run; chmod a; setx a; put a 7000; chmod a; setx a; fsync a; run; "
 	 "chmod a; run"},
@@ -132,6 +147,15 @@ static const struct workload workloads[] = {
 	 "xyz; rename abcd xyz; "
 	 "run; exchange xyz ab; put ab 7000; fsync ab; exchange xyz ab; rename xyz abcabc; fsync "
 	 "abcabc"},
+	{"shards of renames", "split:3",
+	 "put abcd 9000; put abce 3000; fsync abcd; fsync abce; run; rename abcd xyz; unlink abce; "
+	 "run; put q 5000; fsync q; rename q hij; run; rename hij xyz; unlink xyz; run"},
+	{"aside replaced", "split:3",
+	 "put abc 9000; put abcabc 8000; fsync abc; unlink abcabc; put abcd 5000; rename abcd abc; "
+	 "fsync abc"},
+	{"shards exchanged", "hash:md5:2x1",
+	 "put a 9000; fsync a; put b 8000; exchange a b; fsync a; put c 7000; rename c b; unlink "
+	 "b; run"},
 	{"hash", "hash:sha256:2x2",
 	 "put a 9000; put b 3000; fsync a; run; rename b a; fsync a; put b 9000; append a 8000; "
 	 "run; unlink b; fsyncdir .; put b 10; fsync b"},
@@ -174,6 +198,24 @@ static inline void random_step(struct test_random *r, bool dirs, char *out, size
 		snprintf(out, size, "%s %s %zu", op, a, !strcmp(op, "append") ? 1 + y / 16 : y);
 }
 
+/* One step of those that make, move and remove names, with values that are worth packing. */
+static inline void random_naming(struct test_random *r, bool dirs, char *out, size_t size)
+{
+	static const char *const ops[] = {
+		"put", "put", "put", "unlink", "unlink", "unlink", "rename", "rename", "rename",
+		"run", "run", "run", "append", "fsync",	 "fsync",  "rendir", "link",   "exchange"};
+	const char *op = ops[test_random_below(r, sizeof(ops) / sizeof(ops[0]))];
+	const char *a = random_key(r, dirs), *b = random_key(r, dirs);
+	size_t len = 4500 + test_random_below(r, 8000);
+	if (!strcmp(op, "rendir"))
+		snprintf(out, size, "%s", test_random_below(r, 2) ? "rendir d f" : "rendir f d");
+	else if (!strcmp(op, "rename") || !strcmp(op, "link") || !strcmp(op, "exchange"))
+		snprintf(out, size, "%s %s %s", op, a, b);
+	else
+		snprintf(out, size, "%s %s %zu", op, a, !strcmp(op, "append") ? 700 : len);
+}
+
+/* Every other one is of names. */
 static inline void random_script(uint64_t seed, bool dirs, unsigned steps, char *out, size_t size)
 {
 	struct test_random r = {.state = seed * 2654435761u + 1};
@@ -182,7 +224,10 @@ static inline void random_script(uint64_t seed, bool dirs, unsigned steps, char 
 					  : "put abc 9000; fsync abc");
 	for (unsigned i = 0; i < steps && at < size; i++) {
 		char step[64];
-		random_step(&r, dirs, step, sizeof(step));
+		if (seed / 4 % 2)
+			random_naming(&r, dirs, step, sizeof(step));
+		else
+			random_step(&r, dirs, step, sizeof(step));
 		at += (size_t)snprintf(out + at, size - at, "; %s", step);
 	}
 }

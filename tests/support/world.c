@@ -574,7 +574,8 @@ static bool do_mkdir(struct world *w, const char *path, bool remove)
 	return true;
 }
 
-/* The keys beneath the directory move with it. */
+/* The keys beneath the directory move with it: also those that are not there, but may come back, or
+ * be made while the renaming is not durable. */
 static void move_keys(struct world *w, const char *from, const char *to)
 {
 	for (size_t k = 0, count = w->m.count; k < count; k++) {
@@ -583,8 +584,6 @@ static void move_keys(struct world *w, const char *from, const char *to)
 			continue;
 		snprintf(path, sizeof(path), "%s%s", to, w->m.keys[k].path + strlen(from));
 		size_t b = model_key(&w->m, path);
-		if (!model_now(&w->m, k))
-			continue;
 		model_pair(&w->m, k, b, true);
 		model_copy(&w->m, k, b, true);
 		w->m.keys[b].group = w->m.keys[k].group;
