@@ -194,7 +194,7 @@ static ssize_t write_gated(struct dv_store *s, const struct dv_call *call, struc
 	}
 	dv_file_unref(s, file);
 	if (n->stage)
-		dv_stage_wrote(n->stage, (struct dv_range){range.off, done}, err);
+		dv_stage_wrote(s, n->stage, (struct dv_range){range.off, done}, err);
 	if (done)
 		dv_changed(s, n);
 	return done ? (ssize_t)done : err;
@@ -255,7 +255,7 @@ static dv_err truncate_to_nothing(struct dv_store *s, struct dv_node *n, bool no
 	if (n->stage) {
 		err = DV_B(s, truncate, dv_stage_fd(n->stage), 0);
 		dv_stage_set_replacement(s, n);
-		dv_stage_emptied(n->stage);
+		dv_stage_emptied(s, n->stage);
 		*done = !err;
 		return err;
 	}

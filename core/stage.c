@@ -25,6 +25,7 @@ struct dv_stage {
 			  over the old object */
 	bool named;    /* a record and a name in the owner folder exist */
 	bool durable;  /* it is left to the next owner, its bytes are on the disk */
+	bool hidden;   /* its name in the owner folder is one that no record speaks of */
 	dv_err failed; /* of the last write that failed and was not made good; 0: none */
 	uint64_t failed_at; /* the first byte that it left unwritten */
 	struct dv_file *file;
@@ -49,7 +50,34 @@ bool dv_stage_is_replacement(const struct dv_stage *st)
 	return st->replacement;
 }
 
-void dv_stage_wrote(struct dv_stage *st, struct dv_range range, dv_err err)
+#define HIDDEN_NAME (DV_STAGE_NAME + 7)
+
+static void name_of(uint64_t id, bool hidden, char out[HIDDEN_NAME])
+{
+	dv_journal_stage_name(id, out);
+	if (hidden)
+		strcat(out, ".failed");
+}
+
+/*
+ * Where the daemon is killed a stage is put in place by its record. One of which a write has failed
+ * is not to be: it gets another name for as long, and is swept with it. A renaming, since on a full
+ * disk nothing can be appended to the log.
+ */
+static void hide_failed(struct dv_store *s, struct dv_stage *st)
+{
+	char from[HIDDEN_NAME], to[HIDDEN_NAME];
+	bool hidden = st->replacement && st->failed;
+	int dirfd = dv_journal_dirfd(s->journal);
+	if (!st->named || hidden == st->hidden)
+		return;
+	name_of(st->id, st->hidden, from);
+	name_of(st->id, hidden, to);
+	if (DV_B(s, rename, dirfd, from, dirfd, to, RENAME_NOREPLACE) == 0)
+		st->hidden = hidden;
+}
+
+void dv_stage_wrote(struct dv_store *s, struct dv_stage *st, struct dv_range range, dv_err err)
 {
 	if (st->failed && st->failed_at >= range.off && st->failed_at - range.off < range.len)
 		st->failed = 0; /* it has been written after all */
@@ -57,11 +85,13 @@ void dv_stage_wrote(struct dv_stage *st, struct dv_range range, dv_err err)
 		st->failed = err;
 		st->failed_at = range.off + range.len;
 	}
+	hide_failed(s, st);
 }
 
-void dv_stage_emptied(struct dv_stage *st)
+void dv_stage_emptied(struct dv_store *s, struct dv_stage *st)
 {
 	st->failed = 0;
+	hide_failed(s, st);
 }
 
 void dv_stage_changed(struct dv_stage *st)
@@ -172,10 +202,10 @@ static dv_err make_stage_file(struct dv_store *s, struct dv_stage *stage)
 
 static void forget_stage(struct dv_store *s, struct dv_stage *stage)
 {
-	char name[DV_STAGE_NAME];
+	char name[HIDDEN_NAME];
 	dv_rewrite_end(s, &stage->copy_id);
 	if (stage->named) {
-		dv_journal_stage_name(stage->id, name);
+		name_of(stage->id, stage->hidden, name);
 		dv_ignore(DV_B(s, unlink, dv_journal_dirfd(s->journal),
 			       name)); /* swept by the next owner */
 		dv_journal_end(s, stage->id);
@@ -332,10 +362,10 @@ void dv_stage_drop(struct dv_store *s, struct dv_node *n)
 /* The old object was replaced or changed its place by another's doing. */
 static dv_err commit_conflict(struct dv_store *s, struct dv_node *n)
 {
-	char name[DV_STAGE_NAME], path[4096];
+	char name[HIDDEN_NAME], path[4096];
 	struct dv_stage *stage = n->stage;
 	dv_node_path(s, n, path, sizeof(path));
-	dv_journal_stage_name(stage->id, name);
+	name_of(stage->id, stage->hidden, name);
 	dv_err err = dv_put_aside(s, dv_journal_dirfd(s->journal), name, path,
 				  "the value was replaced in the store while it was being "
 				  "rewritten through the mount");
@@ -431,11 +461,11 @@ dv_err dv_stage_record(struct dv_store *s, struct dv_node *n, bool *recorded)
 static dv_err publish(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
 		      uint8_t *slot)
 {
-	char name[DV_STAGE_NAME];
+	char name[HIDDEN_NAME];
 	struct dv_dir_times times;
 	unsigned flags = n->form == DV_FORM_PACKED ? RENAME_NOREPLACE : 0;
 	int dirfd = dv_journal_dirfd(s->journal);
-	dv_journal_stage_name(n->stage->id, name);
+	name_of(n->stage->id, n->stage->hidden, name);
 	dv_dir_times_keep(s, p->dirfd, &times);
 	const char *raw = dv_place_stored(p, DV_FORM_RAW, *slot);
 	dv_err err = DV_B(s, rename, dirfd, name, p->dirfd, raw, flags);

@@ -56,12 +56,12 @@ void dv_stage_set_replacement(struct dv_store *s, struct dv_node *n);
 
 /*
  * A replacement of which a write failed (a full disk) does not take the old value's place (P3): it
- * is dropped when its last writer is gone, and fsync tells the error. Writing the bytes that were
- * left out, or truncating it again, makes good.
+ * is dropped when its last writer is gone, or when the daemon is killed, and fsync tells the error.
+ * Writing the bytes that were left out, or truncating it again, makes good.
  */
-void dv_stage_wrote(struct dv_stage *st, struct dv_range range,
+void dv_stage_wrote(struct dv_store *s, struct dv_stage *st, struct dv_range range,
 		    dv_err err); /* range was written, then err */
-void dv_stage_emptied(struct dv_stage *st);
+void dv_stage_emptied(struct dv_store *s, struct dv_stage *st);
 /* A caller changed it: what was written last counts where others have replaced the value. */
 void dv_stage_changed(struct dv_stage *st);
 dv_err dv_stage_error(const struct dv_stage *st); /* 0: it may be committed */

@@ -104,11 +104,60 @@ static void test_random_work_survives_a_kill(void)
 	}
 }
 
+/* Truncates a and writes len bytes of 'n', at once. -> the error of the write */
+static ssize_t replace_a(struct world *w, size_t len, size_t off)
+{
+	static const struct dv_call call = {0};
+	struct dv_setattr set = {.valid = DV_SET_SIZE};
+	struct dv_node *root = dv_store_root(w->s), *n = NULL;
+	struct dv_stat st;
+	char *text = malloc(len);
+	CHECK(text != NULL);
+	memset(text, 'n', len);
+	CHECK_EQ(dv_store_lookup(w->s, &call, root, "a", &n, &st), 0);
+	if (off == 0)
+		CHECK_EQ(dv_store_setattr(w->s, &call, n, &set, &st), 0);
+	ssize_t got = dv_store_write(w->s, &call, n, text, (struct dv_range){off, len}, 0);
+	if (got >= 0 && (size_t)got < len) /* a short count: the rest tells the error */
+		got = dv_store_write(w->s, &call, n, text, (struct dv_range){off + (size_t)got, 1},
+				     0);
+	dv_node_unref(w->s, n);
+	dv_node_unref(w->s, root);
+	free(text);
+	return got;
+}
+
+static void test_a_replacement_that_a_full_disk_cut_short_is_not_put_in_place_after_a_kill(void)
+{
+	static const char *const before[] = {"put a 9000; fsync a", "put a 9000; fsync a; run"};
+	for (size_t i = 0; i < 2; i++) {
+		struct world w;
+		world_context("after %s", before[i]);
+		world_init(&w, WORLD_PROCESS, "path");
+		CHECK(world_run(&w, before[i]));
+		simfs_set_free_blocks(w.fs, 3);
+		CHECK_EQ(replace_a(&w, 20000, 0), -ENOSPC);
+		simfs_set_free_blocks(w.fs, 1000);
+		struct simfs *disk = simfs_after_kill(w.fs);
+		if (!world_check(&w, disk, WORLD_BOOT))
+			report(&w); /* the old value stands */
+		simfs_free(disk);
+		/* The bytes that were left out are written after all: it counts. */
+		CHECK_EQ(replace_a(&w, 20000, 8192), 20000);
+		disk = simfs_after_kill(w.fs);
+		CHECK(!world_check(&w, disk, WORLD_BOOT));
+		simfs_free(disk);
+		world_release(&w);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check_test tests[] = {
 		CHECK_TEST(test_every_acknowledged_step_survives_a_kill),
 		CHECK_TEST(test_random_work_survives_a_kill),
+		CHECK_TEST(
+			test_a_replacement_that_a_full_disk_cut_short_is_not_put_in_place_after_a_kill),
 	};
 	dv_log_set_sink(no_log);
 	slow = argc > 1 && !strcmp(argv[1], "--slow");
