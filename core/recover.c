@@ -114,14 +114,15 @@ static const char *find_raw(struct dv_store *s, const struct dv_place *p, const 
 static dv_err sync_object(struct dv_store *s, const struct dv_place *p, const char *stored)
 {
 	struct dv_stat st;
+	struct dv_loose_at at = dv_place_at(p);
 	if (DV_B(s, stat, p->dirfd, stored, &st) == 0 && !S_ISREG(st.mode))
-		return DV_B(s, fsync, p->dirfd);
+		return dv_loose_sync(s, &at, p->dirfd);
 	int fd = DV_B(s, open, p->dirfd, stored, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
 	if (fd < 0)
 		return fd;
 	dv_err err = DV_B(s, fsync, fd);
 	DV_B(s, close, fd);
-	return err ? err : DV_B(s, fsync, p->dirfd);
+	return err ? err : dv_loose_sync(s, &at, p->dirfd);
 }
 
 static dv_err unlink_keeping_times(struct dv_store *s, const struct dv_place *p, const char *stored)
@@ -211,6 +212,7 @@ static dv_err publish_stage(struct adoption *a, const struct target *t, const ch
 			    const char *stored, bool was_packed)
 {
 	struct dv_store *s = a->s;
+	struct dv_loose_at at = dv_place_at(&t->p);
 	struct dv_dir_times times;
 	dv_dir_times_keep(s, t->p.dirfd, &times);
 	dv_err err = DV_B(s, rename, a->dirfd, stage, t->p.dirfd,
@@ -221,7 +223,7 @@ static dv_err publish_stage(struct adoption *a, const struct target *t, const ch
 		err = DV_B(s, rename, a->dirfd, stage, t->p.dirfd, t->p.names.aside,
 			   RENAME_NOREPLACE);
 	if (!err)
-		err = DV_B(s, fsync, t->p.dirfd); /* I3 */
+		err = dv_loose_sync(s, &at, t->p.dirfd); /* I3 */
 	if (!err && was_packed)
 		err = DV_B(s, unlink, t->p.dirfd, t->p.names.packed);
 	dv_dir_times_restore(s, &times);

@@ -126,6 +126,8 @@ static dv_err sync_shards(struct dv_store *s, const char *shard)
 		memcpy(path, shard, (size_t)(end - shard));
 		path[end - shard] = '\0';
 		int fd = DV_B(s, open, s->rootfd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+		if (fd == -EACCES)
+			return dv_loose_sync_all(s);
 		if (fd < 0)
 			return fd;
 		err = dv_loose_sync(s, &at, fd);

@@ -149,6 +149,47 @@ static void test_random_work_survives_a_power_cut_where_names_come_in_any_order(
 	some_random_work();
 }
 
+static void go_on(struct world *w)
+{
+	(void)w;
+}
+
+/* The n-th open of what an fsync in a directory takes is refused. -> false: there are fewer. */
+static bool refuse_open(unsigned long n, const char *transform, const char *script)
+{
+	struct world w;
+	world_context("%s, open %lu refused; script: %s", transform, n, script);
+	world_init(&w, WORLD_POWER, transform);
+	CHECK(world_run(&w, "mkdir d; fsyncdir .; reopen"));
+	w.before = go_on; /* errors are not the end */
+	simfs_fail_op(w.fs, "open");
+	simfs_fail_nth(w.fs, n, EACCES, false);
+	world_run(&w, script);
+	bool refused = simfs_failed(w.fs);
+	CHECK(w.err == 0 || w.err == -EACCES);
+	simfs_fail_nth(w.fs, 0, 0, false);
+	for (uint64_t seed = 0; seed < 4; seed++) {
+		struct simfs *disk = simfs_after_cut(w.fs, seed);
+		if (!world_check(&w, disk, WORLD_OTHER_BOOT))
+			report(&w);
+		simfs_free(disk);
+	}
+	world_release(&w);
+	return refused;
+}
+
+static void test_fsync_is_durable_in_a_directory_that_may_not_be_read(void)
+{
+	static const char *const cases[][2] = {
+		{"path", "create d/a; fsync d/a"},
+		{"path", "fsyncdir d"},
+		{"hash:md5:2x2", "create a; fsync a"},
+	};
+	for (size_t i = 0; i < DV_ARRAY_LEN(cases); i++)
+		for (unsigned long n = 1; refuse_open(n, cases[i][0], cases[i][1]); n++)
+			;
+}
+
 /* --try TRANSFORM SCRIPT DISKS [ordered], --random FROM COUNT DISKS [ordered]: a failure again. */
 static bool tried_by_hand(int argc, char **argv)
 {
@@ -168,6 +209,7 @@ int main(int argc, char **argv)
 	static const struct check_test tests[] = {
 		CHECK_TEST(test_no_power_cut_breaks_a_promise_where_names_keep_their_order),
 		CHECK_TEST(test_no_power_cut_breaks_a_promise_where_names_come_in_any_order),
+		CHECK_TEST(test_fsync_is_durable_in_a_directory_that_may_not_be_read),
 		CHECK_TEST(test_random_work_survives_a_power_cut_where_names_keep_their_order),
 		CHECK_TEST(test_random_work_survives_a_power_cut_where_names_come_in_any_order),
 	};

@@ -58,6 +58,12 @@ kill -KILL "$pid"
 fusermount3 -u -z "$M"
 "$D" mount "$S" "$M"
 [ "$(cat "$M/last")" = pending ] || bad "lost"
+mkdir "$M/drop" && chmod 300 "$M/drop" # may be written, not read
+"$D" unmount "$M"
+"$D" mount "$S" "$M"
+echo dropped >"$M/drop/x"
+sync "$M/drop/x" || bad "fsync in a directory that may not be read"
+rm "$M/drop/x" && chmod 700 "$M/drop"
 fusermount3 -u "$M"
 END
 claim "init, mount, work, pack, unmount, crash and recover, as a user"
