@@ -1,21 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * evict.c - the thread that invalidates names.
+ * evict.c - the thread that asks the kernel to let go.
  *
- * A thread of its own: the notification takes the directory's lock, which the kernel holds during a
- * LOOKUP in it.
+ * A thread of its own: to invalidate a name takes the directory's lock, which the kernel holds
+ * during a LOOKUP in it.
  */
 #include "fs/evict.h"
 
 #include "core/log.h"
 #include "fs/session.h"
 
+#include <errno.h>
 #include <fuse_lowlevel.h>
+#include <linux/fuse.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define BATCH 64u
 /* From so many on, down to so many, so that it does not wake for each one. */
@@ -40,15 +44,39 @@ struct fs_evict {
 	atomic_bool needed;
 	atomic_bool stuck; /* hardly anything can go: all is in use */
 	uint64_t entered;  /* serving thread: nodes ever entered when it last looked */
+	bool by_name;	   /* the thread's: the kernel can not prune */
 	bool ending;	   /* lock */
 };
 
-static void evict_one(struct fs_session *fs, struct dv_node *node)
+/* Linux 6.18 (FUSE 7.45) drops nodes by their ids, of directories too, but for those in use. */
+#define NOTIFY_PRUNE 9
+struct notify_prune {
+	struct fuse_out_header head; /* unique 0: a notification, error is its code */
+	uint32_t count, padding;
+	uint64_t spare;
+	uint64_t ids[BATCH];
+};
+
+/* -> false: this kernel does not know how. */
+static bool prune(struct fs_evict *e, const uint64_t *ids, size_t count)
 {
-	struct dv_node *dir = NULL;
+	struct notify_prune m = {.head = {.error = NOTIFY_PRUNE}, .count = (uint32_t)count};
+
+	m.head.len = (uint32_t)(offsetof(struct notify_prune, ids) + count * sizeof(*ids));
+	memcpy(m.ids, ids, count * sizeof(*ids));
+	if (write(fuse_session_fd(e->fs->se), &m, m.head.len) < 0)
+		return errno != EINVAL;
+	atomic_fetch_add_explicit(&e->fs->stats.pruned, count, memory_order_relaxed);
+	return true;
+}
+
+static void invalidate(struct fs_session *fs, uint64_t id)
+{
+	struct dv_node *node = fs_nodes_get(fs->nodes, id), *dir = NULL;
 	char name[256];
 
-	if (!S_ISDIR(dv_node_type(node)) && dv_node_parent(fs->store, node, &dir, name) == 0) {
+	if (node && !S_ISDIR(dv_node_type(node)) &&
+	    dv_node_parent(fs->store, node, &dir, name) == 0) {
 		uint64_t parent = fs_nodes_id_of(fs->nodes, dir);
 
 		if (parent) /* -ENOENT: not in the kernel's cache any more */
@@ -63,15 +91,16 @@ static void evict_one(struct fs_session *fs, struct dv_node *node)
  * time the ones after them. -> how many were asked for. */
 static uint64_t evict_some(struct fs_evict *e)
 {
-	struct dv_node *batch[BATCH];
+	uint64_t batch[BATCH];
 	uint64_t count = fs_nodes_count(e->fs->nodes), asked = 0, n = 1;
 	uint64_t want = count > LOW(e->max) ? count - LOW(e->max) : 0;
 
 	while (n && asked < want && !atomic_load(&e->fs->ending)) {
 		n = fs_nodes_oldest(e->fs->nodes, batch,
 				    want - asked < BATCH ? (size_t)(want - asked) : BATCH);
-		for (size_t i = 0; i < n; i++)
-			evict_one(e->fs, batch[i]);
+		e->by_name = e->by_name || !prune(e, batch, (size_t)n);
+		for (size_t i = 0; e->by_name && i < n; i++)
+			invalidate(e->fs, batch[i]);
 		asked += n;
 	}
 	return asked;

@@ -3,11 +3,13 @@
  * evict.h - asks the kernel to let go of nodes, so that memory stays bounded (option max_nodes).
  *
  * The kernel keeps an inode, and with it our node, as long as it has memory to spare. Where it
- * comes near max_nodes a thread invalidates the names of those that were looked up longest ago; the
- * kernel drops what nobody uses and tells with FORGET. Past max_nodes each new node costs the
- * serving thread a short sleep, so that the other one keeps up. Names of directories are left
- * alone: a working directory without its name is a deleted one to getcwd(3). A file that is open
- * stays as it is, and is found again by its name.
+ * comes near max_nodes a thread names those that were looked up longest ago; the kernel drops what
+ * nobody uses and tells with FORGET. Past max_nodes each new node costs the serving thread a short
+ * sleep, so that the other one keeps up.
+ *
+ * A kernel that does not know how to prune (before 6.18) is told that their names are not valid
+ * any more. A file that is open stays as it is, and is found again by its name. Directories are
+ * left alone then: a working directory without its name is a deleted one to getcwd(3).
  */
 #ifndef FS_EVICT_H
 #define FS_EVICT_H

@@ -302,7 +302,7 @@ uint64_t fs_nodes_id_of(struct fs_nodes *nodes, struct dv_node *node)
 	return id;
 }
 
-size_t fs_nodes_oldest(struct fs_nodes *nodes, struct dv_node **out, size_t max)
+size_t fs_nodes_oldest(struct fs_nodes *nodes, uint64_t *out, size_t max)
 {
 	size_t count = 0;
 
@@ -310,7 +310,7 @@ size_t fs_nodes_oldest(struct fs_nodes *nodes, struct dv_node **out, size_t max)
 	while (count < max && count < nodes->numbers.count - 1) {
 		uint32_t slot = nodes->used_first;
 
-		out[count++] = dv_node_ref(at_locked(nodes, slot)->node);
+		out[count++] = id_locked(nodes, slot);
 		unlink_locked(nodes, slot);
 		append_locked(nodes,
 			      slot); /* if it is in use it is not tried again before all others */

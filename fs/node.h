@@ -44,9 +44,9 @@ void fs_nodes_forget(struct fs_nodes *nodes, uint64_t id, uint64_t n);
 /* -> the id of node, 0 where the kernel does not know it. */
 uint64_t fs_nodes_id_of(struct fs_nodes *nodes, struct dv_node *node);
 
-/* The nodes that were looked up longest ago, up to max; references are lent. Each is then counted
- * as looked up. Never the root. */
-size_t fs_nodes_oldest(struct fs_nodes *nodes, struct dv_node **out, size_t max);
+/* The ids that were looked up longest ago, up to max. Each is then counted as looked up. Never the
+ * root. */
+size_t fs_nodes_oldest(struct fs_nodes *nodes, uint64_t *out, size_t max);
 
 /* Number of entries, the root included. */
 uint64_t fs_nodes_count(struct fs_nodes *nodes);

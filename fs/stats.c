@@ -194,7 +194,9 @@ void fs_stats_render(struct fs_stats *stats, struct dv_store *store,
 	add(&t, "\"deferred\": %" PRIu64 ",\n",
 	    atomic_load_explicit(&stats->deferred, memory_order_relaxed));
 	add_store(&t, &s);
-	add(&t, "\"nodes\": %" PRIu64 ", \"nodes_peak\": %" PRIu64 "}", nodes->count, nodes->peak);
+	add(&t,
+	    "\"nodes\": %" PRIu64 ", \"nodes_peak\": %" PRIu64 ", \"nodes_pruned\": %" PRIu64 "}",
+	    nodes->count, nodes->peak, atomic_load_explicit(&stats->pruned, memory_order_relaxed));
 	memset(buf + t.len, ' ', size - t.len);
 	buf[size - 1] = '\n';
 }

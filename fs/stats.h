@@ -28,6 +28,7 @@ struct fs_stats {
 	_Atomic uint64_t messages[FS_OPCODES];
 	_Atomic uint64_t own[FS_OPCODES];
 	_Atomic uint64_t deferred;		 /* handed to the pool */
+	_Atomic uint64_t pruned;		 /* nodes that the kernel was asked to drop */
 	_Atomic int own_threads[FS_OWN_THREADS]; /* thread ids, 0: free */
 };
 

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 # Memory is bounded by max_nodes: the daemon asks the kernel to let go of what was not looked up for
 # long, and keeps up with those who look up.
-# NODES_FILES: how many files there are (5000); NODES_MAX: max_nodes (1024).
+# NODES_FILES: how many files there are (5000); NODES_MAX: max_nodes (1024); NODES_PRELOAD: a library
+# by which the kernel does not know how to prune.
 . "$(dirname "$0")/harness.sh"
 need jq
 : "${NODES_FILES:=5000}" "${NODES_MAX:=1024}"
@@ -10,6 +11,7 @@ need jq
 cache_mb=16
 # seen DIR...: how many of their files are seen.
 seen() { find "$@" -type f -size -2 -printf x | wc -c; }
+same_folder() { [ "$(/bin/pwd -P)" = "$M/tree/1/sub" ] && [ . -ef "$M/tree/1/sub" ]; }
 few() { [ "$(stat_json .nodes)" -le "$NODES_MAX" ]; }
 
 claim "$NODES_FILES files are seen through a mount that keeps $NODES_MAX"
@@ -21,8 +23,9 @@ awk -v n="$NODES_FILES" -v s="$S" 'BEGIN {
 		close(f)
 	}
 }'
+[ "$NODES_FILES" -ge 50000 ] || seq -f "$S/tree/%g/sub" 1 "$NODES_MAX" | xargs mkdir -p
 mk_store --adopt
-mnt_up -o "max_nodes=$NODES_MAX,cache_size=${cache_mb}M,coherence=100"
+LD_PRELOAD=${NODES_PRELOAD-} mnt_up -o "max_nodes=$NODES_MAX,cache_size=${cache_mb}M,coherence=100"
 exec 7<"$M/d1/17"
 for pass in 1 2; do
 	[ $((pass * NODES_FILES)) -le 50000 ] || break
@@ -43,6 +46,20 @@ peak=$(stat_json .nodes_peak)
 echo "  at most $peak of $NODES_MAX"
 [ "$peak" -le $((NODES_MAX + NODES_MAX / 4 + 512)) ] || fail "there were $peak nodes"
 until_true 20 few
+
+if [ "$NODES_FILES" -lt 50000 ]; then
+	claim "directories are let go too where the kernel can prune; a working directory stays one"
+	pruned=$(stat_json .nodes_pruned)
+	[ -z "${NODES_PRELOAD-}" ] || [ "$pruned" = 0 ] || fail "$pruned were pruned"
+	cd "$M/tree/1/sub"
+	[ "$(find "$M/tree" -type d -perm -u=x | wc -l)" = $((2 * NODES_MAX + 1)) ] || fail "not all were seen"
+	if [ "$pruned" -gt 0 ]; then
+		until_true 20 few
+	fi
+	seen "$M/d0" >/dev/null
+	same_folder || fail "the working directory is another, or has no name"
+	cd "$T"
+fi
 
 if [ "$NODES_FILES" -ge 50000 ]; then # the few are for the sanitizers, which need more
 	claim "the daemon is within cache_size, 64 MiB and 400 bytes for each of max_nodes"
