@@ -511,7 +511,7 @@ mode_t dv_node_type(const struct dv_node *n)
 	return n->type;
 }
 
-void **dv_node_cookie(struct dv_node *n)
+uint32_t *dv_node_cookie(struct dv_node *n)
 {
 	return &n->cookie;
 }

@@ -85,10 +85,11 @@ struct dv_loser {
 struct dv_node {
 	atomic_uint refs;
 	struct dv_gate gate;
-	uint64_t ino; /* constant: st_ino */
-	void *cookie; /* the driver's */
+	uint64_t ino;	 /* constant: st_ino */
+	uint32_t cookie; /* the driver's */
 
 	/* under the gate */
+	uint32_t refused;	 /* mark of the version that packing gains nothing for; 0: none */
 	struct dv_ident id;	 /* of the object in the store; of the old one while staged. Written
 				     under names_lock too */
 	struct dv_stage *stage;	 /* newer bytes; NULL where the store's object is the value */
@@ -97,10 +98,9 @@ struct dv_node {
 	int64_t real_ctime_ns,	 /* where ctime is still this.. */
 		kept_ctime_ns;	 /* ..this is reported; 0: nothing is kept */
 	uint64_t writes;	 /* counts changes of bytes or attributes */
-	uint32_t refused;	 /* mark of the version that packing gains nothing for; 0: none */
 	atomic_uint unsynced;	 /* DV_NAMES_MADE: a name may be lost with the power (what may
 				     come back is in loose.h); a count of changes above it */
-	atomic_ushort superseded;	 /* stored names of the packed object that a rename took its value
+	atomic_uint superseded;	 /* stored names of the packed object that a rename took its value
 				     from, and that are still there */
 	atomic_short error;	 /* of later work; told once by fsync */
 	uint16_t type;		 /* constant: S_IFMT part */
@@ -182,9 +182,10 @@ struct dv_node *dv_node_find_name(struct dv_store *s, struct dv_node *dir, const
 
 /*
  * Finds the node of object (id, form) or enters `fresh` for it, and gives it the name (dir, name).
- * Takes the reference `fresh`, which was made for that name; lends one. alone: the object has one link, so other names of a found
- * node are gone. Where (dir, name) has another node already, or a name was moved since the object
- * was found and it has one, that node is lent and *out_again is set: the caller looks again.
+ * Takes the reference `fresh`, which was made for that name; lends one. alone: the object has one
+ * link, so other names of a found node are gone. Where (dir, name) has another node already, or a
+ * name was moved since the object was found and it has one, that node is lent and *out_again is
+ * set: the caller looks again.
  */
 struct dv_entry {
 	struct dv_node *dir; /* borrowed */

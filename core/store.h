@@ -161,8 +161,8 @@ struct dv_node *dv_node_ref(struct dv_node *n);
 void dv_node_unref(struct dv_store *s, struct dv_node *n); /* NULL is allowed */
 uint64_t dv_node_ino(const struct dv_node *n); /* st_ino: stable over packing and remounts */
 mode_t dv_node_type(const struct dv_node *n);  /* S_IFMT part */
-/* A pointer for the caller's use (the driver's own record); set under the caller's own lock. */
-void **dv_node_cookie(struct dv_node *n);
+/* A number for the caller's use (the driver's own record), 0 at first; the caller's lock. */
+uint32_t *dv_node_cookie(struct dv_node *n);
 /* One of its paths in the mount, "" where none is known or it does not fit: for logs and the writer
  * probe. No leading slash. */
 void dv_node_path(struct dv_store *s, struct dv_node *n, char *buf, size_t buf_size);

@@ -13,7 +13,7 @@
  * longer, nothing fails.
  *
  * Calling sequence: init, then insert, remove and
- *     for (struct dv_table_entry *e = dv_table_chain(t, hash); e; e = e->next) if it is the one: ...
+ *     for (struct dv_table_entry *e = dv_table_chain(t, hash); e; e = e->next) look at e
  * Locks: none, the caller's.
  */
 #ifndef DV_TABLE_H

@@ -25,8 +25,8 @@
 /* From so many on, down to so many, so that it does not wake for each one. */
 #define START(max) ((max) - (max) / 16)
 #define LOW(max)   ((max) - (max) / 8)
-/* Past the maximum the serving thread sleeps as long as an invalidation takes, for each node. It does
- * not wait for one: the other thread may wait for a LOOKUP, in whose directory it is to be. */
+/* Past the maximum the serving thread sleeps as long as an invalidation takes, for each node. It
+ * does not wait for one: the other thread may wait for a LOOKUP, in whose directory it is to be. */
 #define PAUSE_NS     20000
 #define PAUSE_MAX_NS 2000000
 /* After a round the FORGETs are on their way. What is in use can not go: after rounds that freed

@@ -7,10 +7,11 @@
  * unknown. Slots live in chunks that never move. The slots in use stand in one list, looked up last
  * at its end; free ones in another.
  *
- * dv_node_cookie(node) holds slot + 1, so that a second lookup of the same dv_node finds its id. Why a lookup racing with a forget is right: both run under the mutex. Either the lookup
- * comes first, then the count is not zero when the forget is through; or the forget comes first,
- * then the cookie is 0 and the lookup makes a new id. The caller of fs_nodes_enter() holds a
- * reference of its own, so the dv_node lives in both cases.
+ * dv_node_cookie(node) holds slot + 1, so that a second lookup of the same dv_node finds its id.
+ * Why a lookup racing with a forget is right: both run under the mutex. Either the lookup comes
+ * first, then the count is not zero when the forget is through; or the forget comes first, then
+ * the cookie is 0 and the lookup makes a new id. The caller of fs_nodes_enter() holds a reference
+ * of its own, so the dv_node lives in both cases.
  */
 #include "fs/node.h"
 
@@ -76,9 +77,7 @@ static uint32_t find_locked(struct fs_nodes *nodes, uint64_t id)
 
 static uint32_t slot_of_locked(struct dv_node *node)
 {
-	uintptr_t cookie = (uintptr_t)*dv_node_cookie(node);
-
-	return cookie ? (uint32_t)(cookie - 1) : NONE;
+	return *dv_node_cookie(node) - 1; /* NONE where it is 0 */
 }
 
 /* One more chunk of free slots. */
@@ -152,7 +151,7 @@ static uint32_t add_locked(struct fs_nodes *nodes, struct dv_node *node)
 	n->nlookup = 1;
 	if (slot != ROOT_SLOT) /* the root is never forgotten */
 		append_locked(nodes, slot);
-	*dv_node_cookie(node) = (void *)((uintptr_t)slot + 1);
+	*dv_node_cookie(node) = slot + 1;
 	if (++nodes->numbers.count > nodes->numbers.peak)
 		nodes->numbers.peak = nodes->numbers.count;
 	return slot;
@@ -164,7 +163,7 @@ static struct dv_node *remove_locked(struct fs_nodes *nodes, uint32_t slot)
 	struct fs_node *n = at_locked(nodes, slot);
 	struct dv_node *node = n->node;
 
-	*dv_node_cookie(node) = NULL;
+	*dv_node_cookie(node) = 0;
 	unlink_locked(nodes, slot);
 	n->node = NULL;
 	n->uses = n->uses == USES_MAX ? 0 : n->uses + 1;
@@ -205,7 +204,7 @@ void fs_nodes_free(struct fs_nodes **slot)
 
 			if (!node)
 				continue;
-			*dv_node_cookie(node) = NULL;
+			*dv_node_cookie(node) = 0;
 			dv_node_unref(nodes->store, node);
 		}
 		free(nodes->chunks[c]);

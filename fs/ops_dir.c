@@ -143,8 +143,8 @@ static dv_err look_up(struct fs_op *op, struct listing *l, const char *name,
 	struct dv_stat st;
 	dv_err err;
 
-	/* One reply makes hundreds of nodes, and while a directory is listed none of its names can be
-	 * invalidated. */
+	/* One reply makes hundreds of nodes, and while a directory is listed none of its names can
+	 * be invalidated. */
 	if (fs_evict_is_full(fs->evict)) {
 		add_bare(l, name, c->ino, c->type, c->cookie); /* room was reserved */
 		return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_gate.c - claims about core/gate.h. That a thread waits is seen in the gate's word, which says
- * who does; under the thread sanitizer the plain variables here tell whether a gate is a lock.
+ * test_gate.c - claims about core/gate.h. That a thread waits is seen in the gate's word, which
+ * says who does; under the thread sanitizer the plain variables here tell whether a gate is a lock.
  */
 #include "core/gate.h"
 

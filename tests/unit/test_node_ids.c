@@ -13,7 +13,7 @@
 
 struct dv_node {
 	atomic_int refs;
-	void *cookie;
+	uint32_t cookie;
 };
 
 static struct dv_node root;
@@ -36,7 +36,7 @@ void dv_node_unref(struct dv_store *s, struct dv_node *n)
 	CHECK(atomic_fetch_sub(&n->refs, 1) > 0);
 }
 
-void **dv_node_cookie(struct dv_node *n)
+uint32_t *dv_node_cookie(struct dv_node *n)
 {
 	return &n->cookie;
 }
