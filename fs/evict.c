@@ -30,9 +30,9 @@
 #define PAUSE_NS     20000
 #define PAUSE_MAX_NS 2000000
 /* After a round the FORGETs are on their way. What is in use can not go: after rounds that freed
- * little it rests longer. */
+ * little it rests longer, unless a sixteenth of the maximum comes meanwhile. */
 #define REST_MIN_NS   500000
-#define REST_MAX_NS   100000000
+#define REST_MAX_NS   1000000000
 #define REST_STUCK_NS 16000000
 
 struct fs_evict {
@@ -42,10 +42,11 @@ struct fs_evict {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	atomic_bool needed;
-	atomic_bool stuck; /* hardly anything can go: all is in use */
-	uint64_t entered;  /* serving thread: nodes ever entered when it last looked */
-	bool by_name;	   /* the thread's: the kernel can not prune */
-	bool ending;	   /* lock */
+	atomic_bool stuck;     /* hardly anything can go: all is in use */
+	_Atomic uint64_t left; /* nodes after the last round */
+	uint64_t entered;      /* serving thread: nodes ever entered when it last looked */
+	bool by_name;	       /* the thread's: the kernel can not prune */
+	bool ending;	       /* lock */
 };
 
 /* Linux 6.18 (FUSE 7.45) drops nodes by their ids, of directories too, but for those in use. */
@@ -112,11 +113,8 @@ static void rest_locked(struct fs_evict *e, long ns)
 	struct timespec until;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += ns;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
+	until.tv_sec += (until.tv_nsec + ns) / 1000000000;
+	until.tv_nsec = (until.tv_nsec + ns) % 1000000000;
 	if (!e->ending)
 		pthread_cond_timedwait(&e->wake, &e->lock, &until);
 }
@@ -146,6 +144,7 @@ static void *evict_thread(void *arg)
 			rest_ns = REST_MIN_NS;
 		else
 			rest_ns = rest_ns * 2 < REST_MAX_NS ? rest_ns * 2 : REST_MAX_NS;
+		atomic_store(&e->left, after.count);
 		atomic_store(&e->stuck, rest_ns >= REST_STUCK_NS);
 		if (after.count <= START(e->max))
 			atomic_store(&e->needed, false);
@@ -205,7 +204,7 @@ void fs_evict_check(struct fs_evict *e)
 	fs_nodes_tell(e->fs->nodes, &now);
 	if (now.count <= START(e->max))
 		return;
-	if (!atomic_exchange(&e->needed, true)) {
+	if (!atomic_exchange(&e->needed, true) || now.count > atomic_load(&e->left) + e->max / 16) {
 		pthread_mutex_lock(&e->lock);
 		pthread_cond_signal(&e->wake);
 		pthread_mutex_unlock(&e->lock);
