@@ -50,8 +50,9 @@ static dv_err read_config(struct dv_store *s, const char *path, char *why, size_
 		return -EINVAL;
 	}
 	if (fd < 0) {
-		snprintf(why, why_size, "%s/%s can not be read: %s", path, CONFIG_PATH,
-			 strerror(-fd));
+		snprintf(why, why_size, "%s/%s can not be read: %s%s", path, CONFIG_PATH,
+			 strerror(-fd),
+			 fd == -EACCES ? "; the store is another user's, who alone mounts it" : "");
 		return fd;
 	}
 	ssize_t len = DV_B(s, pread, fd, text, DV_CONFIG_MAX, 0);

@@ -137,6 +137,28 @@ static int remount(const char *given, bool read_only)
 	return 0;
 }
 
+/* What fusermount3 will refuse a user, said in one line of ours. */
+static int check_user(const struct fs_options *o, const struct places *p)
+{
+	struct stat st;
+
+	if (geteuid() == 0)
+		return 0;
+	if ((o->allow_other || o->allow_root) && !fs_mountpoint_users_may_share())
+		return fs_cmd_fail(FS_EXIT_USAGE,
+				   "option %s: only root may use it, until user_allow_other stands "
+				   "on a line of " FS_FUSE_CONF,
+				   o->allow_other ? "allow_other" : "allow_root");
+	if (eaccess(p->mountpoint, W_OK) < 0 ||
+	    (stat(p->mountpoint, &st) == 0 && (st.st_mode & S_ISVTX) && st.st_uid != geteuid()))
+		return fs_cmd_fail(
+			FS_EXIT_USAGE,
+			"mountpoint %s: is not yours; a user mounts on a folder that is, "
+			"and that it may write to",
+			p->mountpoint);
+	return 0;
+}
+
 static int check_places(const char *store, const char *mountpoint, struct places *p)
 {
 	int status = check_store(store, p);
@@ -285,6 +307,8 @@ int fs_cmd_mount(int argc, char **argv)
 		status = remount(operands[1], o.read_only);
 	} else {
 		status = check_places(operands[0], operands[1], places);
+		if (!status)
+			status = check_user(&o, places);
 		if (!status && !o.fsname)
 			o.fsname = strdup(places->store);
 		if (!status)

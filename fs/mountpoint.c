@@ -188,6 +188,24 @@ dv_err fs_mountpoint_read_ahead(const char *path, unsigned kib)
 	return err;
 }
 
+bool fs_mountpoint_users_may_share(void)
+{
+	DV_AUTO_FREE char *line = NULL;
+	size_t room = 0;
+	bool may = false;
+	FILE *f = fopen(FS_FUSE_CONF, "re");
+
+	if (!f)
+		return false;
+	while (!may && getline(&line, &room, f) >= 0) {
+		char *save = NULL, *word = strtok_r(line, " \t\n", &save);
+
+		may = word && !strcmp(word, "user_allow_other");
+	}
+	fclose(f);
+	return may;
+}
+
 bool fs_path_is_within(const char *inner, const char *outer)
 {
 	size_t len = strlen(outer);

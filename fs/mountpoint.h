@@ -14,7 +14,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define FS_TYPE "fuse.diskvfs"
+#define FS_TYPE	     "fuse.diskvfs"
+#define FS_FUSE_CONF "/etc/fuse.conf" /* of fusermount3 */
 
 /* The topmost mount at a path. A plain value type. */
 struct fs_mount {
@@ -48,5 +49,8 @@ DV_CHECK dv_err fs_mountpoint_read_ahead(const char *path, unsigned kib);
 
 /* Is inner the same as outer or beneath it? Both absolute and normal. */
 bool fs_path_is_within(const char *inner, const char *outer);
+
+/* May users let others use their mounts (user_allow_other in fusermount3's configuration)? */
+bool fs_mountpoint_users_may_share(void);
 
 #endif

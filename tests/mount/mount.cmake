@@ -47,6 +47,8 @@ dv_mount_test(readonly LABELS brief)
 dv_mount_test(two_mounts LABELS brief)
 dv_mount_test(storm LABELS brief TIMEOUT 180)
 dv_mount_test(user)
+dv_mount_test(user_store)
+dv_mount_test(stale)
 dv_mount_test(memory)
 
 dv_mount_test(kill9_200 SCRIPT kill9 LABELS slow TIMEOUT 1800 ENV ROUNDS=200)
