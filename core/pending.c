@@ -159,8 +159,9 @@ void dv_pending_tell(struct dv_store *s)
 	if (err)
 		dv_warn("what ended mounts have left pending can not be told: %s", strerror(-err));
 	else if (s->left_pending)
-		dv_warn("%" PRIu64
-			" values have newer bytes that an ended mount left pending; their old "
-			"ones are shown, a mount without ro puts the new ones in place",
+		dv_warn("left pending by ended mounts: %" PRIu64
+			"; those values are shown as they were before, a mount without ro puts "
+			"their "
+			"newer bytes in place",
 			s->left_pending);
 }

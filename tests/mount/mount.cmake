@@ -49,6 +49,7 @@ dv_mount_test(storm LABELS brief TIMEOUT 180)
 dv_mount_test(user)
 dv_mount_test(user_store)
 dv_mount_test(stale)
+dv_mount_test(readonly_media)
 dv_mount_test(memory)
 
 dv_mount_test(kill9_200 SCRIPT kill9 LABELS slow TIMEOUT 1800 ENV ROUNDS=200)

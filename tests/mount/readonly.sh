@@ -75,5 +75,7 @@ find "$S" -exec touch -h -d '2001-02-03 04:05:06' {} +
 checksum >"$T/before"
 mnt_up -o ro
 text 20000 | cmp - "$M/dir/a.zst" || fail "the old value is not shown"
+[ "$(stat_json .values.left_pending)" = 1 ] || fail "it is not counted"
+grep -q 'left pending by ended mounts: 1;' "$T/log" || fail "it is not told"
 mnt_down
 checksum | diff "$T/before" - || fail "the store was changed"

@@ -295,6 +295,34 @@ static void test_asking_for_a_mount_does_not_look_like_one(void)
 	end();
 }
 
+static void test_a_read_only_one_changes_nothing_and_counts_what_is_pending(void)
+{
+	struct dv_store_options ro = alpha;
+	struct dv_store_stats st;
+	begin();
+	struct dv_store *s = opened(&alpha);
+	machine_stops(s, replace(s));
+	unsigned long before = simfs_changes(fs);
+	ro.read_only = true;
+	s = opened(&ro);
+	CHECK_EQ(first_letter(s), 'o');
+	dv_store_stats(s, &st);
+	CHECK_EQ(st.left_pending, 1);
+	struct dv_store *other = opened(&ro);
+	closed(other);
+	closed(s);
+	CHECK_EQ(simfs_changes(fs), before);
+	s = opened(&alpha); /* nor did it keep this one from recovering */
+	CHECK_EQ(first_letter(s), 'n');
+	ro.boot_id = "boot-b", ro.host_id = "beta"; /* another host may look on */
+	other = opened(&ro);
+	dv_store_stats(other, &st);
+	CHECK_EQ(st.left_pending, 0);
+	closed(other);
+	closed(s);
+	end();
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check_test tests[] = {
@@ -307,6 +335,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_who_was_taken_for_dead_changes_nothing_that_needs_a_record),
 		CHECK_TEST(test_of_many_mounts_after_a_kill_one_recovers_and_all_see_it),
 		CHECK_TEST(test_asking_for_a_mount_does_not_look_like_one),
+		CHECK_TEST(test_a_read_only_one_changes_nothing_and_counts_what_is_pending),
 	};
 	return check_main(argc, argv, tests, DV_ARRAY_LEN(tests));
 }
