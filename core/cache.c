@@ -45,6 +45,7 @@
 #define DATA_ALIGN	    16u
 #define CACHE_LINE_BYTES    64u
 #define SMALL_QUEUE_DIVISOR 10u /* of a shard's share */
+#define RESERVED_DIVISOR    2u	/* of it all may be reserved */
 #define USES_MAX	    3u	/* rounds in main that use can earn */
 /* Buckets and ghost marks follow the share, for entries of about this size; with smaller entries
  * chains grow longer and the ghost remembers less far back. */
@@ -88,8 +89,9 @@ struct shard {
 	pthread_mutex_t lock;
 	pthread_cond_t filled; /* an entry left FILLING */
 	/* constant */
-	size_t share, buckets, ghost_sets;
+	size_t buckets, ghost_sets;
 	/* under lock */
+	size_t share; /* less than at first while bytes are reserved */
 	struct entry **table;
 	struct queue small, main;
 	struct mark *ghost; /* ghost_sets * GHOST_WAYS */
@@ -531,6 +533,22 @@ dv_err dv_cache_new(size_t bytes_max, unsigned shards, struct dv_cache **out)
 	}
 	*out = c;
 	return 0;
+}
+
+void dv_cache_reserve(struct dv_cache *c, size_t bytes)
+{
+	size_t most = c->bytes_max / RESERVED_DIVISOR;
+	size_t share = (c->bytes_max - (bytes < most ? bytes : most)) / c->shard_count;
+
+	for (unsigned i = 0; i < c->shard_count; i++) {
+		struct shard *s = &c->shards[i];
+		struct entry *dead = NULL;
+		pthread_mutex_lock(&s->lock);
+		s->share = share;
+		make_room_locked(s, &dead);
+		pthread_mutex_unlock(&s->lock);
+		free_dead(dead);
+	}
 }
 
 void dv_cache_free(struct dv_cache **c)

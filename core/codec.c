@@ -317,6 +317,11 @@ void dv_decoder_free(struct dv_decoder **d)
 	*d = NULL;
 }
 
+size_t dv_decoder_bytes(const struct dv_decoder *d)
+{
+	return sizeof(*d) + ZSTD_sizeof_DCtx(d->context);
+}
+
 /* Runs zstd once; *done is set where the frame ended. */
 static dv_err run_zstd(struct dv_decoder *d, ZSTD_inBuffer *in, ZSTD_outBuffer *out, int *done)
 {

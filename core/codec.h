@@ -64,6 +64,8 @@ DV_CHECK dv_err dv_codec_head(const void *bytes, size_t len, struct dv_frame_hea
 struct dv_decoder;
 DV_CHECK dv_err dv_decoder_new(struct dv_decoder **out);
 void dv_decoder_free(struct dv_decoder **d);
+/* Memory that it holds now. */
+size_t dv_decoder_bytes(const struct dv_decoder *d);
 /*
  * Consumes some of in[*in_pos..in_len), writes some of out (room > 0); *frame_done is set when a
  * frame, skippable ones too, ended just here: all its bytes are consumed and written.

@@ -6,7 +6,7 @@
  *
  * Invariants of a layout
  *   I1  stored_end and plain_end never fall, and their last elements are at most 2^63.
- *   I2  the step from one element to the next fits in 32 bits.
+ *   I2  it holds at most DV_FRAMES_MAX frames.
  * and of a layout that dv_table_parse() made
  *   I3  its last stored_end plus the table is the size of the file.
  *   I4  a frame has at least FRAME_STORED_MIN stored bytes and at most PLAIN_PER_STORED_MAX times
@@ -89,11 +89,9 @@ static dv_err layout_reserve(struct dv_layout *l, uint32_t room)
 
 dv_err dv_layout_add(struct dv_layout *l, uint64_t stored_len, uint64_t plain_len)
 {
-	if (l->count >= DV_FRAMES_MAX)
+	if (l->count >= DV_FRAMES_MAX) /* I2 */
 		return -EFBIG;
 	uint64_t stored = dv_layout_stored_size(l), plain = dv_layout_plain_size(l);
-	if (stored_len > UINT32_MAX || plain_len > UINT32_MAX) /* I2 */
-		return -EFBIG;
 	if (stored_len > SIZE_LIMIT - stored || plain_len > SIZE_LIMIT - plain) /* I1 */
 		return -EFBIG;
 	if (l->count == l->room) {
@@ -147,8 +145,8 @@ struct dv_frame dv_layout_frame(const struct dv_layout *l, uint32_t index)
 		.stored_off = index ? l->stored_end[index - 1] : 0,
 		.plain_off = index ? l->plain_end[index - 1] : 0,
 	};
-	f.stored_len = (uint32_t)(l->stored_end[index] - f.stored_off); /* I2 */
-	f.plain_len = (uint32_t)(l->plain_end[index] - f.plain_off);
+	f.stored_len = l->stored_end[index] - f.stored_off;
+	f.plain_len = l->plain_end[index] - f.plain_off;
 	return f;
 }
 
@@ -171,8 +169,9 @@ void dv_table_write(const struct dv_layout *l, const uint32_t *checksums, uint8_
 	p = put_u32(p, (uint32_t)(bytes - TABLE_HEAD_BYTES));
 	for (uint32_t i = 0; i < l->count; i++) {
 		struct dv_frame f = dv_layout_frame(l, i);
-		p = put_u32(p, f.stored_len);
-		p = put_u32(p, f.plain_len);
+		assert(f.stored_len <= UINT32_MAX && f.plain_len <= UINT32_MAX);
+		p = put_u32(p, (uint32_t)f.stored_len);
+		p = put_u32(p, (uint32_t)f.plain_len);
 		if (checksums)
 			p = put_u32(p, checksums[i]);
 	}

@@ -28,8 +28,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Plain bytes of one frame that random access decodes at once; larger foreign frames are refused
- * with -EFBIG. */
+/* Plain bytes of one frame that random access decodes at once; larger ones, which are foreign, are
+ * decoded from their start in pieces (foreign.h). */
 #define DV_FRAME_PLAIN_MAX (16u << 20)
 /* Frames of one value: 8 TiB in frames of 128 KiB. */
 #define DV_FRAMES_MAX	      (1u << 26)
@@ -38,7 +38,7 @@
 /* Where frame i lies. */
 struct dv_frame {
 	uint64_t stored_off, plain_off;
-	uint32_t stored_len, plain_len;
+	uint64_t stored_len, plain_len;
 };
 
 /*
@@ -52,8 +52,7 @@ struct dv_layout {
 
 void dv_layout_init(struct dv_layout *l);
 void dv_layout_release(struct dv_layout *l);
-/* -EFBIG past DV_FRAMES_MAX, 2^63 bytes in all, or 2^32 - 1 bytes in one frame; -ENOMEM. After an
- * error l is as before. */
+/* -EFBIG past DV_FRAMES_MAX or 2^63 bytes in all; -ENOMEM. After an error l is as before. */
 DV_CHECK dv_err dv_layout_add(struct dv_layout *l, uint64_t stored_len, uint64_t plain_len);
 uint64_t dv_layout_plain_size(const struct dv_layout *l);
 uint64_t dv_layout_stored_size(const struct dv_layout *l); /* of the frames, without the table */
@@ -69,6 +68,7 @@ size_t dv_table_bytes(uint32_t count, bool checksums);
  * Writes the seek table into out (dv_table_bytes(count, checksums != NULL) bytes). checksums[i] is
  * the low half of XXH64 of the plain bytes, which is also the last four bytes of a frame with a
  * checksum. NULL: a table without them (frames of other makers that carry none).
+ * No frame may have 2^32 bytes or more, stored or plain.
  */
 void dv_table_write(const struct dv_layout *l, const uint32_t *checksums, uint8_t *out);
 

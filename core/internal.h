@@ -15,6 +15,7 @@
 
 #include <pthread.h>
 
+struct dv_foreign;
 struct dv_journal;
 struct dv_loose;
 
@@ -25,6 +26,7 @@ struct dv_store {
 	struct dv_transform *transform;
 	struct dv_fsinfo fsinfo; /* as at open: type, block size, network */
 	struct dv_cache *cache;
+	struct dv_foreign *foreign; /* decoders that stay where they are */
 	struct dv_pool *pool;	    /* decodes */
 	struct dv_pool *pack_pool;  /* encodes, in the background */
 	struct dv_journal *journal; /* NULL: read only */
@@ -66,6 +68,8 @@ struct dv_store {
 	unsigned file_count, pinned_count, file_max; /* count: of the list */
 
 	pthread_mutex_t facts_lock; /* value.c */
+	pthread_mutex_t bulk_lock;  /* one decoder at a time that goes over a whole foreign file:
+				       each takes a window of memory; under the gates */
 
 	pthread_mutex_t queue_lock; /* keeper.c */
 	pthread_cond_t queue_cond;
@@ -89,6 +93,7 @@ struct dv_store {
 
 	struct { /* relaxed counters */
 		atomic_ullong frames_decoded, frames_encoded, bytes_read, bytes_written;
+		atomic_ullong pieces_decoded;
 		atomic_ullong packed, unpacked, replaced, pack_refused;
 		atomic_ullong errors_corrupt, errors_io, errors_space, errors_other;
 		atomic_ullong recovered, put_aside, pending;

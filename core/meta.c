@@ -16,6 +16,7 @@
 #define HAS_SIZE       1
 #define HAS_CTIME      2
 #define SINGLE	       4
+#define STREAM	       8
 #define XATTR_LIST_MAX 65536 /* XATTR_LIST_MAX and XATTR_SIZE_MAX of the kernel */
 
 /* splitmix64's finaliser (Steele, Lea, Flood 2014): a bijection on 64 bits that mixes well. */
@@ -84,6 +85,7 @@ static bool parse_tag(const uint8_t *tag, ssize_t len, const struct dv_stat *st,
 	out->mtime = st->mtime;
 	out->has_ctime = tag[1] & HAS_CTIME;
 	out->single = tag[1] & SINGLE;
+	out->stream = tag[1] & STREAM;
 	out->ctime = get_time(tag + 48);
 	out->swapped = get_time(tag + 56);
 	return out->st_ino > 1 && out->st_ino <= INT64_MAX;
@@ -113,7 +115,7 @@ static dv_err write_tag(struct dv_store *s, int fd, const struct dv_ident *id,
 {
 	uint8_t tag[TAG_BYTES] = {TAG_VERSION};
 	tag[1] = (uint8_t)((t->has_size ? HAS_SIZE : 0) | (t->has_ctime ? HAS_CTIME : 0) |
-			   (t->single ? SINGLE : 0));
+			   (t->single ? SINGLE : 0) | (t->stream ? STREAM : 0));
 	tag[2] = (uint8_t)t->generation;
 	tag[3] = (uint8_t)(t->generation >> 8);
 	for (int i = 0; i < 4; i++)

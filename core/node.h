@@ -71,9 +71,10 @@ struct dv_facts {
 	struct dv_version version; /* of the stored file; size is the stored size */
 	uint64_t plain_size;
 	uint32_t frames;
-	int16_t err; /* it can not be read at all; plain_size is what is shown */
-	bool single; /* one frame fills the file: no seek table */
-	bool known;
+	int16_t err;	 /* it can not be read at all; plain_size is what is shown */
+	bool single : 1; /* one frame fills the file: no seek table */
+	bool stream : 1; /* read from its start only (foreign.h); counts as one frame */
+	bool known : 1;
 };
 
 /* A superseded packed form that is still beside its raw value. */
@@ -95,24 +96,27 @@ struct dv_node {
 	struct dv_stage *stage;	 /* newer bytes; NULL where the store's object is the value */
 	struct dv_pack_job *job; /* a packer works on it */
 	struct dv_loser *beside; /* names_lock too; what `loser` speaks of, or room for it */
-	int64_t real_ctime_ns,	 /* where ctime is still this.. */
-		kept_ctime_ns;	 /* ..this is reported; 0: nothing is kept */
-	uint64_t writes;	 /* counts changes of bytes or attributes */
-	atomic_uint unsynced;	 /* DV_NAMES_MADE: a name may be lost with the power (what may
-				     come back is in loose.h); a count of changes above it */
-	atomic_uint superseded;	 /* stored names of the packed object that a rename took its value
+
+	/* Where ctime is still the former, the latter is reported; 0: nothing is kept. Written with
+	 * the gate shared too (packed.c, keep_in_tag): the latter first. */
+	atomic_llong real_ctime_ns, kept_ctime_ns;
+
+	uint64_t writes;	/* counts changes of bytes or attributes */
+	atomic_uint unsynced;	/* DV_NAMES_MADE: a name may be lost with the power (what may come
+				   back is in loose.h); a count of changes above it */
+	atomic_uint superseded; /* stored names of the packed object that a rename took its value
 				     from, and that are still there */
-	atomic_short error;	 /* of later work; told once by fsync */
-	uint16_t type;		 /* constant: S_IFMT part */
-	uint16_t generation;	 /* another after each replacement; see meta.h */
-	enum dv_form form;	 /* written under names_lock too */
-	atomic_bool loser;	 /* raw is the value, a superseded packed form is still beside it */
-	atomic_bool dirty;	 /* bytes may be unsynced */
-	atomic_uchar unpacks;	 /* times it had to be unpacked: its quiet time doubles */
-	atomic_bool replaced;	 /* others have taken a name from it */
-	bool in_objects;	 /* names_lock */
-	bool queued;		 /* queue_lock */
-	uint8_t probes;		 /* queue_lock */
+	atomic_short error;	/* of later work; told once by fsync */
+	uint16_t type;		/* constant: S_IFMT part */
+	uint16_t generation;	/* another after each replacement; see meta.h */
+	enum dv_form form;	/* written under names_lock too */
+	atomic_bool loser;	/* raw is the value, a superseded packed form is still beside it */
+	atomic_bool dirty;	/* bytes may be unsynced */
+	atomic_uchar unpacks;	/* times it had to be unpacked: its quiet time doubles */
+	atomic_bool replaced;	/* others have taken a name from it */
+	bool in_objects;	/* names_lock */
+	bool queued;		/* queue_lock */
+	uint8_t probes;		/* queue_lock */
 
 	/* names_lock */
 	struct dv_link *links;

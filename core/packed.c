@@ -6,12 +6,13 @@
  * frame's number.
  *
  * A packed value's plain size is found once for each state of its file: from the tag, else from the
- * seek table or the frames.
+ * seek table or the frames. Where that was much work, the tag keeps it.
  */
 #include "core/packed.h"
 
 #include "core/cleanup.h"
 #include "core/codec.h"
+#include "core/foreign.h"
 #include "core/format.h"
 #include "core/io.h"
 #include "core/log.h"
@@ -22,6 +23,7 @@
 #define TAIL_BYTES   4096u	  /* read first from a file's end: holds the table of 300 frames */
 #define STREAM_BYTES (512u << 10) /* a read this long is part of a stream */
 #define BAD_AGE_S    2
+#define LONG_WALK    (16u << 20) /* stored bytes of a file whose walk is worth a tag */
 
 /* ---- sizes ---- */
 
@@ -44,34 +46,27 @@ void dv_facts_set(struct dv_store *s, struct dv_node *n, const struct dv_facts *
 
 bool dv_facts_from_tag(const struct dv_tag *tag, const struct dv_stat *st, struct dv_facts *out)
 {
-	/* Of several frames the number is not in it. Frames of ours are smaller; what a tag says is
-	 * never trusted. */
-	if (!tag->has_size || !tag->single || tag->plain_size > DV_FRAME_PLAIN_MAX ||
-	    st->size > UINT32_MAX)
+	/* Of several frames the number is not in it. What a tag says is never trusted: whoever
+	 * decodes finds out. */
+	if (!tag->has_size || (!tag->single && !tag->stream))
 		return false;
 	*out = (struct dv_facts){.version = dv_version_of(st),
 				 .plain_size = tag->plain_size,
 				 .frames = 1,
-				 .single = true,
+				 .single = tag->single,
+				 .stream = tag->stream,
 				 .known = true};
 	return true;
 }
 
-/* Reads where the frames of fd lie: the seek table, else the frames themselves. */
-static dv_err load_layout(struct dv_store *s, int fd, uint64_t size, struct dv_layout *out,
-			  bool *single)
+/* The seek table of fd. -ENOENT: none; -EBADMSG: one that is no good, or looks like one. */
+static dv_err load_table(struct dv_store *s, int fd, uint64_t size, struct dv_layout *out)
 {
 	uint8_t tail[TAIL_BYTES];
 	size_t tail_len = size < TAIL_BYTES ? (size_t)size : TAIL_BYTES, table_len = 0;
-	*single = false;
 	dv_err err = dv_read_full(s, fd, tail, tail_len, size - tail_len);
 	if (!err)
 		err = dv_table_probe(tail, tail_len, size, &table_len);
-	if (err == -ENOENT || err == -EBADMSG) { /* none, or one that is no good: walk */
-		err = dv_walk_frames(s, fd, size, DV_LAYOUT_BYTES_MAX, out);
-		*single = !err && out->count == 1 && dv_layout_stored_size(out) == size;
-		return err;
-	}
 	if (err)
 		return err;
 	if (table_len <= tail_len)
@@ -85,6 +80,34 @@ static dv_err load_layout(struct dv_store *s, int fd, uint64_t size, struct dv_l
 	return err ? err : dv_table_parse(table, table_len, size, out);
 }
 
+/* A frame that is said to hold nothing is never decoded, so nobody would find that it does. */
+static bool has_empty_frame(const struct dv_layout *l)
+{
+	for (uint32_t i = 0; i < l->count; i++)
+		if (dv_layout_frame(l, i).plain_len == 0)
+			return true;
+	return false;
+}
+
+/* Reads where the frames of fd lie: the seek table, else the frames themselves. *walked: the
+ * latter. */
+static dv_err load_layout(struct dv_store *s, int fd, uint64_t size, bool nowait,
+			  struct dv_walk *out, bool *walked)
+{
+	*out = (struct dv_walk){0};
+	dv_err err = load_table(s, fd, size, &out->layout);
+	if (!err && has_empty_frame(&out->layout)) {
+		dv_layout_release(&out->layout);
+		err = -EBADMSG;
+	}
+	*walked = err == -ENOENT || err == -EBADMSG;
+	if (*walked)
+		return dv_walk_frames(s, fd, size, nowait, out);
+	out->plain_size = dv_layout_plain_size(&out->layout);
+	out->frames = out->layout.count;
+	return err;
+}
+
 bool dv_facts_are_bad(dv_err err)
 {
 	return err == -EBADMSG || err == -EFBIG || err == -EOPNOTSUPP;
@@ -92,13 +115,14 @@ bool dv_facts_are_bad(dv_err err)
 
 /* Damage is told once and remembered, so that it is not looked for at every stat; not where the
  * file may be being written. */
-void dv_facts_tell_bad(struct dv_store *s, struct dv_node *n, const struct dv_stat *st, dv_err err)
+static void tell_bad(struct dv_store *s, struct dv_node *n, const struct dv_stat *st, dv_err err,
+		     const char *why)
 {
 	char path[512], text[1024];
 	struct timespec now;
 	dv_node_path(s, n, path, sizeof(path));
-	dv_warn("size of %s can not be told, its packed file is damaged or not supported: %s",
-		dv_log_key(text, sizeof(text), path), strerror(-err));
+	dv_warn("%s can not be read, its packed file is damaged or not supported: %s",
+		dv_log_key(text, sizeof(text), path), why[0] ? why : strerror(-err));
 	dv_count_error(s, err);
 	clock_gettime(CLOCK_REALTIME, &now);
 	if (now.tv_sec <= st->ctime.tv_sec + BAD_AGE_S)
@@ -111,7 +135,36 @@ void dv_facts_tell_bad(struct dv_store *s, struct dv_node *n, const struct dv_st
 	dv_facts_set(s, n, &facts);
 }
 
-dv_err dv_packed_facts(struct dv_store *s, struct dv_node *n, struct dv_file *f,
+/* What was much work to find is kept in the tag, and the ctime that this moves is shown as it was. */
+static void keep_in_tag(struct dv_store *s, struct dv_node *n, int fd, const struct dv_stat *st,
+			struct dv_facts *facts)
+{
+	struct dv_stat now;
+	struct dv_ident id = dv_ident_of(st);
+	bool kept = dv_time_ns(st->ctime) == n->real_ctime_ns;
+	struct dv_tag tag = {.st_ino = n->ino,
+			     .generation = n->generation,
+			     .has_size = true,
+			     .plain_size = facts->plain_size,
+			     .stored_size = st->size,
+			     .single = facts->single,
+			     .stream = facts->stream,
+			     .mtime = st->mtime,
+			     .has_ctime = true,
+			     .ctime = kept ? dv_time_of_ns(n->kept_ctime_ns) : st->ctime};
+	if (s->options.read_only || !s->has_xattrs)
+		return;
+	clock_gettime(CLOCK_REALTIME, &tag.swapped);
+	dv_tag_store(s, fd, &id, &tag);
+	if (DV_B(s, stat, fd, "", &now) || now.size != st->size ||
+	    now.mtime.tv_sec != st->mtime.tv_sec || now.mtime.tv_nsec != st->mtime.tv_nsec)
+		return; /* written by others meanwhile: what was found is not for this state */
+	facts->version = dv_version_of(&now);
+	n->kept_ctime_ns = dv_time_ns(tag.ctime);
+	n->real_ctime_ns = dv_time_ns(now.ctime);
+}
+
+dv_err dv_packed_facts(struct dv_store *s, struct dv_node *n, struct dv_file *f, bool nowait,
 		       struct dv_facts *out)
 {
 	struct dv_stat st;
@@ -125,21 +178,23 @@ dv_err dv_packed_facts(struct dv_store *s, struct dv_node *n, struct dv_file *f,
 		dv_facts_set(s, n, out);
 		return 0;
 	}
-	struct dv_layout layout;
-	dv_layout_init(&layout);
-	bool single = false;
-	err = load_layout(s, f->fd, st.size, &layout, &single);
+	struct dv_walk w;
+	bool walked;
+	err = load_layout(s, f->fd, st.size, nowait, &w, &walked);
 	if (!err) {
 		*out = (struct dv_facts){.version = dv_version_of(&st),
-					 .frames = layout.count,
-					 .single = single,
-					 .plain_size = dv_layout_plain_size(&layout),
+					 .frames = w.stream ? 1 : (uint32_t)w.frames,
+					 .single = walked && w.frames == 1,
+					 .stream = w.stream,
+					 .plain_size = w.plain_size,
 					 .known = true};
+		if (w.decoded || w.stream || (walked && st.size >= LONG_WALK))
+			keep_in_tag(s, n, f->fd, &st, out);
 		dv_facts_set(s, n, out);
 	} else if (dv_facts_are_bad(err)) {
-		dv_facts_tell_bad(s, n, &st, err);
+		tell_bad(s, n, &st, err, w.why);
 	}
-	dv_layout_release(&layout);
+	dv_layout_release(&w.layout);
 	return err;
 }
 
@@ -154,11 +209,10 @@ static struct dv_cache_key cache_key(const struct dv_stat *st, uint64_t part)
 		.dev = st->dev, .ino = st->ino, .version_ns = (int64_t)v, .part = part};
 }
 
+/* fr is none of a unit's (foreign.h). */
 static dv_err decode_frame(struct dv_store *s, int fd, const struct dv_frame *fr, void *out,
 			   bool nowait)
 {
-	if (fr->plain_len > DV_FRAME_PLAIN_MAX)
-		return -EFBIG;
 	/* A frame holds more stored than plain bytes only by its headers. */
 	if (fr->stored_len > fr->plain_len * 2u + (1u << 20))
 		return -EBADMSG;
@@ -192,17 +246,17 @@ struct packed {
 /* Fills a cache entry with the layout. */
 static dv_err fill_layout(struct packed *p, struct dv_cache_entry *e)
 {
-	struct dv_layout l;
-	bool single;
-	dv_layout_init(&l);
-	dv_err err = load_layout(p->s, p->fd, p->st.size, &l, &single);
-	if (!err && (size_t)l.count * 16 != e->len)
+	struct dv_walk w;
+	struct dv_layout *l = &w.layout;
+	bool walked;
+	dv_err err = load_layout(p->s, p->fd, p->st.size, false, &w, &walked);
+	if (!err && (size_t)l->count * 16 != e->len)
 		err = -ESTALE; /* changed since its facts were found */
 	if (!err) {
-		memcpy(e->data, l.stored_end, (size_t)l.count * 8);
-		memcpy((uint64_t *)e->data + l.count, l.plain_end, (size_t)l.count * 8);
+		memcpy(e->data, l->stored_end, (size_t)l->count * 8);
+		memcpy((uint64_t *)e->data + l->count, l->plain_end, (size_t)l->count * 8);
 	}
-	dv_layout_release(&l);
+	dv_layout_release(l);
 	return err;
 }
 
@@ -217,13 +271,13 @@ static dv_err packed_open(struct packed *p, struct dv_node *n, struct dv_file *f
 	if (!dv_facts_get(s, n, &p->st, &p->facts)) {
 		if (nowait && p->st.size > DV_INLINE_STORED_MAX)
 			return -EAGAIN;
-		err = dv_packed_facts(s, n, f, &p->facts);
+		err = dv_packed_facts(s, n, f, nowait, &p->facts);
 		if (err)
 			return err;
 	}
 	if (p->facts.err)
 		return p->facts.err;
-	if (p->facts.single || p->facts.frames == 0) {
+	if (p->facts.single || p->facts.stream || p->facts.frames == 0) {
 		p->one_stored = p->st.size;
 		p->one_plain = p->facts.plain_size;
 		p->layout = (struct dv_layout){.count = p->facts.frames,
@@ -259,14 +313,19 @@ static void packed_close(struct packed *p)
 		dv_cache_put(p->s->cache, p->layout_entry);
 }
 
+/* Is the frame to be decoded from its start in pieces? */
+static bool is_unit(const struct packed *p, const struct dv_frame *fr, struct dv_unit *out)
+{
+	*out = (struct dv_unit){.fd = p->fd, .key = cache_key(&p->st, 0), .where = *fr};
+	return p->facts.stream || fr->plain_len > dv_whole_frame_max(p->s);
+}
+
 /* The decoded frame; small ones that are in memory are decoded even by a caller that may not wait.
  */
 static dv_err get_frame(struct packed *p, uint32_t index, bool nowait, struct dv_cache_entry **out)
 {
 	struct dv_store *s = p->s;
 	struct dv_frame fr = dv_layout_frame(&p->layout, index);
-	if (fr.plain_len > DV_FRAME_PLAIN_MAX)
-		return -EFBIG;
 	bool small = fr.stored_len <= DV_INLINE_STORED_MAX && fr.plain_len <= DV_FRAME_SIZE_DEFAULT;
 	struct dv_cache_key key = cache_key(&p->st, index);
 	int got = dv_cache_get(s->cache, &key, fr.plain_len, nowait && !small, out);
@@ -304,8 +363,7 @@ static bool streamed(struct read_job *j, uint32_t index, const struct dv_frame *
 	struct dv_store *s = j->p->s;
 	struct dv_cache_key key = cache_key(&j->p->st, index);
 	struct dv_cache_entry *e = NULL;
-	if (j->nowait || j->range.len < STREAM_BYTES || fr->plain_len > DV_FRAME_PLAIN_MAX ||
-	    fr->plain_off < j->range.off ||
+	if (j->nowait || j->range.len < STREAM_BYTES || fr->plain_off < j->range.off ||
 	    fr->plain_off + fr->plain_len > j->range.off + j->range.len)
 		return false;
 	if (dv_cache_get(s->cache, &key, fr->plain_len, true, &e) == DV_CACHE_HIT) {
@@ -324,20 +382,26 @@ static void read_step(void *ctx, size_t i)
 	uint32_t index = j->first + (uint32_t)i;
 	struct dv_cache_entry *e = NULL;
 	struct dv_frame fr = dv_layout_frame(&j->p->layout, index);
-	if (fr.plain_len == 0 || streamed(j, index, &fr)) /* empty, or skippable, of any size */
-		return;
-	dv_err err = get_frame(j->p, index, j->nowait, &e);
-	if (err) {
-		atomic_store(&j->err, err);
-		return;
-	}
 	uint64_t from = fr.plain_off > j->range.off ? fr.plain_off : j->range.off;
 	uint64_t frame_end = fr.plain_off + fr.plain_len, range_end = j->range.off + j->range.len;
 	uint64_t to = frame_end < range_end ? frame_end : range_end;
-	if (from < to)
-		memcpy(j->buf + (from - j->range.off), (char *)e->data + (from - fr.plain_off),
-		       (size_t)(to - from));
-	dv_cache_put(j->p->s->cache, e);
+	struct dv_unit unit;
+	if (from >= to) /* empty, or skippable, of any size */
+		return;
+	char *at = j->buf + (from - j->range.off);
+	dv_err err = 0;
+	if (is_unit(j->p, &fr, &unit)) {
+		struct dv_range part = {from, to - from};
+		err = dv_foreign_read(j->p->s, &unit, at, part, j->nowait);
+	} else if (!streamed(j, index, &fr)) {
+		err = get_frame(j->p, index, j->nowait, &e);
+		if (!err) {
+			memcpy(at, (char *)e->data + (from - fr.plain_off), (size_t)(to - from));
+			dv_cache_put(j->p->s->cache, e);
+		}
+	}
+	if (err)
+		atomic_store(&j->err, err);
 }
 
 ssize_t dv_packed_read(struct dv_store *s, struct dv_node *n, struct dv_file *f, void *buf,
@@ -382,22 +446,27 @@ dv_err dv_packed_decode(struct dv_store *s, struct dv_node *n, struct dv_file *f
 	dv_err err = packed_open(&p, n, f, false);
 	if (err)
 		return dv_as_corrupt(err);
-	uint32_t largest = 0;
+	uint64_t largest = 0;
+	struct dv_unit unit;
 	for (uint32_t i = 0; i < p.layout.count; i++) {
 		struct dv_frame fr = dv_layout_frame(&p.layout, i);
-		if (fr.plain_len > largest)
+		if (fr.plain_len > largest && !is_unit(&p, &fr, &unit))
 			largest = fr.plain_len;
 	}
-	DV_AUTO_FREE void *plain = malloc(largest ? largest : 1);
-	if (!plain || largest > DV_FRAME_PLAIN_MAX)
-		err = plain ? -EFBIG : -ENOMEM;
+	DV_AUTO_FREE void *plain = malloc(largest ? (size_t)largest : 1);
+	if (!plain)
+		err = -ENOMEM;
 	for (uint32_t i = 0; !err && i < p.layout.count; i++) {
 		struct dv_frame fr = dv_layout_frame(&p.layout, i);
 		if (fr.plain_len == 0)
 			continue;
+		if (is_unit(&p, &fr, &unit)) {
+			err = dv_foreign_decode(s, &unit, fd);
+			continue;
+		}
 		err = decode_frame(s, p.fd, &fr, plain, false);
 		if (!err)
-			err = dv_write_full(s, fd, plain, fr.plain_len, fr.plain_off);
+			err = dv_write_full(s, fd, plain, (size_t)fr.plain_len, fr.plain_off);
 	}
 	packed_close(&p);
 	return dv_as_corrupt(err);

@@ -22,12 +22,11 @@ void dv_facts_set(struct dv_store *s, struct dv_node *n, const struct dv_facts *
 bool dv_facts_from_tag(const struct dv_tag *tag, const struct dv_stat *st, struct dv_facts *out);
 /* Is err one of the bytes, which comes again, and not of the disk? */
 bool dv_facts_are_bad(dv_err err);
-/* Logs that n's size can not be told, and remembers it for the state st. */
-void dv_facts_tell_bad(struct dv_store *s, struct dv_node *n, const struct dv_stat *st, dv_err err);
 
-/* Plain size and number of frames of f, from the tag, the seek table or the frames. */
+/* Plain size and number of frames of f, from the tag, the seek table or the frames. nowait: -EAGAIN
+ * where something would have to be decoded. */
 DV_CHECK dv_err dv_packed_facts(struct dv_store *s, struct dv_node *n, struct dv_file *f,
-				struct dv_facts *out);
+				bool nowait, struct dv_facts *out);
 
 /* -> bytes read. Several frames are decoded side by side. */
 DV_CHECK ssize_t dv_packed_read(struct dv_store *s, struct dv_node *n, struct dv_file *f, void *buf,

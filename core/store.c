@@ -7,6 +7,7 @@
 
 #include "core/cleanup.h"
 #include "core/codec.h"
+#include "core/foreign.h"
 #include "core/io.h"
 #include "core/journal.h"
 #include "core/keeper.h"
@@ -133,6 +134,8 @@ static dv_err open_parts(struct dv_store *s)
 	if (!err)
 		err = dv_cache_new(s->options.cache_bytes, CACHE_SHARDS, &s->cache);
 	if (!err)
+		err = dv_foreign_new(&s->foreign);
+	if (!err)
 		err = dv_pool_new(threads - 1, false, &s->pool);
 	if (!err)
 		err = dv_pool_new(threads - 1, true, &s->pack_pool);
@@ -156,6 +159,7 @@ static void init_locks(struct dv_store *s)
 	pthread_mutex_init(&s->queue_lock, NULL);
 	pthread_mutex_init(&s->round_lock, NULL);
 	pthread_mutex_init(&s->batch_lock, NULL);
+	pthread_mutex_init(&s->bulk_lock, NULL);
 	pthread_mutex_init(&s->hooks_lock, NULL);
 	for (size_t i = 0; i < DV_ARRAY_LEN(s->list_locks); i++)
 		pthread_mutex_init(&s->list_locks[i], NULL);
@@ -168,6 +172,7 @@ static void free_store(struct dv_store *s)
 	dv_beat_stop(s);
 	dv_journal_close(s, &s->journal);
 	dv_loose_free(&s->loose);
+	dv_foreign_free(&s->foreign);
 	dv_cache_free(&s->cache);
 	dv_pool_free(&s->pool);
 	dv_pool_free(&s->pack_pool);
@@ -180,6 +185,7 @@ static void free_store(struct dv_store *s)
 	pthread_mutex_destroy(&s->hooks_lock);
 	pthread_mutex_destroy(&s->round_lock);
 	pthread_mutex_destroy(&s->batch_lock);
+	pthread_mutex_destroy(&s->bulk_lock);
 	pthread_mutex_destroy(&s->queue_lock);
 	pthread_cond_destroy(&s->queue_cond);
 	dv_nodes_release(s);
@@ -491,6 +497,7 @@ void dv_store_stats(struct dv_store *s, struct dv_store_stats *out)
 	*out = (struct dv_store_stats){
 		.read_only = s->options.read_only,
 		.frames_decoded = atomic_load(&s->counters.frames_decoded),
+		.pieces_decoded = atomic_load(&s->counters.pieces_decoded),
 		.frames_encoded = atomic_load(&s->counters.frames_encoded),
 		.bytes_read = atomic_load(&s->counters.bytes_read),
 		.bytes_written = atomic_load(&s->counters.bytes_written),

@@ -142,6 +142,7 @@ DV_CHECK dv_err dv_store_statfs(struct dv_store *s, struct dv_fsinfo *out);
 /* Counters; monotonic but for the last group. */
 struct dv_store_stats {
 	uint64_t frames_decoded, frames_encoded;
+	uint64_t pieces_decoded; /* of what can be decoded from its start only: 128 KiB each */
 	uint64_t bytes_read, bytes_written;  /* plain, by callers */
 	uint64_t packed, unpacked, replaced; /* values */
 	uint64_t pack_refused;		     /* incompressible, sparse, several links */

@@ -130,20 +130,19 @@ static struct timespec shown_ctime(const struct dv_node *n, const struct dv_stat
 	return st->ctime;
 }
 
-/* The plain size of the packed value that lies at (at, stored): st. */
-static dv_err packed_size(struct dv_store *s, struct dv_node *n, const struct dv_place *at,
-			  const char *stored, const struct dv_stat *st, bool nowait, uint64_t *out)
+/* What is known of the packed value that lies at (at, stored): st. */
+static dv_err packed_facts(struct dv_store *s, struct dv_node *n, const struct dv_place *at,
+			   const char *stored, const struct dv_stat *st, bool nowait,
+			   struct dv_facts *out)
 {
-	struct dv_facts facts;
 	struct dv_tag tag;
-	if (dv_facts_get(s, n, st, &facts)) {
-		*out = facts.plain_size;
+	if (dv_facts_get(s, n, st, out))
 		return 0;
-	}
+	*out = (struct dv_facts){0};
 	if (at && dv_tag_load(s, at->dirfd, stored, st, &tag) && tag.has_size) {
-		if (dv_facts_from_tag(&tag, st, &facts))
-			dv_facts_set(s, n, &facts);
-		*out = tag.plain_size;
+		if (dv_facts_from_tag(&tag, st, out))
+			dv_facts_set(s, n, out);
+		out->plain_size = tag.plain_size;
 		return 0;
 	}
 	if (nowait && st->size > DV_INLINE_STORED_MAX)
@@ -151,12 +150,12 @@ static dv_err packed_size(struct dv_store *s, struct dv_node *n, const struct dv
 	struct dv_file *f = NULL;
 	dv_err err = dv_value_file(s, n, false, nowait, &f);
 	if (!err)
-		err = dv_packed_facts(s, n, f, &facts);
+		err = dv_packed_facts(s, n, f, nowait, out);
 	dv_file_unref(s, f);
-	*out = err ? 0 : facts.plain_size;
 	if (!dv_facts_are_bad(err))
 		return err;
-	*out = st->size ? st->size : 1; /* as dv_facts_tell_bad() says */
+	*out = (struct dv_facts){.plain_size =
+					 st->size ? st->size : 1}; /* as packed.c's tell_bad() */
 	return 0;
 }
 
@@ -173,12 +172,13 @@ dv_err dv_value_show(struct dv_store *s, struct dv_node *n, const struct dv_plac
 		     const char *stored, bool nowait, struct dv_stat *st)
 {
 	dv_err err = 0;
+	struct timespec ctime = shown_ctime(n, st); /* before a tag is written, which moves it */
+	struct dv_facts facts;
 	if (n->form == DV_FORM_PACKED) {
-		uint64_t size = 0;
-		err = packed_size(s, n, at, stored, st, nowait, &size);
-		st->size = size;
+		err = packed_facts(s, n, at, stored, st, nowait, &facts);
+		st->size = err ? 0 : facts.plain_size;
 	}
-	st->ctime = shown_ctime(n, st);
+	st->ctime = ctime;
 	st->ino = n->ino;
 	st->nlink = dv_node_links(n, st->nlink);
 	if (S_ISREG(st->mode) && st->blocks == 0 && st->size > 0)

@@ -156,8 +156,10 @@ static void add_counters(struct text *t, const char *title, _Atomic uint64_t *co
 
 static void add_store(struct text *t, const struct dv_store_stats *s)
 {
-	add(t, "\"frames\": {\"decoded\": %" PRIu64 ", \"encoded\": %" PRIu64 "},\n",
-	    s->frames_decoded, s->frames_encoded);
+	add(t,
+	    "\"frames\": {\"decoded\": %" PRIu64 ", \"encoded\": %" PRIu64 ", \"pieces\": %" PRIu64
+	    "},\n",
+	    s->frames_decoded, s->frames_encoded, s->pieces_decoded);
 	add(t, "\"bytes\": {\"read\": %" PRIu64 ", \"written\": %" PRIu64 "},\n", s->bytes_read,
 	    s->bytes_written);
 	add(t,
