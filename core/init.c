@@ -5,6 +5,7 @@
  * The config file is written last, through a temporary name: a folder is a store from the moment
  * its config is whole.
  */
+#include "core/adopt.h"
 #include "core/cleanup.h"
 #include "core/internal.h"
 #include "core/io.h"
@@ -21,32 +22,6 @@ static dv_err say(char *why, size_t size, dv_err err, const char *path, const ch
 {
 	snprintf(why, size, "%s %s", path, text);
 	return err;
-}
-
-/* Does the root hold anything but an unfinished control folder? */
-static dv_err look_inside(struct dv_store *s, bool *empty, bool *zst)
-{
-	enum { BUF = 32768, MAX = 512 };
-	DV_AUTO_FREE char *buf = malloc(BUF);
-	DV_AUTO_FREE struct dv_dirent *ents = malloc(MAX * sizeof(*ents));
-	int64_t cookie = 0;
-	*empty = true;
-	*zst = false;
-	if (!buf || !ents)
-		return -ENOMEM;
-	for (;;) {
-		ssize_t n = DV_B(s, readdir, s->rootfd, cookie, buf, BUF, ents, MAX);
-		if (n <= 0)
-			return (dv_err)n;
-		for (ssize_t i = 0; i < n; i++) {
-			size_t len = strlen(ents[i].name);
-			if (strcmp(ents[i].name, DV_CONTROL_DIR) != 0 &&
-			    strcmp(ents[i].name, "lost+found") != 0)
-				*empty = false;
-			*zst |= len > 4 && strcmp(ents[i].name + len - 4, ".zst") == 0;
-			cookie = ents[i].cookie;
-		}
-	}
 }
 
 static dv_err write_config(struct dv_store *s)
@@ -141,27 +116,63 @@ static dv_err choose(struct dv_store *s, const struct dv_init_options *o, char *
 	return 0;
 }
 
+/* What is told of a file is told from the root of the store: puts the store's path before it. */
+static dv_err within(const char *path, dv_err err, char *why, size_t why_size)
+{
+	DV_AUTO_FREE char *file = err && err != -EINVAL && why[0] ? strdup(why) : NULL;
+	if (file)
+		snprintf(why, why_size, "%s/%s", path, file);
+	return err;
+}
+
+/* May what lies in the folder become a store? */
+static dv_err look_inside(struct dv_store *s, const char *path, const struct dv_init_options *o,
+			  char *why, size_t why_size)
+{
+	struct dv_adoption in;
+	bool told = o->decode_zst || o->keep_zst;
+	dv_err err = within(path, dv_adopt_look(s, !told, &in, why, why_size), why, why_size);
+	if (err)
+		return err;
+	if (in.begun && !o->keep_zst)
+		return say(
+			why, why_size, -ENOTEMPTY, path,
+			"was being adopted with --keep-zst, which was interrupted: run that again");
+	if (!in.empty && !o->adopt)
+		return say(why, why_size, -ENOTEMPTY, path,
+			   "holds files; --adopt makes it a store with these files as its values");
+	if (!in.zst[0] || told)
+		return 0;
+	snprintf(why, why_size,
+		 "%s holds files that end in .zst (%s); choose with --adopt --decode-zst that each "
+		 "is "
+		 "served as its content, or with --adopt --keep-zst as the file that it is",
+		 path, in.zst);
+	return -ENOTEMPTY;
+}
+
 static dv_err check_and_write(struct dv_store *s, const char *path, const struct dv_init_options *o,
 			      char *why, size_t why_size)
 {
-	struct dv_stat st;
-	bool empty, zst;
+	struct dv_stat st, root;
 	dv_err err = DV_B(s, stat, s->rootfd, CONFIG_PATH, &st);
 	if (!err)
 		return say(why, why_size, -EEXIST, path, "is a store already");
 	if (err != -ENOENT)
 		return say(why, why_size, err, path, "can not be looked into");
-	err = look_inside(s, &empty, &zst);
+	err = DV_B(s, stat, s->rootfd, "", &root);
+	if (!err)
+		err = look_inside(s, path, o, why, why_size);
+	if (!err && o->keep_zst)
+		err = within(path, dv_adopt_keep(s, why, why_size), why, why_size);
 	if (err)
-		return say(why, why_size, err, path, "can not be listed");
-	if (!empty && !o->adopt)
-		return say(why, why_size, -ENOTEMPTY, path,
-			   "holds files; --adopt makes it a store with these files as its values");
-	if (zst && !o->decode_zst)
-		return say(why, why_size, -ENOTEMPTY, path,
-			   "holds files that end in .zst; with --adopt --decode-zst each is served "
-			   "as its content");
+		return why[0] ? err : say(why, why_size, err, path, strerror(-err));
 	err = write_config(s);
+	if (!err && o->keep_zst)
+		dv_adopt_done(s);
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, root.mtime};
+	if (o->adopt)
+		dv_ignore(DV_B(s, utimens, s->rootfd, times)); /* not the owner: it moves to now */
 	return err ? say(why, why_size, err, path, strerror(-err)) : 0;
 }
 

@@ -55,6 +55,7 @@ struct dv_init_options {
 	uint32_t frame_size;   /* 0: 128 KiB */
 	bool adopt;	       /* files are in it already */
 	bool decode_zst;       /* with adopt: each *.zst is served as its content */
+	bool keep_zst;	       /* with adopt: each *.zst is renamed, and served as the file it is */
 };
 
 /*

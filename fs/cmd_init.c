@@ -9,10 +9,10 @@
 
 #include <string.h>
 
-static const char usage[] =
-	"usage: diskvfs init STORE [--adopt [--decode-zst]] [--transform SPEC] [--compress C]\n"
-	"                    [--frame-size N]\n"
-	"Makes STORE a store; the folder is made where it is missing.\n";
+static const char usage[] = "usage: diskvfs init STORE [--adopt [--decode-zst|--keep-zst]] "
+			    "[--transform SPEC] [--compress C]\n"
+			    "                    [--frame-size N]\n"
+			    "Makes STORE a store; the folder is made where it is missing.\n";
 
 static int init(const char *path, const struct fs_options *o)
 {
@@ -26,6 +26,7 @@ static int init(const char *path, const struct fs_options *o)
 	io.frame_size = (uint32_t)o->frame_bytes;
 	io.adopt = o->adopt;
 	io.decode_zst = o->decode_zst;
+	io.keep_zst = o->keep_zst;
 	dv_backing_posix_prepare();
 	err = dv_store_init(dv_backing_posix(), path, &io, why, sizeof(why));
 	if (err < 0)

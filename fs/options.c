@@ -47,6 +47,8 @@ static const struct fs_option table[] = {
 	 "take over a folder that holds files already"},
 	{"decode_zst", FS_OPT_SET, NULL, 0, 0, NULL, AT(decode_zst), FS_FOR_INIT,
 	 "with adopt: every *.zst is served as its content"},
+	{"keep_zst", FS_OPT_SET, NULL, 0, 0, NULL, AT(keep_zst), FS_FOR_INIT,
+	 "with adopt: every *.zst is renamed to *.zst.raw, and served as the file it is"},
 	{"cache_size", FS_OPT_BYTES, "BYTES", MIB, 1024 * GIB, "64M", AT(cache_bytes), FS_FOR_MOUNT,
 	 "memory for decoded frames and seek tables"},
 	{"settle", FS_OPT_SECONDS, "SECONDS", 0, 86400, "5", AT(settle_s), FS_FOR_MOUNT,
@@ -412,8 +414,13 @@ dv_err fs_options_check(const struct fs_options *o, char *why, size_t why_size)
 		snprintf(why, why_size, "option allow_root excludes allow_other and noallow_other");
 		err = -EINVAL;
 	}
-	if (err == 0 && o->decode_zst && !o->adopt) {
-		snprintf(why, why_size, "--decode-zst is only meant with --adopt");
+	if (err == 0 && (o->decode_zst || o->keep_zst) && !o->adopt) {
+		snprintf(why, why_size, "--%s is only meant with --adopt",
+			 o->decode_zst ? "decode-zst" : "keep-zst");
+		err = -EINVAL;
+	}
+	if (err == 0 && o->decode_zst && o->keep_zst) {
+		snprintf(why, why_size, "--decode-zst excludes --keep-zst");
 		err = -EINVAL;
 	}
 	return err;

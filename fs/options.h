@@ -55,8 +55,8 @@ struct fs_options {
 	bool remount; /* change the mount that is there */
 	bool allow_other, allow_root, noallow_other;
 	bool suid, dev;
-	bool foreground, debug; /* -f, -d */
-	bool adopt, decode_zst; /* init */
+	bool foreground, debug;		  /* -f, -d */
+	bool adopt, decode_zst, keep_zst; /* init */
 	char *fsname, *subtype;
 	char *passed; /* words for libfuse, joined by commas; NULL: none */
 };
