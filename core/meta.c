@@ -17,6 +17,7 @@
 #define HAS_CTIME      2
 #define SINGLE	       4
 #define STREAM	       8
+#define UNPACKED       16
 #define XATTR_LIST_MAX 65536 /* XATTR_LIST_MAX and XATTR_SIZE_MAX of the kernel */
 
 /* splitmix64's finaliser (Steele, Lea, Flood 2014): a bijection on 64 bits that mixes well. */
@@ -77,11 +78,10 @@ static bool parse_tag(const uint8_t *tag, ssize_t len, const struct dv_stat *st,
 	out->generation = (uint16_t)(tag[2] | tag[3] << 8);
 	out->plain_size = get64(tag + 24);
 	out->stored_size = get64(tag + 32);
-	out->has_size =
-		(tag[1] & HAS_SIZE) && out->stored_size == st->size &&
-		out->plain_size <= INT64_MAX &&
-		get32(tag + 4) ==
-			fold(st->mtime); /* changed by others in place: look at the frames */
+	/* Else it was changed by others in place: look at the frames. */
+	bool same = out->stored_size == st->size && get32(tag + 4) == fold(st->mtime);
+	out->has_size = (tag[1] & HAS_SIZE) && out->plain_size <= INT64_MAX && same;
+	out->unpacked = (tag[1] & UNPACKED) && same;
 	out->mtime = st->mtime;
 	out->has_ctime = tag[1] & HAS_CTIME;
 	out->single = tag[1] & SINGLE;
@@ -115,7 +115,8 @@ static dv_err write_tag(struct dv_store *s, int fd, const struct dv_ident *id,
 {
 	uint8_t tag[TAG_BYTES] = {TAG_VERSION};
 	tag[1] = (uint8_t)((t->has_size ? HAS_SIZE : 0) | (t->has_ctime ? HAS_CTIME : 0) |
-			   (t->single ? SINGLE : 0) | (t->stream ? STREAM : 0));
+			   (t->single ? SINGLE : 0) | (t->stream ? STREAM : 0) |
+			   (t->unpacked ? UNPACKED : 0));
 	tag[2] = (uint8_t)t->generation;
 	tag[3] = (uint8_t)(t->generation >> 8);
 	for (int i = 0; i < 4; i++)
@@ -151,7 +152,7 @@ dv_err dv_tag_strip(struct dv_store *s, int fd)
 	if (len <
 	    0) /* not to be told apart from a tag that would lie later, where it is another error */
 		return len == -ENODATA || len == -ERANGE || len == -EOPNOTSUPP ? 0 : (dv_err)len;
-	if (!parse_tag(bytes, len, &st, &tag) || (!tag.has_size && !tag.has_ctime))
+	if (!parse_tag(bytes, len, &st, &tag) || (!tag.has_size && !tag.has_ctime && !tag.unpacked))
 		return 0;
 	struct dv_ident id = dv_ident_of(&st);
 	tag = (struct dv_tag){.st_ino = tag.st_ino, .generation = tag.generation};

@@ -30,8 +30,9 @@ struct dv_tag {
 	uint64_t st_ino, plain_size, stored_size;
 	uint16_t generation;
 	bool has_size, has_ctime;
-	bool single; /* one frame, no seek table */
-	bool stream; /* read from its start only (foreign.h) */
+	bool single;   /* one frame, no seek table */
+	bool stream;   /* read from its start only (foreign.h) */
+	bool unpacked; /* of a raw file: it is to stay so, as long as stored_size and mtime hold */
 	struct timespec ctime,
 		swapped;       /* without has_ctime: of a replacement, when it was written */
 	struct timespec mtime; /* of the file that has plain_size */

@@ -33,6 +33,9 @@ DV_CHECK dv_err dv_make_raw(struct dv_store *s, struct dv_node *n, bool nowait);
 DV_CHECK dv_err dv_clear_way(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
 			     const char *name);
 
+/* Packs what an owner that died has left raw. */
+void dv_pack_leftovers(struct dv_store *s);
+
 /* n is about to lose a name, of nlink: opens what keeps it usable where it is the last that is
  * known. Where the name stays after all: dv_node_unpin(). Gate exclusive. */
 void dv_keep_open(struct dv_store *s, struct dv_node *n, uint32_t nlink);

@@ -9,6 +9,7 @@
 #include "core/journal.h"
 #include "core/log.h"
 #include "core/meta.h"
+#include "core/refusal.h"
 #include "core/stage.h"
 #include "core/value.h"
 
@@ -215,13 +216,6 @@ static void tell_failure(struct dv_store *s, struct dv_node *n, dv_err err)
 	dv_count_error(s, err);
 }
 
-/* Tells versions of a raw value apart; never 0. */
-static uint32_t mark_of(const struct dv_stat *st)
-{
-	uint64_t v = (uint64_t)dv_time_ns(st->mtime) ^ st->size << 20;
-	return (uint32_t)(v ^ v >> 32) | 1;
-}
-
 /* Ends the job of item, which has not published anything. */
 static void give_up(struct dv_store *s, struct dv_pack_item *item, enum dv_pack_outcome outcome)
 {
@@ -232,7 +226,7 @@ static void give_up(struct dv_store *s, struct dv_pack_item *item, enum dv_pack_
 		dv_ignore(dv_gate_exclusive(item->node, false)); /* waits: it can not fail */
 		item->node->job = NULL;
 		if (outcome == DV_PACK_NO_GAIN)
-			item->node->refused = mark_of(&j->raw);
+			item->node->refused = dv_refusal_mark(&j->raw);
 		dv_gate_open(item->node);
 	}
 	if (outcome == DV_PACK_NO_GAIN)
@@ -242,8 +236,9 @@ static void give_up(struct dv_store *s, struct dv_pack_item *item, enum dv_pack_
 
 /* What one stat tells, before writers are asked for and files are opened. -> DV_PACK_DONE to go on.
  */
-static enum dv_pack_outcome worth_a_try(struct dv_store *s, struct dv_node *n)
+static enum dv_pack_outcome worth_a_try(struct dv_store *s, const struct dv_pack_item *item)
 {
+	struct dv_node *n = item->node;
 	struct dv_place p;
 	const char *stored;
 	struct dv_stat st;
@@ -254,8 +249,9 @@ static enum dv_pack_outcome worth_a_try(struct dv_store *s, struct dv_node *n)
 		outcome = DV_PACK_NO_GAIN;
 	} else if (!n->stage && !n->job && !n->loser && dv_place_of(s, n, 0, &p, &stored) == 0) {
 		if (DV_B(s, stat, p.dirfd, stored, &st) == 0)
-			outcome = n->refused == mark_of(&st) || st.nlink != 1 ||
-						  too_small(s, st.size) || !p.names.packed[0]
+			outcome = dv_refusal_holds(s, n, item->by, &p, stored, &st) ||
+						  st.nlink != 1 || too_small(s, st.size) ||
+						  !p.names.packed[0]
 					  ? DV_PACK_NO_GAIN
 					  : DV_PACK_DONE;
 		dv_place_of_close(s, &p);
@@ -266,7 +262,7 @@ static enum dv_pack_outcome worth_a_try(struct dv_store *s, struct dv_node *n)
 
 static dv_err prepare(struct dv_store *s, struct dv_pack_item *item)
 {
-	item->outcome = worth_a_try(s, item->node);
+	item->outcome = worth_a_try(s, item);
 	if (item->outcome != DV_PACK_DONE) {
 		dv_count(s, pack_refused, item->outcome == DV_PACK_NO_GAIN);
 		return 0;

@@ -19,6 +19,7 @@
 #define DV_PACK_H
 
 #include "core/internal.h"
+#include "core/refusal.h"
 
 #define DV_PACK_BATCH_MAX   64
 #define DV_PACK_BATCH_BYTES (64u << 20) /* plain; one larger value makes a batch alone */
@@ -42,6 +43,8 @@ enum dv_pack_outcome {
 
 struct dv_pack_item {
 	struct dv_node *node; /* borrowed */
+	enum dv_pack_by by;
+	dv_err error; /* the caller's */
 	enum dv_pack_outcome outcome;
 	uint64_t plain_size, stored_size;
 	struct dv_pack_job *job;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * store.c - opening and closing a store, and what concerns all of it: finish, pack, count. (Making
- * one: init.c)
+ * store.c - opening and closing a store, and what concerns all of it: finish, count. (Making one:
+ * init.c; going over its values: sweep.c)
  */
 #include "core/store.h"
 
@@ -194,8 +194,6 @@ static void free_store(struct dv_store *s)
 	dv_codec_thread_release();
 }
 
-static void pack_leftovers(struct dv_store *s);
-
 static dv_err start(struct dv_store *s, char *why, size_t why_size)
 {
 	if (s->options.read_only) {
@@ -219,7 +217,7 @@ static dv_err start(struct dv_store *s, char *why, size_t why_size)
 		dv_warn("work of an earlier mount is still pending: %s", strerror(-err));
 	}
 	if (s->adopted)
-		s->leftovers = pack_leftovers;
+		s->leftovers = dv_pack_leftovers;
 	err = dv_beat_start(s);
 	if (err)
 		return err;
@@ -314,163 +312,6 @@ void dv_store_set_hooks(struct dv_store *s, const struct dv_store_hooks *hooks)
 	pthread_mutex_lock(&s->hooks_lock);
 	s->hooks = *hooks;
 	pthread_mutex_unlock(&s->hooks_lock);
-}
-
-/* ---- packing all ---- */
-
-struct walk {
-	struct dv_store *s;
-	struct dv_pack_result *result;
-	struct dv_pack_item items[DV_PACK_BATCH_MAX];
-	size_t fill;
-	uint64_t bytes;
-	dv_err first;
-};
-
-/* Values that were only waiting for the keeper, not for a writer, get a second try. */
-static void pack_again(struct walk *w)
-{
-	struct dv_pack_item again[DV_PACK_BATCH_MAX];
-	size_t which[DV_PACK_BATCH_MAX], count = 0;
-	for (size_t i = 0; i < w->fill; i++) {
-		struct dv_node *n = w->items[i].node;
-		if (w->items[i].outcome != DV_PACK_BUSY || dv_has_writer(w->s, n) ||
-		    !dv_keeper_commit(w->s, n))
-			continue;
-		which[count] = i;
-		again[count++] = (struct dv_pack_item){.node = n};
-	}
-	if (!count)
-		return;
-	dv_err err = dv_pack_batch(w->s, again, count);
-	w->first = w->first ? w->first : err;
-	for (size_t i = 0; i < count; i++)
-		w->items[which[i]] = again[i];
-}
-
-static void flush(struct walk *w)
-{
-	if (!w->fill)
-		return;
-	dv_err err = dv_pack_batch(w->s, w->items, w->fill);
-	w->first = w->first ? w->first : err;
-	pack_again(w);
-	for (size_t i = 0; i < w->fill; i++) {
-		struct dv_pack_item *item = &w->items[i];
-		switch (item->outcome) {
-		case DV_PACK_DONE:
-			w->result->packed++;
-			w->result->plain_bytes += item->plain_size;
-			w->result->stored_bytes += item->stored_size;
-			break;
-		case DV_PACK_NO_GAIN:
-			w->result->left_raw++;
-			break;
-		case DV_PACK_BUSY:
-			w->result->busy++;
-			if (item->node->loser) /* a form that could not be removed: the keeper goes
-						  on */
-				dv_keeper_touch(w->s, item->node);
-			break;
-		case DV_PACK_FAILED:
-			w->result->failed++;
-			break;
-		}
-		dv_node_unref(w->s, item->node);
-	}
-	w->fill = 0;
-	w->bytes = 0;
-}
-
-struct names {
-	size_t count;
-	int64_t cookie;
-	char name[128][DV_NAME_MAX + 1];
-};
-
-static bool collect(void *ctx, const struct dv_list_entry *e)
-{
-	struct names *n = ctx;
-	if (n->count == DV_ARRAY_LEN(n->name))
-		return false;
-	strcpy(n->name[n->count++], e->name);
-	n->cookie = e->cookie;
-	return true;
-}
-
-static dv_err pack_dir(struct walk *w, struct dv_node *dir, unsigned depth);
-
-static dv_err pack_name(struct walk *w, struct dv_node *dir, const char *name, unsigned depth)
-{
-	static const struct dv_call call = {0};
-	struct dv_node *n = NULL;
-	struct dv_stat st;
-	if (dv_keeper_is_ending(w->s))
-		return -ECANCELED;
-	dv_err err = dv_store_lookup(w->s, &call, dir, name, &n, &st);
-	if (err)
-		return err == -ENOENT ? 0 : err;
-	if (S_ISDIR(n->type))
-		err = pack_dir(w, n, depth + 1);
-	if (S_ISREG(n->type))
-		w->result->seen++;
-	if (S_ISREG(n->type) && dv_node_form(w->s, n) == DV_FORM_RAW) {
-		if (w->bytes + st.size > DV_PACK_BATCH_BYTES)
-			flush(w);
-		w->items[w->fill++] = (struct dv_pack_item){.node = n};
-		w->bytes += st.size;
-		if (w->fill == DV_PACK_BATCH_MAX)
-			flush(w);
-		return err;
-	}
-	dv_node_unref(w->s, n);
-	return err;
-}
-
-static dv_err pack_dir(struct walk *w, struct dv_node *dir, unsigned depth)
-{
-	enum { DEPTH_MAX = 2048 }; /* as PATH_MAX allows */
-	struct dv_list *list = NULL;
-	DV_AUTO_FREE struct names *names = calloc(1, sizeof(*names));
-	if (depth > DEPTH_MAX) /* what no path reaches is left to the keeper */
-		return 0;
-	if (!names)
-		return -ENOMEM;
-	dv_err err = dv_transform_has_shards(w->s->transform) ? dv_list_open(w->s, dir, &list) : 0;
-	do {
-		names->count = 0;
-		err = err ? err : dv_list_quietly(w->s, dir, list, names->cookie, collect, names);
-		for (size_t i = 0; i < names->count && !err; i++)
-			err = pack_name(w, dir, names->name[i], depth);
-	} while (!err && names->count);
-	dv_list_close(w->s, &list);
-	return err;
-}
-
-dv_err dv_store_pack_all(struct dv_store *s, struct dv_pack_result *out)
-{
-	*out = (struct dv_pack_result){0};
-	if (s->options.read_only)
-		return -EROFS;
-	DV_AUTO_FREE struct walk *w = calloc(1, sizeof(*w));
-	if (!w)
-		return -ENOMEM;
-	w->s = s;
-	w->result = out;
-	/* Stages without a writer come first: they are values too. */
-	dv_keeper_commit_quiet(s);
-	dv_err err = pack_dir(w, s->root, 0);
-	flush(w);
-	return err ? err : w->first;
-}
-
-/* Values that were raw when their daemon died are in nobody's queue. */
-static void pack_leftovers(struct dv_store *s)
-{
-	struct dv_pack_result r;
-	dv_err err = dv_store_pack_all(s, &r);
-	if (err && err != -ECANCELED)
-		dv_warn("not all that an ended mount left raw could be packed: %s", strerror(-err));
 }
 
 /* ---- facts ---- */

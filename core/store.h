@@ -129,6 +129,15 @@ struct dv_pack_result {
  * that is durable. First error. */
 DV_CHECK dv_err dv_store_pack_all(struct dv_store *s, struct dv_pack_result *out);
 
+/*
+ * Makes packed values raw, equal bytes, with their owner, mode, times and attributes; durable on
+ * return. They stay so until they change or dv_store_pack_all(). key: a value, or a directory and
+ * all below it; NULL: all. out: packed counts what was unpacked, left_raw what keeps its form (several
+ * links, an owner that can not be kept), plain_bytes what was unpacked; -EBADMSG of single values is
+ * counted in failed only. First error.
+ */
+DV_CHECK dv_err dv_store_unpack(struct dv_store *s, const char *key, struct dv_pack_result *out);
+
 /* Commits everything pending, writers or not. */
 DV_CHECK dv_err dv_store_finish(struct dv_store *s);
 

@@ -190,18 +190,33 @@ static void set_result(struct fs_control *c, const char *command, dv_err err,
 	pthread_mutex_unlock(&c->lock);
 }
 
+/* Runs command (NUL terminated, without its last newline). -ENOTSUP: no such command. */
+static dv_err run_command(struct fs_session *fs, const char *command, struct dv_pack_result *result)
+{
+	if (!strcmp(command, "pack"))
+		return dv_store_pack_all(fs->store, result);
+	if (!strcmp(command, "unpack"))
+		return dv_store_unpack(fs->store, NULL, result);
+	if (!strncmp(command, "unpack ", 7) && command[7])
+		return dv_store_unpack(fs->store, command + 7, result);
+	if (!strcmp(command, "finish"))
+		return dv_store_finish(fs->store);
+	return -ENOTSUP;
+}
+
 void fs_control_write(struct fs_session *fs, fuse_req_t req, uint64_t id, const char *buf,
 		      size_t size)
 {
 	struct dv_pack_result result;
-	char command[16];
+	DV_AUTO_FREE char *command = NULL;
+	char word[16];
 	size_t len = size;
 	dv_err err;
 
 	memset(&result, 0, sizeof(result));
-	while (len > 0 && (buf[len - 1] == '\n' || buf[len - 1] == ' '))
+	if (len > 0 && buf[len - 1] == '\n') /* one: a key may end in more */
 		len--;
-	if (id != FS_ID_CONTROL || len == 0 || len >= sizeof(command)) {
+	if (id != FS_ID_CONTROL || len == 0 || len > FS_COMMAND_BYTES) {
 		fuse_reply_err(req, id == FS_ID_CONTROL ? EINVAL : EPERM);
 		return;
 	}
@@ -209,21 +224,22 @@ void fs_control_write(struct fs_session *fs, fuse_req_t req, uint64_t id, const 
 		fuse_reply_err(req, EBUSY);
 		return;
 	}
-	memcpy(command, buf, len);
-	command[len] = '\0';
-	if (!strcmp(command, "pack")) {
-		err = dv_store_pack_all(fs->store, &result);
-	} else if (!strcmp(command, "finish")) {
-		err = dv_store_finish(fs->store);
-	} else {
+	command = strndup(buf, len);
+	if (!command) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	err = run_command(fs, command, &result);
+	if (err == -ENOTSUP) {
 		fuse_reply_err(req, EINVAL);
 		return;
 	}
+	snprintf(word, sizeof(word), "%.*s", (int)strcspn(command, " "), command);
 	if (err < 0)
-		dv_error("command %s: %s", command, strerror(-err));
+		dv_error("command %s: %s", word, strerror(-err));
 	if (err == -ENOSYS || err == -EAGAIN || err == -EBADMSG)
 		err = -EIO;
-	set_result(&fs->control, command, err, &result);
+	set_result(&fs->control, word, err, &result);
 	if (err < 0)
 		fuse_reply_err(req, -err);
 	else

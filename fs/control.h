@@ -4,9 +4,10 @@
  *
  *   .diskvfs/          0755, of the mounter; never listed, a key of that name can not be made
  *   .diskvfs/stats     0444, FS_STATS_BYTES of JSON, see stats.h
- *   .diskvfs/control   0600; `pack` and `finish` are written to it, and the write returns when the
- *                      work is done and durable, with the work's errno; reading gives the last
- *                      result, FS_RESULT_BYTES of JSON
+ *   .diskvfs/control   0600; `pack`, `finish`, `unpack` and `unpack KEY` are written to it, and the
+ *                      write returns when the work is done and durable, with the work's errno;
+ *                      reading gives the last result, FS_RESULT_BYTES of JSON (of unpack: "packed"
+ *                      counts what was unpacked, "left_raw" what stays packed)
  *
  * Sizes never change (the texts are padded with spaces), so that the kernel's cached size is always
  * right. Nothing is cached: timeouts are 0, and the mtime of stats moves with every look, which
@@ -22,9 +23,10 @@
 #include <stdint.h>
 #include <time.h>
 
-#define FS_CONTROL_NAME ".diskvfs"
-#define FS_STATS_BYTES	8192u
-#define FS_RESULT_BYTES 4096u
+#define FS_CONTROL_NAME	 ".diskvfs"
+#define FS_STATS_BYTES	 8192u
+#define FS_RESULT_BYTES	 4096u
+#define FS_COMMAND_BYTES 65536u /* as long as a key may be */
 
 /* Node ids that fs_nodes never reaches. */
 #define FS_ID_FOLDER  (UINT64_C(1) << 62)

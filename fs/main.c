@@ -24,6 +24,8 @@ static const struct command {
 	{"unmount", "unmount MOUNTPOINT", "finish what is pending, unmount, wait for the daemon",
 	 fs_cmd_unmount},
 	{"pack", "pack STORE|MOUNTPOINT", "pack now what is eligible", fs_cmd_pack},
+	{"unpack", "unpack STORE|MOUNTPOINT [KEY]...", "make packed values plain files",
+	 fs_cmd_unpack},
 	{"path", "path STORE KEY", "print where the value of a key lies", fs_cmd_path},
 };
 
@@ -89,7 +91,7 @@ static const char manual_caveats[] =
 	"What was copied into the store directly, or was raw when a daemon was killed, stays raw\n"
 	"until it changes or\n.B diskvfs pack\nis run.\n"
 	".PP\n"
-	"zstd files of other makers whose frames hold more than 16 MiB can not be read.\n"
+	"Reading a large frame of another maker backwards decodes it anew from its start.\n"
 	".PP\n"
 	"Several hosts on one store need\n.B -o shared\non each; nothing is packed meanwhile.";
 
@@ -119,7 +121,8 @@ static int print_manual(void)
 	puts(manual_caveats);
 	puts(".SH FILES\n"
 	     ".TP\n.I MOUNTPOINT/.diskvfs/stats\nCounters as JSON. Not listed.\n"
-	     ".TP\n.I MOUNTPOINT/.diskvfs/control\nTakes the commands\n.B pack\nand\n.BR finish .\n"
+	     ".TP\n.I MOUNTPOINT/.diskvfs/control\nTakes the commands\n.BR pack ,\n.BR finish ,\n"
+	     ".B unpack\nand\n.B unpack\n.IR KEY .\n"
 	     ".TP\n.I STORE/.diskvfs/\nControl files of the store;\n.I lost/\nholds bytes that "
 	     "recovery could not place.\n"
 	     ".SH EXIT STATUS\n"

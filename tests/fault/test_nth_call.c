@@ -72,6 +72,7 @@ static const struct operation operations[] = {
 	 "run", "run; append a 1"},
 	{"pack all", "path", "mkdir d; put a 20000; put d/c 30000; put d/e 9000", "packall",
 	 "run; append a 1"},
+	{"unpack", "path", "mkdir d; put a 20000; put d/b 9000; run", "unpack", "append a 1; run"},
 	{"pack in shards", "split:3", "put abcdefg 20000; put abc 9000; put abcabc 9000", "packall",
 	 "run; append abc 1"},
 	{"rename raw to free", "path", "mkdir d; put a 9000", "rename a d/b", "append d/b 1"},

@@ -46,6 +46,14 @@ static const struct workload workloads[] = {
 	 "put q 9000; put r 9000; put s 9000; fsync a; fsync s; run"},
 	{"pack all", "path",
 	 "mkdir d; put a 20000; put d/b 9000; noise d/b 0 9000; put d/c 9000; fsync d/c; packall"},
+	{"unpack all", "path",
+	 "mkdir d; put a 20000; put d/b 9000; put d/c 30000; fsync a; run; unpack; append a 5; "
+	 "fsync "
+	 "a; run; unpack; look a"},
+	{"unpack in shards", "split:3",
+	 "put abcdefg 20000; put abc 9000; put abcabc 9000; run; unpack; unlink abc; run"},
+	{"unpack and rename", "path",
+	 "put a 20000; put b 9000; link b c; run; unpack; rename a d; run; packall; rename d b"},
 	{"append to packed", "path",
 	 "put a 20000; fsync a; run; append a 700; append a 5000; fsync a; append a 1; run"},
 	{"edit packed", "path",

@@ -675,13 +675,15 @@ static bool do_list(struct world *w)
 	return true;
 }
 
-static bool do_run(struct world *w, bool all)
+static bool do_run(struct world *w, const char *what)
 {
 	struct dv_pack_result result;
 	commit_all(w);
 	begin(w);
-	if (all)
+	if (!strcmp(what, "packall"))
 		end(w, dv_store_pack_all(w->s, &result));
+	else if (!strcmp(what, "unpack"))
+		end(w, dv_store_unpack(w->s, NULL, &result));
 	else
 		end(w, dv_store_run(w->s, true) < 0 ? -EIO : 0);
 	return true;
@@ -762,8 +764,8 @@ static bool step_names(struct world *w, const char *op, const char *a, const cha
 		return do_hold(w, a, op[0] == 'd');
 	if (!strcmp(op, "list"))
 		return do_list(w);
-	if (!strcmp(op, "run") || !strcmp(op, "packall"))
-		return do_run(w, op[0] == 'p');
+	if (!strcmp(op, "run") || !strcmp(op, "packall") || !strcmp(op, "unpack"))
+		return do_run(w, op);
 	if (!strcmp(op, "reopen"))
 		return do_reopen(w);
 	*known = false;

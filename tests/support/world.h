@@ -9,7 +9,7 @@
  *   trunc K SIZE          put K LEN  (> K)     fsync K          fsyncdir D
  *   unlink K              rename A B           exchange A B     link A B
  *   mkdir D               rmdir D              rendir D E       chmod K    setx K
- *   run  (commit, pack)   packall              reopen           list       look K
+ *   run  (commit, pack)   packall    unpack    reopen           list       look K
  *   hold K, drop K        as a program that has K open
  *
  * A step that makes no sense now (unlink of a key that is not there) is left out. Each step tells

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/* refusal.c - see refusal.h. */
+#include "core/refusal.h"
+
+#include "core/meta.h"
+#include "core/value.h"
+
+#define ON_PURPOSE 2u /* with a mark */
+
+uint32_t dv_refusal_mark(const struct dv_stat *st)
+{
+	uint64_t v = (uint64_t)dv_time_ns(st->mtime) ^ st->size << 20;
+	return ((uint32_t)(v ^ v >> 32) & ~ON_PURPOSE) | 1;
+}
+
+bool dv_refusal_holds(struct dv_store *s, const struct dv_node *n, enum dv_pack_by by,
+		      const struct dv_place *p, const char *stored, const struct dv_stat *st)
+{
+	struct dv_tag tag;
+	uint32_t mark = dv_refusal_mark(st);
+	if (n->refused == mark)
+		return true;
+	if (by == DV_PACK_BY_COMMAND)
+		return false;
+	if (n->refused == (mark | ON_PURPOSE))
+		return true;
+	return by == DV_PACK_BY_WALK && dv_tag_load(s, p->dirfd, stored, st, &tag) && tag.unpacked;
+}
+
+void dv_refusal_expect(struct dv_node *n, const struct dv_stat *st)
+{
+	n->refused = dv_refusal_mark(st) | ON_PURPOSE;
+}
+
+/* Gate exclusive. */
+static dv_err keep_raw(struct dv_store *s, struct dv_node *n)
+{
+	struct dv_file *f = NULL;
+	struct dv_stat st;
+	dv_err err = dv_value_file(s, n, false, false, &f);
+	if (!err)
+		err = DV_B(s, stat, f->fd, "", &st);
+	if (!err) {
+		struct dv_ident id = dv_ident_of(&st);
+		struct dv_tag tag;
+		if (!dv_tag_load_fd(s, f->fd, &st, &tag))
+			tag = (struct dv_tag){.st_ino = n->ino, .generation = n->generation};
+		tag.unpacked = true;
+		tag.stored_size = st.size;
+		tag.mtime = st.mtime;
+		dv_refusal_expect(n, &st);
+		dv_tag_store(s, f->fd, &id, &tag);
+	}
+	dv_file_unref(s, f);
+	return err;
+}
+
+dv_err dv_refusal_keep_raw(struct dv_store *s, struct dv_node *n)
+{
+	dv_err err = dv_gate_exclusive(n, false);
+	if (err)
+		return err;
+	if (n->form == DV_FORM_RAW && !n->stage)
+		err = keep_raw(s, n);
+	dv_gate_open(n);
+	return err;
+}
