@@ -18,6 +18,7 @@
 struct dv_foreign;
 struct dv_journal;
 struct dv_loose;
+struct dv_twins;
 
 struct dv_store {
 	struct dv_backing b;
@@ -27,6 +28,7 @@ struct dv_store {
 	struct dv_fsinfo fsinfo; /* as at open: type, block size, network */
 	struct dv_cache *cache;
 	struct dv_foreign *foreign; /* decoders that stay where they are */
+	struct dv_twins *twins;	    /* those that were told of */
 	struct dv_pool *pool;	    /* decodes */
 	struct dv_pool *pack_pool;  /* encodes, in the background */
 	struct dv_journal *journal; /* NULL: read only */

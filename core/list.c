@@ -19,6 +19,7 @@
 #include "core/log.h"
 #include "core/order.h"
 #include "core/place.h"
+#include "core/twin.h"
 
 #include <dirent.h>
 #include <string.h>
@@ -68,6 +69,31 @@ struct lister {
 	bool gave;    /* was one? */
 };
 
+/* Does what lies under (dirfd, stored) hide a packed value? Objects do where they have the name of a
+ * raw one. */
+static bool hides(const struct lister *l, const struct dv_names *names, const char *stored,
+		  struct dv_stat *st)
+{
+	struct dv_store *s = l->s;
+	if (!stored[0] || DV_B(s, stat, l->dirfd, stored, st))
+		return false;
+	return S_ISREG(st->mode) || strcmp(stored, names->other) == 0;
+}
+
+/* Is a packed value hidden by another one, which is listed by itself? */
+static bool is_hidden(const struct lister *l, const struct dv_names *names,
+		      const struct dv_list_entry *e)
+{
+	struct dv_stat st;
+	const char *by = names->raw;
+	if (!hides(l, names, by, &st) && !hides(l, names, by = names->aside, &st))
+		return false;
+	uint64_t ino = e->ino ? e->ino : dv_twin_ino(l->s, l->dirfd, by, &st);
+	if (dv_twin_is_foreign(l->s, l->dirfd, names->packed, ino))
+		dv_twin_tell(l->s, l->dir, e->name);
+	return true;
+}
+
 /* Is it this entry that stands for the key, where the key may have two? */
 static bool stands_for_key(const struct lister *l, enum dv_form form, struct dv_list_entry *e)
 {
@@ -94,11 +120,7 @@ static bool stands_for_key(const struct lister *l, enum dv_form form, struct dv_
 	}
 	if (form != DV_FORM_PACKED)
 		return true;
-	/* Raw beside it: that one is the value, and is listed by itself. */
-	return (!names.raw[0] || DV_B(s, stat, l->dirfd, names.raw, &st) != 0 ||
-		!S_ISREG(st.mode)) &&
-	       (!names.aside[0] || DV_B(s, stat, l->dirfd, names.aside, &st) != 0 ||
-		!S_ISREG(st.mode));
+	return !is_hidden(l, &names, e);
 }
 
 /* false: the consumer is full. */

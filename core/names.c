@@ -13,6 +13,7 @@
 #include "core/meta.h"
 #include "core/ops.h"
 #include "core/pack.h"
+#include "core/twin.h"
 #include "core/value.h"
 
 #include <stdio.h>
@@ -433,6 +434,8 @@ static dv_err unlink_forms(struct dv_store *s, struct dv_node *n, const struct d
 	err = dv_unlink_form(s, p, f.stored, nowait);
 	if (err)
 		dv_node_unpin(s, n);
+	else if (f.form != DV_FORM_PACKED)
+		dv_twin_release(s, p, n->ino);
 	return err;
 }
 
@@ -508,6 +511,8 @@ static dv_err remove_dir(struct dv_store *s, struct dv_node *dir, const char *na
 		err = DV_B(s, rmdir, p.dirfd, f.stored);
 		if (err)
 			dv_node_unpin(s, n);
+		else
+			dv_twin_release(s, &p, n->ino);
 	}
 	if (!err) {
 		struct dv_loose_at at = dv_place_at(&p);

@@ -11,6 +11,7 @@
 #include "core/meta.h"
 #include "core/refusal.h"
 #include "core/stage.h"
+#include "core/twin.h"
 #include "core/value.h"
 
 #include <stdio.h>
@@ -90,12 +91,21 @@ static void let_clock_move(const struct dv_stat *st)
 	nanosleep(&(struct timespec){.tv_nsec = (long)(DV_PACK_QUIET_NS - age)}, NULL);
 }
 
+static bool has_twin(struct dv_store *s, const struct dv_node *n, const struct dv_place *p)
+{
+	struct dv_stat st;
+	if (DV_B(s, stat, p->dirfd, p->names.packed, &st) == -ENOENT)
+		return false;
+	if (dv_twin_is_foreign(s, p->dirfd, p->names.packed, n->ino))
+		dv_twin_tell(s, p->dir, p->name);
+	return true;
+}
+
 /* Opens and locks the raw file. -> DV_PACK_DONE to go on. */
 static enum dv_pack_outcome claim(struct dv_store *s, struct dv_node *n, struct dv_pack_job *j)
 {
 	struct dv_place p;
 	const char *stored;
-	struct dv_stat twin;
 	if (n->form != DV_FORM_RAW || !S_ISREG(n->type))
 		return DV_PACK_NO_GAIN;
 	if (n->stage || n->job || n->loser)
@@ -113,8 +123,7 @@ static enum dv_pack_outcome claim(struct dv_store *s, struct dv_node *n, struct 
 			outcome = DV_PACK_BUSY;
 		else if (j->raw.nlink != 1 || too_small(s, j->raw.size) ||
 			 too_many_frames(s, j->raw.size) || !p.names.packed[0] ||
-			 DV_B(s, stat, p.dirfd, p.names.packed, &twin) != -ENOENT ||
-			 is_sparse(s, j->rawfd, j->raw.size))
+			 has_twin(s, n, &p) || is_sparse(s, j->rawfd, j->raw.size))
 			outcome = DV_PACK_NO_GAIN;
 		else
 			outcome = DV_PACK_DONE;

@@ -18,6 +18,7 @@
 #include "core/meta.h"
 #include "core/ops.h"
 #include "core/pack.h"
+#include "core/twin.h"
 #include "core/value.h"
 
 #include <stdio.h>
@@ -304,6 +305,8 @@ static dv_err rename_plain(struct dv_store *s, struct renaming *r, bool nowait)
 		dv_ignore(repath(s, r, true)); /* recovery looks at both */
 		return err;
 	}
+	if (r->src.form != DV_FORM_PACKED)
+		dv_twin_release(s, &r->from, r->n->ino);
 	err = dv_node_move_name(s, r->olddir, r->oldname, r->newdir, r->newname, slot);
 	if (!err)
 		err = repath(s, r, false); /* of records that were appended meanwhile */

@@ -18,6 +18,7 @@
 #include "core/owner.h"
 #include "core/pending.h"
 #include "core/recover.h"
+#include "core/twin.h"
 #include "core/value.h"
 
 #include <inttypes.h>
@@ -136,6 +137,8 @@ static dv_err open_parts(struct dv_store *s)
 	if (!err)
 		err = dv_foreign_new(&s->foreign);
 	if (!err)
+		err = dv_twins_new(&s->twins);
+	if (!err)
 		err = dv_pool_new(threads - 1, false, &s->pool);
 	if (!err)
 		err = dv_pool_new(threads - 1, true, &s->pack_pool);
@@ -173,6 +176,7 @@ static void free_store(struct dv_store *s)
 	dv_journal_close(s, &s->journal);
 	dv_loose_free(&s->loose);
 	dv_foreign_free(&s->foreign);
+	dv_twins_free(&s->twins);
 	dv_cache_free(&s->cache);
 	dv_pool_free(&s->pool);
 	dv_pool_free(&s->pack_pool);
@@ -338,6 +342,7 @@ void dv_store_stats(struct dv_store *s, struct dv_store_stats *out)
 	*out = (struct dv_store_stats){
 		.read_only = s->options.read_only,
 		.frames_decoded = atomic_load(&s->counters.frames_decoded),
+		.twins = dv_twins_count(s->twins),
 		.pieces_decoded = atomic_load(&s->counters.pieces_decoded),
 		.frames_encoded = atomic_load(&s->counters.frames_encoded),
 		.bytes_read = atomic_load(&s->counters.bytes_read),

@@ -160,6 +160,8 @@ struct dv_store_stats {
 	uint64_t recovered, put_aside;
 	uint64_t left_pending; /* by ended mounts, as it was when a read-only one was opened */
 	uint64_t cache_hits, cache_misses, cache_evictions;
+	uint64_t
+		twins; /* K beside a foreign K.zst, as far as they were met: in listings, by packing */
 	uint64_t nodes, open_fds, pending, waiting, cache_bytes, cache_entries;
 	bool read_only;
 };

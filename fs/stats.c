@@ -178,6 +178,7 @@ static void add_store(struct text *t, const struct dv_store_stats *s)
 	    ", \"bytes\": %" PRIu64 ", \"entries\": %" PRIu64 ", \"open_fds\": %" PRIu64 "},\n",
 	    s->cache_hits, s->cache_misses, s->cache_evictions, s->cache_bytes, s->cache_entries,
 	    s->open_fds);
+	add(t, "\"twins\": %" PRIu64 ",\n", s->twins);
 	add(t, "\"store_nodes\": %" PRIu64 ",\n", s->nodes);
 }
 

@@ -5,3 +5,4 @@ set_tests_properties(unit/foreign_50000 PROPERTIES LABELS slow TIMEOUT 3600
 	ENVIRONMENT "MUTATIONS=50000;SEED=1")
 # Folders with files of other makers that become stores.
 dv_unit_test(adopt MODULES store SOURCES support/simfs.c)
+dv_unit_test(twin MODULES store SOURCES support/simfs.c)

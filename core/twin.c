@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+/* twin.c - see twin.h. */
+#include "core/twin.h"
+
+#include "core/log.h"
+#include "core/meta.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SLOTS	 4096u /* a power of two, sparse enough for DV_TWINS_MAX */
+#define PATH_LEN 4096u
+
+struct dv_twins {
+	pthread_mutex_t lock; /* short; none is taken under it */
+	unsigned count;
+	uint64_t marks[SLOTS]; /* of directory and name; 0: free */
+};
+
+dv_err dv_twins_new(struct dv_twins **out)
+{
+	struct dv_twins *t = calloc(1, sizeof(*t));
+	if (!t)
+		return -ENOMEM;
+	pthread_mutex_init(&t->lock, NULL);
+	*out = t;
+	return 0;
+}
+
+void dv_twins_free(struct dv_twins **t)
+{
+	if (!*t)
+		return;
+	pthread_mutex_destroy(&(*t)->lock);
+	free(*t);
+	*t = NULL;
+}
+
+uint64_t dv_twins_count(struct dv_twins *t)
+{
+	pthread_mutex_lock(&t->lock);
+	uint64_t count = t->count;
+	pthread_mutex_unlock(&t->lock);
+	return count;
+}
+
+/* Was it not there, and is there room? */
+static bool add_mark(struct dv_twins *t, uint64_t mark)
+{
+	bool added = false;
+	pthread_mutex_lock(&t->lock);
+	size_t i = mark & (SLOTS - 1);
+	while (t->marks[i] && t->marks[i] != mark)
+		i = (i + 1) & (SLOTS - 1);
+	if (!t->marks[i] && t->count < DV_TWINS_MAX) {
+		t->marks[i] = mark;
+		t->count++;
+		added = true;
+	}
+	pthread_mutex_unlock(&t->lock);
+	return added;
+}
+
+bool dv_twin_is_foreign(struct dv_store *s, int dirfd, const char *packed, uint64_t ino)
+{
+	struct dv_stat st;
+	struct dv_tag tag;
+	if (!packed[0] || DV_B(s, stat, dirfd, packed, &st) || !S_ISREG(st.mode))
+		return false;
+	return !dv_tag_load(s, dirfd, packed, &st, &tag) || tag.st_ino != ino;
+}
+
+uint64_t dv_twin_ino(struct dv_store *s, int dirfd, const char *stored, const struct dv_stat *st)
+{
+	struct dv_ident id = dv_ident_of(st);
+	struct dv_tag tag;
+	bool tagged = S_ISREG(st->mode) && dv_tag_load(s, dirfd, stored, st, &tag);
+	return tagged ? tag.st_ino : dv_meta_ino(&id);
+}
+
+/* The key's path, for people. */
+static void key_text(struct dv_store *s, struct dv_node *dir, const char *name, char *out,
+		     size_t size)
+{
+	char path[PATH_LEN];
+	dv_node_path(s, dir, path, sizeof(path));
+	size_t len = strlen(path);
+	snprintf(path + len, sizeof(path) - len, "%s%s", len ? "/" : "", name);
+	dv_log_key(out, size, path);
+}
+
+void dv_twin_tell(struct dv_store *s, struct dv_node *dir, const char *name)
+{
+	char text[1024];
+	uint64_t mark = 1469598103934665603u ^ dir->ino; /* FNV-1a */
+	for (const char *c = name; *c; c++)
+		mark = (mark ^ (uint8_t)*c) * 1099511628211u;
+	if (!add_mark(s->twins, mark | 1))
+		return;
+	key_text(s, dir, name, text, sizeof(text));
+	dv_warn("%s and %s.zst are both in the store: the former is served and stays as it is, the "
+		"latter is kept",
+		text, text);
+}
+
+void dv_twin_release(struct dv_store *s, const struct dv_place *p, uint64_t ino)
+{
+	char as[DV_NAME_MAX + 8], text[1024];
+	const char *packed = p->names.packed;
+	/* Without tags a form that another mount is about to take back looks the same. */
+	if (!s->has_xattrs || !dv_twin_is_foreign(s, p->dirfd, packed, ino))
+		return;
+	key_text(s, p->dir, p->name, text, sizeof(text));
+	snprintf(as, sizeof(as), "%s.raw", packed);
+	dv_err err = strlen(as) > DV_NAME_MAX
+			     ? -ENAMETOOLONG
+			     : DV_B(s, rename, p->dirfd, packed, p->dirfd, as, RENAME_NOREPLACE);
+	if (err)
+		dv_warn("%s is gone, and %s.zst, which lay beside it, shows under the name: it "
+			"could not "
+			"be renamed to %s.zst.raw: %s",
+			text, text, text, strerror(-err));
+	else
+		dv_warn("%s is gone; %s.zst, which lay beside it, is %s.zst.raw in the store now",
+			text, text, text);
+}
