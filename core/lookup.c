@@ -45,6 +45,15 @@ void dv_wait_for_others(void)
 	nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
 }
 
+bool dv_goes_on(const struct dv_call *call, dv_err err, unsigned *tries)
+{
+	if (err == -EAGAIN && !call->nowait && ++*tries < DV_WAITS) {
+		dv_wait_for_others();
+		return true;
+	}
+	return err == -ESTALE && (*tries)++ < DV_TRIES;
+}
+
 bool dv_try_again(struct dv_store *s, const struct dv_call *call, struct dv_node *n, dv_err *err,
 		  unsigned *tries)
 {

@@ -13,6 +13,7 @@
 #include "core/meta.h"
 #include "core/ops.h"
 #include "core/pack.h"
+#include "core/rival.h"
 #include "core/twin.h"
 #include "core/value.h"
 
@@ -420,6 +421,8 @@ static dv_err unlink_forms(struct dv_store *s, struct dv_node *n, const struct d
 	if (!err && n->loser)
 		err = dv_stage_settle(s, n);
 	if (!err)
+		err = dv_rival_packs(s, n, p);
+	if (!err)
 		err = dv_place_find(s, p, &f);
 	struct dv_ident id = dv_ident_of(&f.st);
 	/* Beside newer bytes the store's object may have been removed or replaced by others: both
@@ -479,7 +482,7 @@ dv_err dv_store_unlink(struct dv_store *s, const struct dv_call *call, struct dv
 	if (s->options.read_only)
 		return -EROFS;
 	dv_err err = -ESTALE;
-	for (unsigned tries = 0; err == -ESTALE && tries < DV_TRIES; tries++) {
+	for (unsigned tries = 0; dv_goes_on(call, err, &tries);) {
 		struct dv_node *n = NULL;
 		err = dv_find(s, call, dir, name,
 			      &n); /* before the gate: it may take the child's */
@@ -493,7 +496,7 @@ dv_err dv_store_unlink(struct dv_store *s, const struct dv_call *call, struct dv
 		if (err == -ESTALE && call->nowait)
 			err = -EAGAIN;
 	}
-	return err;
+	return err == -EAGAIN && !call->nowait ? -EBUSY : err;
 }
 
 /* Gate of dir shared. */

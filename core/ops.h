@@ -50,6 +50,12 @@ void dv_forget_kept_ctime(struct dv_store *s, struct dv_node *n);
 /* Some ms. No gate held: who is waited for may need it. */
 void dv_wait_for_others(void);
 
+/*
+ * The loop of an operation on names: is it to be made (again)? err: -ESTALE before the first time, and
+ * what it gave since. Waits for other mounts.
+ */
+bool dv_goes_on(const struct dv_call *call, dv_err err, unsigned *tries);
+
 /* A name came or went in dir. */
 void dv_touch_dir(struct dv_store *s, struct dv_node *dir);
 

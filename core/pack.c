@@ -13,6 +13,7 @@
 #include "core/stage.h"
 #include "core/twin.h"
 #include "core/value.h"
+#include "core/withdraw.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -26,6 +27,7 @@ struct dv_pack_job {
 	atomic_bool cancelled;
 	bool published; /* gate: the packed name exists */
 	bool leased, recorded, failed;
+	bool kept; /* the raw file may lie in the owner folder under its id: the record stays */
 	uint64_t id, writes;
 	int rawfd, fd;
 	struct dv_stat raw, packed;
@@ -203,13 +205,14 @@ static dv_err encode(struct dv_store *s, struct dv_node *n, struct dv_pack_job *
 static void close_job(struct dv_store *s, struct dv_pack_job *j)
 {
 	char name[DV_STAGE_NAME];
-	if (j->fd >= 0) {
+	if (j->fd >= 0 && !j->kept) {
 		dv_journal_stage_name(j->id, name);
 		dv_ignore(DV_B(s, unlink, dv_journal_dirfd(s->journal),
 			       name)); /* gone if it was published */
-		DV_B(s, close, j->fd);
 	}
-	if (j->recorded)
+	if (j->fd >= 0)
+		DV_B(s, close, j->fd);
+	if (j->recorded && !j->kept)
 		dv_journal_end(s, j->id);
 	if (j->rawfd >= 0)
 		DV_B(s, close, j->rawfd); /* and with it the lock and the lease */
@@ -363,6 +366,17 @@ static bool being_listed(struct dv_node *dir)
 	return dir && atomic_load(&dir->listed_until_ns) > dv_now_ns();
 }
 
+/* Unlinks the packed form if it is the one this job made. */
+static dv_err unlink_packed(struct dv_store *s, const struct dv_place *p, struct dv_pack_job *j)
+{
+	struct dv_stat st;
+	dv_err err = DV_B(s, stat, p->dirfd, p->names.packed, &st);
+	struct dv_ident a = dv_ident_of(&st), b = dv_ident_of(&j->packed);
+	if (err || !dv_ident_equal(&a, &b)) /* I5 */
+		return err == -ENOENT ? 0 : err;
+	return dv_unlink_form(s, p, p->names.packed, false);
+}
+
 static dv_err publish(struct dv_store *s, struct dv_pack_item *item, struct dv_node *dir,
 		      bool *published)
 {
@@ -383,22 +397,14 @@ static dv_err publish(struct dv_store *s, struct dv_pack_item *item, struct dv_n
 			   RENAME_NOREPLACE);
 		dv_dir_times_restore(s, &times);
 		j->published = *published = !err;
+		/* Renamed or removed by others at this moment: no second value is to be left. */
+		if (!err && !unchanged(s, n, &p, stored, j) && unlink_packed(s, &p, j) == 0)
+			j->published = *published = false;
 		if (err == -EEXIST)
 			err = 0;
 	}
 	dv_place_of_close(s, &p);
 	return err;
-}
-
-/* Unlinks the packed form if it is the one this job made. */
-static dv_err unlink_packed(struct dv_store *s, const struct dv_place *p, struct dv_pack_job *j)
-{
-	struct dv_stat st;
-	dv_err err = DV_B(s, stat, p->dirfd, p->names.packed, &st);
-	struct dv_ident a = dv_ident_of(&st), b = dv_ident_of(&j->packed);
-	if (err || !dv_ident_equal(&a, &b)) /* I5 */
-		return err == -ENOENT ? 0 : err;
-	return dv_unlink_form(s, p, p->names.packed, false);
 }
 
 /* n's value is the packed file now. */
@@ -434,6 +440,20 @@ static void leave_loser(struct dv_store *s, struct dv_node *n, struct dv_pack_jo
 	j->recorded = false;
 }
 
+/* Takes the raw form away; not where it is not ours to take. */
+static dv_err withdraw(struct dv_store *s, const struct dv_place *p, const char *stored,
+		       struct dv_pack_job *j, bool *gone)
+{
+	struct stop_ctx ctx = {s, j};
+	struct dv_withdrawal w = {.dirfd = dv_journal_dirfd(s->journal),
+				  .id = j->id,
+				  .object = dv_ident_of(&j->raw),
+				  .version = dv_version_of(&j->raw),
+				  .wanted = stop,
+				  .ctx = &ctx};
+	return dv_withdraw(s, p, stored, &w, gone, &j->kept);
+}
+
 static enum dv_pack_outcome finish(struct dv_store *s, struct dv_pack_item *item, bool durable)
 {
 	struct dv_pack_job *j = item->job;
@@ -453,13 +473,18 @@ static enum dv_pack_outcome finish(struct dv_store *s, struct dv_pack_item *item
 	/* A listing that gave the raw name must not come by the packed one alone. */
 	durable = durable && !being_listed(p.dir);
 	dv_dir_times_keep(s, p.dirfd, &times);
-	if (durable && unchanged(s, n, &p, stored, j)) {
-		err = dv_unlink_form(s, &p, stored, false);
-		if (!err) {
-			become_packed(s, n, j);
-			outcome = DV_PACK_DONE;
-		}
-	} else {
+	bool gone = false;
+	err = 0;
+	if (durable && unchanged(s, n, &p, stored, j))
+		err = withdraw(s, &p, stored, j, &gone);
+	if (j->kept) { /* the packed form has the name to itself; the record says the rest */
+		tell_failure(s, n, err);
+		err = 0;
+	}
+	if (gone || j->kept) {
+		become_packed(s, n, j);
+		outcome = DV_PACK_DONE;
+	} else if (!err) {
 		err = unlink_packed(s, &p, j);
 	}
 	dv_dir_times_restore(s, &times);

@@ -13,6 +13,7 @@
 #include "core/rewrite.h"
 #include "core/stage.h"
 #include "core/value.h"
+#include "core/withdraw.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -156,10 +157,32 @@ static const char *find_same_value(struct dv_store *s, const struct target *t,
 	return NULL;
 }
 
+/* The raw file may have been on its way out: it may be another, or newer, and then goes back. */
+static dv_err recover_withdrawal(struct adoption *a, const struct dv_record *r,
+				 const struct target *t)
+{
+	struct dv_store *s = a->s;
+	struct dv_stat st;
+	const char *raw = t->p.names.raw;
+	if (!(r->flags & DV_RECORD_CHECK_RAW))
+		return 0;
+	struct dv_withdrawal w = {.dirfd = a->dirfd,
+				  .id = r->id,
+				  .object = r->raw,
+				  .version = r->raw_version,
+				  .any_version = !a->same_boot};
+	if (t->p.names.aside[0] && DV_B(s, stat, t->p.dirfd, raw, &st) == 0 && S_ISDIR(st.mode))
+		raw = t->p.names.aside;
+	return dv_withdraw_again(s, &t->p, raw, &w);
+}
+
 static dv_err recover_swap(struct adoption *a, const struct dv_record *r, const struct target *t)
 {
 	struct dv_store *s = a->s;
 	struct dv_stat raw, packed;
+	dv_err err = recover_withdrawal(a, r, t);
+	if (err)
+		return err;
 	const char *raw_name = find_raw(s, &t->p, &r->raw, &raw);
 	bool same = raw_name;
 	if (!is_object(s, &t->p, t->p.names.packed, &r->packed, &packed))
@@ -175,7 +198,7 @@ static dv_err recover_swap(struct adoption *a, const struct dv_record *r, const 
 	}
 	const char *winner = packed_wins ? t->p.names.packed : raw_name;
 	const char *loser = packed_wins ? raw_name : t->p.names.packed;
-	dv_err err = sync_object(s, &t->p, winner); /* I3 */
+	err = sync_object(s, &t->p, winner); /* I3 */
 	return err ? err : unlink_keeping_times(s, &t->p, loser);
 }
 

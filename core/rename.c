@@ -18,6 +18,7 @@
 #include "core/meta.h"
 #include "core/ops.h"
 #include "core/pack.h"
+#include "core/rival.h"
 #include "core/twin.h"
 #include "core/value.h"
 
@@ -418,7 +419,11 @@ static dv_err rename_gated(struct dv_store *s, const struct dv_call *call, struc
 		return err;
 	err = dv_place_open(s, r->newdir, r->newname, true, &r->to);
 	if (!err) {
-		err = find_both(s, r);
+		err = dv_rival_packs(s, r->n, &r->from);
+		if (!err && r->over)
+			err = dv_rival_packs(s, r->over, &r->to);
+		if (!err)
+			err = find_both(s, r);
 		if (!err && packed_over_other(r) &&
 		    (dv_node_links(r->n, r->src.st.nlink) == 1 || (r->flags & RENAME_EXCHANGE)))
 			err = -ESTALE; /* it can be made raw */
@@ -474,7 +479,7 @@ dv_err dv_store_rename(struct dv_store *s, const struct dv_call *call, struct dv
 	if (s->options.read_only)
 		return -EROFS;
 	dv_err err = -ESTALE;
-	for (unsigned tries = 0; err == -ESTALE && tries < DV_TRIES; tries++) {
+	for (unsigned tries = 0; dv_goes_on(call, err, &tries);) {
 		struct renaming r = {.olddir = olddir,
 				     .newdir = newdir,
 				     .oldname = oldname,
@@ -490,5 +495,5 @@ dv_err dv_store_rename(struct dv_store *s, const struct dv_call *call, struct dv
 		dv_touch_dir(s, olddir);
 		dv_place_prune(s, oldname);
 	}
-	return err == -ESTALE ? -EBUSY : err;
+	return err == -ESTALE || (err == -EAGAIN && !call->nowait) ? -EBUSY : err;
 }

@@ -56,3 +56,19 @@ bool dv_rival_is_older(struct dv_store *s, const struct dv_node *n, const struct
 	       (is_later(mine->backing, f->st.mtime) &&
 		(tag.has_ctime || is_later(mine->here, tag.swapped)));
 }
+
+dv_err dv_rival_packs(struct dv_store *s, const struct dv_node *n, const struct dv_place *p)
+{
+	struct dv_stat st;
+	struct dv_tag tag;
+	if (n->form != DV_FORM_RAW || !S_ISREG(n->type) || n->stage || n->job || n->loser ||
+	    !p->names.packed[0] || DV_B(s, stat, p->dirfd, p->names.packed, &st) ||
+	    !dv_tag_load(s, p->dirfd, p->names.packed, &st, &tag) || tag.st_ino != n->ino)
+		return 0; /* mostly nothing is there; or a file of others, which stays */
+	int fd = DV_B(s, open, p->dirfd, p->names.raw, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+	if (fd < 0)
+		return 0;
+	dv_err err = DV_B(s, flock, fd, LOCK_SH | LOCK_NB); /* a packer holds it exclusively */
+	DV_B(s, close, fd);
+	return err == -EWOULDBLOCK ? -EAGAIN : 0;
+}

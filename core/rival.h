@@ -4,6 +4,7 @@
  *
  *   both write a raw value in place   each holds a shared flock on it; so does no packer
  *   both edit a packed value          one has the exclusive flock, the other waits and finds it raw
+ *   one packs, the other renames     the name waits until one form is left
  *   both replace a value              what was written last is the value; the other one is put aside
  */
 #ifndef DV_RIVAL_H
@@ -33,5 +34,13 @@ struct dv_changed_at {
  */
 bool dv_rival_is_older(struct dv_store *s, const struct dv_node *n, const struct dv_place *p,
 		       const struct dv_found *f, const struct dv_changed_at *mine);
+
+/*
+ * Has another mount put the packed form beside n's raw one, which lies at p, and not taken the raw one
+ * away yet? Whoever renames or removes only one of them would leave the other. -EAGAIN: it has; its end
+ * is to be waited for, without a gate. n's gate.
+ */
+DV_CHECK dv_err dv_rival_packs(struct dv_store *s, const struct dv_node *n,
+			       const struct dv_place *p);
 
 #endif

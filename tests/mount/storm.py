@@ -242,6 +242,8 @@ class Actor:
         if key[0] in "ru":
             # Two who truncate and write one file of one mount at a time would mix it on any filesystem.
             mine = self.mounted and int(key[1:]) % 2 == int(self.name[1:])
+            if key[0] == "u":  # so would two mounts with a new one, which is written in place
+                mine = self.name == ["a0", "a1", "b0", "b1"][int(key[1:]) % 4]
             return self.put_truncated(key) if mine and dice < 0.9 else self.put_renamed(key)
         return {"a": self.append, "e": self.edit, "m": self.move}[key[0]](key)
 

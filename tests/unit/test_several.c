@@ -28,13 +28,41 @@ static int has_writer(void *self, struct dv_node *n)
 	return ((struct mount *)self)->writers;
 }
 
+/* ---- at one moment of one mount the other one, or a program, does something ---- */
+
+static struct dv_backing_ops ops; /* simfs', but for rename */
+static void (*before_rename)(const char *oldname, const char *newname);
+static void (*after_rename)(const char *oldname, const char *newname);
+
+static int watched_rename(void *self, int olddir, const char *oldname, int newdir,
+			  const char *newname, unsigned flags)
+{
+	struct dv_backing k = simfs_backing(self);
+	if (before_rename)
+		before_rename(oldname, newname);
+	int err = k.ops->rename(self, olddir, oldname, newdir, newname, flags);
+	if (after_rename && !err)
+		after_rename(oldname, newname);
+	return err;
+}
+
+static struct dv_backing watched(void)
+{
+	struct dv_backing k = simfs_backing(fs);
+	ops = *k.ops;
+	ops.rename = watched_rename;
+	return (struct dv_backing){.ops = &ops, .self = fs};
+}
+
 static void open_mount(struct mount *m)
 {
 	char why[256];
 	struct dv_store_options o = {.threads = 1, .boot_id = "boot-a"};
 	m->writers = 0;
 	o.hooks = (struct dv_store_hooks){.self = m, .has_writer = has_writer};
-	CHECK_EQ(dv_store_open(simfs_backing(fs), "/", &o, &m->s, why, sizeof(why)), 0);
+	CHECK_EQ(dv_store_open(m == &a ? watched() : simfs_backing(fs), "/", &o, &m->s, why,
+			       sizeof(why)),
+		 0);
 	m->root = dv_store_root(m->s);
 }
 
@@ -321,6 +349,130 @@ static void test_truncating_by_name_what_others_replaced_asks_to_look_again(void
 	end();
 }
 
+/* As a program does that works in the store: a new file, renamed over k. */
+static void replace_in_store(void)
+{
+	struct dv_backing k = simfs_backing(fs);
+	int root = k.ops->open_root(k.self, "/");
+	int fd = k.ops->open(k.self, root, "by-shell", O_RDWR | O_CREAT | O_EXCL, 0644);
+	CHECK_EQ(k.ops->pwrite(k.self, fd, "shell", 5, 0), 5);
+	CHECK_EQ(k.ops->rename(k.self, root, "by-shell", root, "k", 0), 0);
+	k.ops->close(k.self, fd);
+	k.ops->close(k.self, root);
+}
+
+static void replace_when_raw_is_taken_away(const char *oldname, const char *newname)
+{
+	(void)newname;
+	if (strcmp(oldname, "k") != 0)
+		return;
+	before_rename = NULL;
+	replace_in_store();
+}
+
+static void test_what_comes_when_a_packer_takes_the_raw_form_away_is_kept(void)
+{
+	struct dv_pack_result r;
+	begin();
+	make_value("k", false);
+	settle(&b);
+	before_rename = replace_when_raw_is_taken_away;
+	CHECK_EQ(dv_store_pack_all(a.s, &r), 0);
+	CHECK(before_rename == NULL);
+	CHECK(both_show("k", 's', 5));
+	end();
+}
+
+static bool put_back;
+
+static void see_put_back(const char *oldname, const char *newname)
+{
+	(void)oldname;
+	put_back |= strcmp(newname, "k") == 0;
+}
+
+static void open_when_raw_is_taken_away(const char *oldname, const char *newname)
+{
+	struct dv_backing k = simfs_backing(fs);
+	(void)newname;
+	if (strcmp(oldname, "k") != 0)
+		return;
+	before_rename = NULL;
+	after_rename = see_put_back;
+	int root = k.ops->open_root(k.self, "/");
+	/* It would wait for the lease; asking breaks it. */
+	CHECK_EQ(k.ops->open(k.self, root, "k", O_RDWR | O_NONBLOCK, 0), -EWOULDBLOCK);
+	k.ops->close(k.self, root);
+}
+
+static void test_a_file_that_a_writer_wants_is_put_back_by_the_packer(void)
+{
+	struct dv_pack_result r;
+	begin();
+	make_value("k", false);
+	settle(&b);
+	before_rename = open_when_raw_is_taken_away;
+	CHECK_EQ(dv_store_pack_all(a.s, &r), 0);
+	CHECK(put_back);
+	after_rename = NULL;
+	CHECK(both_show("k", 'o', LEN));
+	end();
+}
+
+static void change_names_when_packed(const char *oldname, const char *newname)
+{
+	const struct dv_call call = {.nowait = true};
+	(void)oldname;
+	if (strcmp(newname, "k.zst") != 0)
+		return;
+	after_rename = NULL;
+	CHECK_EQ(dv_store_rename(b.s, &call, b.root, "k", b.root, "k2", 0), -EAGAIN);
+	CHECK_EQ(dv_store_unlink(b.s, &call, b.root, "k"), -EAGAIN);
+}
+
+static void test_names_wait_for_another_mounts_packer(void)
+{
+	struct dv_pack_result r;
+	uint64_t size;
+	begin();
+	make_value("k", false);
+	settle(&b);
+	after_rename = change_names_when_packed;
+	CHECK_EQ(dv_store_pack_all(a.s, &r), 0);
+	CHECK(after_rename == NULL);
+	CHECK_EQ(r.packed, 1);
+	CHECK_EQ(dv_store_rename(b.s, &root_call, b.root, "k", b.root, "k2", 0), 0);
+	CHECK_EQ(shown(&b, "k", &size), '-');
+	CHECK(both_show("k2", 'o', LEN));
+	CHECK_EQ(dv_store_unlink(b.s, &root_call, b.root, "k2"), 0);
+	CHECK_EQ(shown(&a, "k2", &size), '-');
+	end();
+}
+
+static void rename_before_packed(const char *oldname, const char *newname)
+{
+	(void)oldname;
+	if (strcmp(newname, "k.zst") != 0)
+		return;
+	before_rename = NULL;
+	CHECK_EQ(dv_store_rename(b.s, &root_call, b.root, "k", b.root, "k2", 0), 0);
+}
+
+static void test_a_value_renamed_just_before_it_is_packed_is_there_once(void)
+{
+	struct dv_pack_result r;
+	uint64_t size;
+	begin();
+	make_value("k", false);
+	settle(&b);
+	before_rename = rename_before_packed;
+	CHECK_EQ(dv_store_pack_all(a.s, &r), 0);
+	CHECK(before_rename == NULL);
+	CHECK_EQ(shown(&b, "k", &size), '-');
+	CHECK(both_show("k2", 'o', LEN));
+	end();
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check_test tests[] = {
@@ -335,6 +487,10 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_appends_of_both_are_kept),
 		CHECK_TEST(test_a_replaced_value_is_another_node_and_a_packed_one_is_not),
 		CHECK_TEST(test_truncating_by_name_what_others_replaced_asks_to_look_again),
+		CHECK_TEST(test_what_comes_when_a_packer_takes_the_raw_form_away_is_kept),
+		CHECK_TEST(test_a_file_that_a_writer_wants_is_put_back_by_the_packer),
+		CHECK_TEST(test_names_wait_for_another_mounts_packer),
+		CHECK_TEST(test_a_value_renamed_just_before_it_is_packed_is_there_once),
 	};
 	return check_main(argc, argv, tests, DV_ARRAY_LEN(tests));
 }
