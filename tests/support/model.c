@@ -349,10 +349,25 @@ bool model_explain(const struct model *m, size_t key, bool hidden_too, struct mo
 	       (!hidden_too && explain_elsewhere(m, key, hidden_too, seen, 0));
 }
 
+/* Is the key's value elsewhere, since the directory that it lay in was renamed? Then what is seen of
+ * the key tells nothing of what was done to it before. */
+static bool went_with_directory(const struct model *m, size_t key, const struct model_seen *seen)
+{
+	for (size_t i = 0; i < m->pair_count && !seen[key].exists; i++) {
+		const struct model_pair *p = &m->pairs[i];
+		if (p->of_directory && p->key[0] == key && seen[p->key[1]].exists)
+			return true;
+	}
+	return false;
+}
+
 int model_torn_pair(const struct model *m, const struct model_seen *seen)
 {
 	for (size_t i = 0; i < m->pair_count; i++) {
 		const struct model_pair *p = &m->pairs[i];
+		if (!p->of_directory && (went_with_directory(m, p->key[0], seen) ||
+					 went_with_directory(m, p->key[1], seen)))
+			continue;
 		const struct model_seen *a = &seen[p->key[0]], *b = &seen[p->key[1]];
 		bool a_before = a->last < p->state[0], a_after = a->first >= p->state[0];
 		bool b_before = b->last < p->state[1], b_after = b->first >= p->state[1];
