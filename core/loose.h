@@ -45,6 +45,7 @@ enum { /* what has happened to a key */
        /* of the name "", a shard directory itself */
        DV_LOOSE_RENAMED = 64, /* a value went from it, or came to it, by renaming */
        DV_LOOSE_MADE = 128,   /* it was made */
+       DV_LOOSE_PRUNED = 512, /* an earlier one of its name was removed */
        DV_LOOSE_PRUNE = 256,  /* it may be empty, and is to be removed then */
 };
 

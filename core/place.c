@@ -361,6 +361,7 @@ static void prune(struct dv_store *s, char *shard)
 		if (DV_B(s, rmdir, s->rootfd, shard)) /* in use, or gone already */
 			return;
 		dv_loose_drop_dir(s, s->root, shard);
+		dv_loose_add(s, &at, DV_LOOSE_PRUNED, 0);
 		char *slash = strrchr(shard, '/');
 		if (!slash)
 			return;

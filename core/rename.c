@@ -239,12 +239,13 @@ static dv_err repath(struct dv_store *s, const struct renaming *r, bool back)
  */
 static dv_err settle_names(struct dv_store *s, const struct renaming *r, bool nowait)
 {
-	const char *as = r->flags & RENAME_EXCHANGE
-				 ? r->dst.stored
-				 : dv_place_stored(&r->to, r->n->form, DV_SLOT_PLAIN);
-	dv_err err = dv_settle_shard(s, &r->to, nowait);
-	if (!err && (r->flags & RENAME_EXCHANGE))
-		err = dv_settle_shard(s, &r->from, nowait);
+	bool exchange = r->flags & RENAME_EXCHANGE;
+	const unsigned both = DV_LOOSE_MADE | DV_LOOSE_PRUNED;
+	const char *as =
+		exchange ? r->dst.stored : dv_place_stored(&r->to, r->n->form, DV_SLOT_PLAIN);
+	dv_err err = dv_settle_shard(s, &r->to, exchange ? both : DV_LOOSE_MADE, nowait);
+	if (!err)
+		err = dv_settle_shard(s, &r->from, exchange ? both : DV_LOOSE_PRUNED, nowait);
 	if (!err)
 		err = dv_place_settle(s, &r->from, r->src.stored, 0, nowait);
 	return err ? err : dv_place_settle(s, &r->to, as, 0, nowait);

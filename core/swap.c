@@ -140,7 +140,7 @@ static dv_err sync_shards(struct dv_store *s, const char *shard)
 		end = strchrnul(end, '/');
 		memcpy(path, shard, (size_t)(end - shard));
 		path[end - shard] = '\0';
-		dv_loose_drop(s, &at, DV_LOOSE_MADE, before);
+		dv_loose_drop(s, &at, DV_LOOSE_MADE | DV_LOOSE_PRUNED, before);
 	}
 	return err;
 }
@@ -212,10 +212,10 @@ static unsigned shard_state(struct dv_store *s, const char *shard)
 	return state;
 }
 
-dv_err dv_settle_shard(struct dv_store *s, const struct dv_place *p, bool nowait)
+dv_err dv_settle_shard(struct dv_store *s, const struct dv_place *p, unsigned what, bool nowait)
 {
 	unsigned state = p->shard ? shard_state(s, p->shard) : 0;
-	if (!(state & DV_LOOSE_MADE))
+	if (!(state & what))
 		return 0;
 	if (nowait)
 		return -EAGAIN;

@@ -158,6 +158,8 @@ static const struct workload workloads[] = {
 	{"shards of renames", "split:3",
 	 "put abcd 9000; put abce 3000; fsync abcd; fsync abce; run; rename abcd xyz; unlink abce; "
 	 "run; put q 5000; fsync q; rename q hij; run; rename hij xyz; unlink xyz; run"},
+	{"shards made again", "split:3",
+	 "put abc 9000; fsync abc; run; unlink abc; put abc 4000; rename abc ab; unlink ab; run"},
 	{"aside replaced", "split:3",
 	 "put abc 9000; put abcabc 8000; fsync abc; unlink abcabc; put abcd 5000; rename abcd abc; "
 	 "fsync abc"},
