@@ -23,6 +23,7 @@
 
 #include <dirent.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <linux/openat2.h>
 #include <linux/securebits.h>
 #include <signal.h>
@@ -763,6 +764,20 @@ static bool keep_capabilities(void)
 	return prctl(PR_SET_SECUREBITS, (unsigned long)bits | SECBIT_NO_SETUID_FIXUP, 0, 0, 0) == 0;
 }
 
+/*
+ * Whoever has CAP_SYS_RESOURCE writes past every quota and into the blocks that are kept for root, and
+ * files of users are written by this process.
+ */
+static void obey_limits(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+	if (syscall(SYS_capget, &header, data))
+		return;
+	data[CAP_TO_INDEX(CAP_SYS_RESOURCE)].effective &= ~CAP_TO_MASK(CAP_SYS_RESOURCE);
+	dv_ignore((dv_err)syscall(SYS_capset, &header, data)); /* to have less is always allowed */
+}
+
 void dv_backing_posix_prepare(void)
 {
 	struct rlimit files;
@@ -777,6 +792,7 @@ void dv_backing_posix_prepare(void)
 		files.rlim_cur = files.rlim_max;
 		dv_ignore(setrlimit(RLIMIT_NOFILE, &files));
 	}
+	obey_limits();
 }
 
 struct dv_backing dv_backing_posix(void)

@@ -9,19 +9,26 @@
 
 #include "core/cleanup.h"
 #include "core/codec.h" /* the range of levels */
+#include "core/globs.h"
 
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-enum field { FIELD_FORMAT, FIELD_TRANSFORM, FIELD_COMPRESS, FIELD_FRAME_SIZE, FIELD_COUNT };
+enum field {
+	FIELD_FORMAT,
+	FIELD_TRANSFORM,
+	FIELD_COMPRESS,
+	FIELD_FRAME_SIZE,
+	FIELD_NOPACK,
+	FIELD_COUNT
+};
 
 static const char *const field_names[FIELD_COUNT] = {
-	[FIELD_FORMAT] = "format",
-	[FIELD_TRANSFORM] = "transform",
-	[FIELD_COMPRESS] = "compress",
-	[FIELD_FRAME_SIZE] = "frame_size",
+	[FIELD_FORMAT] = "format",     [FIELD_TRANSFORM] = "transform",
+	[FIELD_COMPRESS] = "compress", [FIELD_FRAME_SIZE] = "frame_size",
+	[FIELD_NOPACK] = "nopack",
 };
 
 /* One pass over the text. */
@@ -48,7 +55,8 @@ void dv_config_init(struct dv_config *c)
 void dv_config_release(struct dv_config *c)
 {
 	free(c->unknown);
-	c->unknown = NULL;
+	free(c->nopack);
+	c->unknown = c->nopack = NULL;
 }
 
 static dv_err refuse(struct parser *p, dv_err err, const char *fmt, ...)
@@ -133,6 +141,16 @@ static dv_err set_frame_size(struct parser *p, const char *value)
 	return 0;
 }
 
+static dv_err set_nopack(struct parser *p, const char *value)
+{
+	char why[256];
+	dv_err err = dv_globs_check(value, why, sizeof(why));
+	if (err)
+		return refuse(p, err, "nopack: %s", why);
+	p->config.nopack = strdup(value);
+	return p->config.nopack ? 0 : -ENOMEM;
+}
+
 static dv_err set_format(struct parser *p, const char *value)
 {
 	unsigned n;
@@ -164,6 +182,8 @@ static dv_err set_field(struct parser *p, enum field field, const char *value)
 		return 0;
 	case FIELD_FRAME_SIZE:
 		return set_frame_size(p, value);
+	case FIELD_NOPACK:
+		return set_nopack(p, value);
 	case FIELD_COUNT:
 		break;
 	}
@@ -245,8 +265,10 @@ static dv_err parse_text(struct parser *p, const char *text, size_t len)
 	if (!p->seen[FIELD_FORMAT] || !p->seen[FIELD_TRANSFORM])
 		return refuse(p, -EINVAL, "there is no line %s=",
 			      field_names[p->seen[FIELD_FORMAT] ? FIELD_TRANSFORM : FIELD_FORMAT]);
-	if (p->unknown_len == 0)
-		dv_config_release(&p->config);
+	if (p->unknown_len == 0) {
+		free(p->config.unknown);
+		p->config.unknown = NULL;
+	}
 	return 0;
 }
 
@@ -273,11 +295,13 @@ dv_err dv_config_write(const struct dv_config *c, char **out)
 	if (c->compress)
 		snprintf(compress, sizeof(compress), "zstd:%d", c->level);
 
+	bool nopack = c->nopack && c->nopack[0];
 	DV_AUTO_FREE char *text = NULL;
-	int len = asprintf(&text, "%s=%u\n%s=%s\n%s=%s\n%s=%u\n%s", field_names[FIELD_FORMAT],
+	int len = asprintf(&text, "%s=%u\n%s=%s\n%s=%s\n%s=%u\n%s%s%s%s", field_names[FIELD_FORMAT],
 			   c->format, field_names[FIELD_TRANSFORM], c->transform,
 			   field_names[FIELD_COMPRESS], compress, field_names[FIELD_FRAME_SIZE],
-			   c->frame_size, c->unknown ? c->unknown : "");
+			   c->frame_size, nopack ? "nopack=" : "", nopack ? c->nopack : "",
+			   nopack ? "\n" : "", c->unknown ? c->unknown : "");
 	if (len < 0) {
 		text = NULL; /* asprintf leaves it undefined */
 		return -ENOMEM;

@@ -6,6 +6,7 @@
  *   transform=path
  *   compress=zstd:3
  *   frame_size=131072
+ *   nopack=*.db:cache/x*        (globs.h; may be left out)
  *
  * `format` and `transform` must be there, so that a torn or emptied file is never taken for a store
  * of the defaults; a known name stands once. Blanks around name and value do not count. Comments
@@ -26,13 +27,14 @@
 #define DV_FRAME_SIZE_DEFAULT (128u << 10)
 #define DV_LEVEL_DEFAULT      3
 
-/* A plain value type but for `unknown`. */
+/* A plain value type but for `nopack` and `unknown`. */
 struct dv_config {
 	unsigned format;
 	char transform[DV_SPEC_MAX]; /* in its normal form */
 	int compress;		     /* 0: none, 1: zstd */
 	int level;		     /* DV_LEVEL_MIN to DV_LEVEL_MAX of codec.h */
 	uint32_t frame_size;	     /* bytes, a power of two */
+	char *nopack;		     /* patterns of keys that stay raw, owned; NULL: none */
 	char *unknown;		     /* other lines, owned; NULL: none */
 };
 

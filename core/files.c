@@ -6,20 +6,19 @@
  * writable().
  */
 #include "core/cleanup.h"
+#include "core/edit.h"
 #include "core/io.h"
 #include "core/keeper.h"
 #include "core/meta.h"
 #include "core/ops.h"
 #include "core/pack.h"
+#include "core/space.h"
 #include "core/value.h"
 
 #include <limits.h>
 #include <linux/falloc.h>
 #include <string.h>
 #include <unistd.h>
-
-#define UNPACK_INLINE_MAX                                                                          \
-	(64u << 10) /* stored bytes of a packed value that a caller who may not wait unpacks */
 
 #define STAGES_MAX_FRACTION                                                                        \
 	2 /* of the descriptors that are kept for reuse, which is half of what the process may     \
@@ -108,18 +107,6 @@ dv_err dv_store_seek(struct dv_store *s, const struct dv_call *call, struct dv_n
 
 /* ---- writing ---- */
 
-/* May n be unpacked by a caller who may not wait? */
-static bool quick_to_unpack(struct dv_store *s, struct dv_node *n)
-{
-	struct dv_stat st;
-	struct dv_file *f = NULL;
-	if (dv_value_file(s, n, false, true, &f))
-		return false;
-	bool quick = DV_B(s, stat, f->fd, "", &st) == 0 && st.size <= UNPACK_INLINE_MAX;
-	dv_file_unref(s, f);
-	return quick;
-}
-
 /* The descriptor that changes of n's bytes go to. Gate exclusive. *file may be NULL (a stage). */
 static dv_err writable(struct dv_store *s, struct dv_node *n, bool nowait, int *fd,
 		       struct dv_file **file)
@@ -129,7 +116,7 @@ static dv_err writable(struct dv_store *s, struct dv_node *n, bool nowait, int *
 		return -EROFS;
 	dv_pack_cancel(s, n);
 	if (!n->stage && n->form == DV_FORM_PACKED) {
-		if (nowait && !quick_to_unpack(s, n))
+		if (nowait && !dv_edit_is_quick(s, n))
 			return -EAGAIN;
 		dv_err err = dv_stage_begin(s, n, false);
 		if (err)
@@ -164,40 +151,63 @@ static dv_err kill_suid(struct dv_store *s, const struct dv_call *call, struct d
 	return err == -ESTALE ? 0 : err; /* replaced by others: the commit will tell */
 }
 
-static ssize_t write_gated(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
-			   const void *buf, struct dv_range range, unsigned flags)
+struct writing {
+	const void *buf;
+	struct dv_range range;
+	unsigned flags;
+	bool shared_end; /* an append to the store's own file: another mount may do it too */
+	bool again;	 /* after an error of space it is made again: no part of it stays */
+	size_t done;	 /* bytes of it that are written, whatever is returned */
+};
+
+static dv_err write_bytes(struct dv_store *s, int fd, struct writing *w)
+{
+	const char *buf = w->buf;
+	struct dv_stat st;
+	dv_err err = 0;
+	bool append = w->flags & DV_WRITE_APPEND, look = w->again && w->range.len > s->fsinfo.bsize;
+	if (append || look)
+		err = DV_B(s, stat, fd, "", &st);
+	if (append)
+		w->range.off = st.size;
+	while (!err && w->done < w->range.len) {
+		size_t len = w->range.len - w->done;
+		ssize_t got = w->shared_end ? DV_B(s, append, fd, buf + w->done, len)
+					    : DV_B(s, pwrite, fd, buf + w->done, len,
+						   w->range.off + w->done);
+		if (got <= 0)
+			err = got ? (dv_err)got : -EIO;
+		else
+			w->done += (size_t)got;
+	}
+	/* To make room others are packed, which needs some: the part is given back. */
+	if (dv_space_is_short(err) && w->done && look && !w->shared_end &&
+	    w->range.off >= st.size && DV_B(s, truncate, fd, st.size) == 0)
+		w->done = 0;
+	return err;
+}
+
+static dv_err write_gated(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
+			  struct writing *w)
 {
 	int fd;
 	struct dv_file *file;
-	struct dv_stat st;
 	dv_err err = writable(s, n, call->nowait, &fd, &file);
 	if (err)
 		return err;
-	if (flags & DV_WRITE_KILL_SUIDGID)
+	if (w->flags & DV_WRITE_KILL_SUIDGID)
 		err = kill_suid(s, call, n, fd);
-	/* Into the store's file another mount may append at the same moment; a stage is ours. */
-	bool shared_end = (flags & DV_WRITE_APPEND) && !n->stage;
-	if (!err && (flags & DV_WRITE_APPEND))
-		err = DV_B(s, stat, fd, "", &st);
-	if (flags & DV_WRITE_APPEND)
-		range.off = st.size;
-	size_t done = 0;
-	while (!err && done < range.len) {
-		const char *from = (const char *)buf + done;
-		size_t len = range.len - done;
-		ssize_t w = shared_end ? DV_B(s, append, fd, from, len)
-				       : DV_B(s, pwrite, fd, from, len, range.off + done);
-		if (w <= 0)
-			err = w ? (dv_err)w : -EIO;
-		else
-			done += (size_t)w;
-	}
+	w->shared_end = (w->flags & DV_WRITE_APPEND) && !n->stage; /* a stage is ours */
+	if (!err)
+		err = write_bytes(s, fd, w);
 	dv_file_unref(s, file);
 	if (n->stage)
-		dv_stage_wrote(s, n->stage, (struct dv_range){range.off, done}, err);
-	if (done)
+		dv_stage_wrote(s, n->stage, (struct dv_range){w->range.off, w->done}, err);
+	if (w->done) {
 		dv_changed(s, n);
-	return done ? (ssize_t)done : err;
+		dv_space_wrote(s, w->done);
+	}
+	return err;
 }
 
 /*
@@ -214,32 +224,53 @@ static dv_err make_room_for_stage(struct dv_store *s, const struct dv_call *call
 	return 0;
 }
 
+/* Before a change of n's bytes, no gate held: what may take long is done without it. */
+static dv_err before_change(struct dv_store *s, const struct dv_call *call, struct dv_node *n)
+{
+	bool begun;
+	if (dv_node_form(s, n) != DV_FORM_PACKED)
+		return 0;
+	dv_err err = make_room_for_stage(s, call);
+	if (err || call->nowait)
+		return err;
+	err = dv_edit_prepare(s, call, n, &begun);
+	if (begun)
+		dv_keeper_touch(s, n);
+	return err;
+}
+
 ssize_t dv_store_write(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
 		       const void *buf, struct dv_range range, unsigned flags)
 {
 	unsigned tries = 0;
-	ssize_t done;
+	int64_t since = 0;
+	struct writing w;
 	dv_err err;
 	if (!S_ISREG(n->type))
 		return S_ISDIR(n->type) ? -EISDIR : -EINVAL;
 	if (range.len > SSIZE_MAX || range.off > (uint64_t)INT64_MAX - range.len)
 		return -EFBIG;
-	err = dv_node_form(s, n) == DV_FORM_PACKED ? make_room_for_stage(s, call) : 0;
-	if (err)
-		return err;
 	do {
-		err = dv_gate_exclusive(n, call->nowait);
-		if (err)
-			return err;
-		done = write_gated(s, call, n, buf, range, flags);
-		dv_gate_open(n);
-		err = done < 0 ? (dv_err)done : 0;
-	} while (dv_try_again(s, call, n, &err, &tries));
-	if (err && err != -EAGAIN)
+		w = (struct writing){.buf = buf, .range = range, .flags = flags};
+		w.again = dv_space_may_help(s, call, &since);
+		err = dv_space_admit(s, call, range.len, &since);
+		if (!err)
+			err = before_change(s, call, n);
+		if (!err)
+			err = dv_gate_exclusive(n, call->nowait);
+		if (!err) {
+			err = write_gated(s, call, n, &w);
+			dv_gate_open(n);
+		}
+		if (w.done && (flags & DV_WRITE_APPEND)) /* once more would append it twice */
+			break;
+	} while (dv_try_again(s, call, n, &err, &tries) || dv_space_wait(s, call, &err, &since));
+	if (err == -EAGAIN || err == -EINPROGRESS)
+		return err; /* it is made again, whole */
+	if (err && !w.done)
 		return dv_count_error(s, err);
-	if (!err)
-		dv_count(s, bytes_written, (uint64_t)done);
-	return err ? err : done;
+	dv_count(s, bytes_written, w.done);
+	return (ssize_t)w.done;
 }
 
 /* ---- size ---- */
@@ -274,6 +305,13 @@ static dv_err truncate_to_nothing(struct dv_store *s, struct dv_node *n, bool no
 		*done = false;
 	}
 	return err;
+}
+
+/* Truncated to nothing it is not unpacked. */
+static dv_err before_set_size(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
+			      uint64_t size)
+{
+	return size ? before_change(s, call, n) : make_room_for_stage(s, call);
 }
 
 static dv_err set_size(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
@@ -389,15 +427,16 @@ dv_err dv_store_setattr(struct dv_store *s, const struct dv_call *call, struct d
 			const struct dv_setattr *set, struct dv_stat *out)
 {
 	unsigned tries = 0;
+	int64_t since = 0;
 	dv_err err;
 	if (s->options.read_only)
 		return -EROFS;
 	if ((set->valid & DV_SET_SIZE) && !S_ISREG(n->type))
 		return S_ISDIR(n->type) ? -EISDIR : -EINVAL;
-	err = set->valid & DV_SET_SIZE ? make_room_for_stage(s, call) : 0;
-	if (err)
-		return err;
 	do {
+		err = set->valid & DV_SET_SIZE ? before_set_size(s, call, n, set->size) : 0;
+		if (err)
+			continue;
 		err = dv_gate_exclusive(n, call->nowait);
 		if (err)
 			return err;
@@ -410,8 +449,8 @@ dv_err dv_store_setattr(struct dv_store *s, const struct dv_call *call, struct d
 		if (!err)
 			err = dv_value_stat(s, n, call->nowait, out);
 		dv_gate_open(n);
-	} while (dv_try_again(s, call, n, &err, &tries));
-	return err && err != -EAGAIN ? dv_count_error(s, err) : err;
+	} while (dv_try_again(s, call, n, &err, &tries) || dv_space_wait(s, call, &err, &since));
+	return err && err != -EAGAIN && err != -EINPROGRESS ? dv_count_error(s, err) : err;
 }
 
 /* ---- durability ---- */
@@ -481,6 +520,7 @@ dv_err dv_store_fsync(struct dv_store *s, const struct dv_call *call, struct dv_
 		      bool data_only)
 {
 	unsigned tries = 0;
+	int64_t since = 0;
 	if (call->nowait)
 		return -EAGAIN;
 	dv_err err = atomic_exchange(&n->error, 0);
@@ -494,7 +534,9 @@ dv_err dv_store_fsync(struct dv_store *s, const struct dv_call *call, struct dv_
 			err = sync_file(s, n, data_only);
 		if (!err)
 			err = dv_sync_names(s, n);
-	} while (dv_try_again(s, call, n, &err, &tries));
+	} while (dv_try_again(s, call, n, &err, &tries) || dv_space_wait(s, call, &err, &since));
+	if (err == -EINPROGRESS)
+		return err;
 	return err ? dv_count_error(s, err) : 0;
 }
 
@@ -505,6 +547,7 @@ dv_err dv_store_fallocate(struct dv_store *s, const struct dv_call *call, struct
 {
 	const int known = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
 	unsigned tries = 0;
+	int64_t since = 0;
 	dv_err err;
 	if (!S_ISREG(n->type))
 		return S_ISDIR(n->type) ? -EISDIR : -ENODEV;
@@ -517,6 +560,9 @@ dv_err dv_store_fallocate(struct dv_store *s, const struct dv_call *call, struct
 	do {
 		int fd;
 		struct dv_file *file;
+		err = before_change(s, call, n);
+		if (err)
+			continue;
 		err = dv_gate_exclusive(n, call->nowait);
 		if (err)
 			return err;
@@ -529,8 +575,8 @@ dv_err dv_store_fallocate(struct dv_store *s, const struct dv_call *call, struct
 			dv_changed(s, n);
 		}
 		dv_gate_open(n);
-	} while (dv_try_again(s, call, n, &err, &tries));
-	return err && err != -EAGAIN ? dv_count_error(s, err) : err;
+	} while (dv_try_again(s, call, n, &err, &tries) || dv_space_wait(s, call, &err, &since));
+	return err && err != -EAGAIN && err != -EINPROGRESS ? dv_count_error(s, err) : err;
 }
 
 dv_err dv_store_statfs(struct dv_store *s, struct dv_fsinfo *out)

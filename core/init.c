@@ -7,6 +7,7 @@
  */
 #include "core/adopt.h"
 #include "core/cleanup.h"
+#include "core/globs.h"
 #include "core/internal.h"
 #include "core/io.h"
 #include "core/log.h"
@@ -105,6 +106,13 @@ static dv_err choose(struct dv_store *s, const struct dv_init_options *o, char *
 			 o->compress);
 		return -EINVAL;
 	}
+	char fault[256];
+	if (o->nopack && dv_globs_check(o->nopack, fault, sizeof(fault))) {
+		snprintf(why, why_size, "nopack: %s", fault);
+		return -EINVAL;
+	}
+	if (o->nopack && !(s->config.nopack = strdup(o->nopack)))
+		return -ENOMEM;
 	if (o->frame_size)
 		s->config.frame_size = o->frame_size;
 	if (s->config.frame_size < DV_FRAME_SIZE_MIN || s->config.frame_size > DV_FRAME_SIZE_MAX ||

@@ -25,6 +25,7 @@ struct dv_store {
 	struct dv_store_options options; /* strings not kept */
 	struct dv_config config;
 	struct dv_transform *transform;
+	char *nopack;		 /* the mount's, beside the store's own; NULL: none */
 	struct dv_fsinfo fsinfo; /* as at open: type, block size, network */
 	struct dv_cache *cache;
 	struct dv_foreign *foreign; /* decoders that stay where they are */
@@ -88,6 +89,23 @@ struct dv_store {
 	pthread_mutex_t
 		batch_lock; /* one batch of packing at a time; after round_lock, before the gates */
 
+	struct {				    /* space.c */
+		pthread_mutex_t lock;		    /* short */
+		pthread_cond_t cond;		    /* an edit or a round has ended */
+		const struct dv_node *unpacking[2]; /* large values that are (edit.c) */
+		atomic_bool wanted;		    /* a caller waits for a round */
+		uint64_t rounds;		    /* that have ended */
+		atomic_llong
+			stuck_until_ns; /* the last one gained nothing: until then it is believed */
+		void (*round)(struct dv_store *s); /* makes room; constant, NULL: nothing can */
+		atomic_llong grace; /* bytes that may be written before free space is looked
+					      at again */
+		atomic_ullong backlog, backlog_max; /* raw bytes written and not looked at by the
+						       keeper yet; so many make it hurry */
+		atomic_bool pressed;		    /* it is to hurry */
+		atomic_llong hurry_ns;		    /* not before then */
+	} space;
+
 	struct dv_store_hooks hooks; /* hooks_lock */
 	pthread_mutex_t hooks_lock;
 
@@ -132,6 +150,10 @@ static inline struct dv_version dv_version_of(const struct dv_stat *st)
  * frames: 256 GiB in frames of 128 KiB. It does not depend on the mount's options, so that what one
  * mount packs every other can read. */
 #define DV_LAYOUT_BYTES_MAX (32u << 20)
+
+/* Quiet time before packing doubles with each unpacking, up to a day. */
+#define DV_SETTLE_MAX_MS 86400000ll
+#define DV_UNPACKS_MAX	 30 /* counted so far: a millisecond is a day by then */
 
 #define DV_CONTROL_DIR ".diskvfs"
 

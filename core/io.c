@@ -2,6 +2,7 @@
 /* io.c - see io.h. */
 #include "core/io.h"
 
+#include <linux/falloc.h>
 #include <sys/file.h>
 #include <time.h>
 
@@ -48,6 +49,18 @@ int dv_open_quiet(struct dv_store *s, int dirfd, const char *name, int flags)
 	if (fd == -EPERM) /* the owner's right */
 		fd = DV_B(s, open, dirfd, name, flags, 0);
 	return fd;
+}
+
+dv_err dv_reserve(struct dv_store *s, int fd, uint64_t size)
+{
+	struct dv_fsinfo fs;
+	if (size < DV_RESERVE_FROM)
+		return 0;
+	dv_err err = DV_B(s, fallocate, fd, FALLOC_FL_KEEP_SIZE, 0, size);
+	if (err != -EOPNOTSUPP)
+		return err;
+	err = DV_B(s, fsinfo, fd, &fs); /* NFS and others: what they say must do */
+	return !err && fs.bsize && size / fs.bsize >= fs.bavail ? -ENOSPC : 0;
 }
 
 dv_err dv_count_error(struct dv_store *s, dv_err err)

@@ -17,6 +17,14 @@ DV_CHECK dv_err dv_write_full(struct dv_store *s, int fd, const void *buf, size_
 /* Opens for reading; with noatime, access times stay where they may. -> descriptor */
 DV_CHECK int dv_open_quiet(struct dv_store *s, int dirfd, const char *name, int flags);
 
+/*
+ * fd, which is empty, is about to get size bytes: the space is taken now, or -ENOSPC (-EDQUOT) is
+ * told before anything is written. Little is not reserved: it fails as early by itself. fd's size
+ * stays 0.
+ */
+#define DV_RESERVE_FROM (1u << 20)
+DV_CHECK dv_err dv_reserve(struct dv_store *s, int fd, uint64_t size);
+
 /* Counts err by kind and returns it. */
 dv_err dv_count_error(struct dv_store *s, dv_err err);
 

@@ -6,6 +6,7 @@
 #include "core/cleanup.h"
 #include "core/journal.h"
 #include "core/log.h"
+#include "core/space.h"
 #include "core/stage.h"
 #include "core/value.h"
 
@@ -48,11 +49,11 @@ static void dequeue_locked(struct dv_store *s, struct dv_node *n)
 
 static int64_t settle_ns(const struct dv_store *s, const struct dv_node *n)
 {
-	uint64_t ms = s->options.settle_ms;
+	int64_t ms = s->options.settle_ms;
 	unsigned unpacks = atomic_load(&n->unpacks);
-	for (unsigned i = 0; i < unpacks && i < 30 && ms < DV_SETTLE_MAX_MS; i++)
+	for (unsigned i = 0; i < unpacks && ms < DV_SETTLE_MAX_MS; i++)
 		ms *= 2;
-	return (int64_t)(ms < DV_SETTLE_MAX_MS ? ms : DV_SETTLE_MAX_MS) * MS;
+	return (ms < DV_SETTLE_MAX_MS ? ms : DV_SETTLE_MAX_MS) * MS;
 }
 
 static int64_t rounded(int64_t due_ns)
@@ -273,11 +274,25 @@ static void put_back(struct dv_store *s, struct dv_node *n)
 		dv_node_unref(s, n);
 }
 
+/* n waits as if it had changed now: its next try costs as much as this one. */
+static void put_off(struct dv_store *s, struct dv_node *n)
+{
+	int64_t wait = settle_ns(s, n), least = DV_ROOM_AGAIN_MS * MS;
+	pthread_mutex_lock(&s->queue_lock);
+	n->changed_ns = dv_now_ns() + (wait < least ? least - wait : 0);
+	pthread_mutex_unlock(&s->queue_lock);
+	put_back(s, n);
+}
+
 static void pack_some(struct dv_store *s, struct dv_pack_item *items, size_t count)
 {
 	dv_ignore(dv_pack_batch(s, items, count)); /* told by the outcomes, and logged */
 	for (size_t i = 0; i < count; i++) {
-		if (items[i].outcome == DV_PACK_BUSY)
+		if (items[i].outcome == DV_PACK_DONE)
+			dv_space_seen(s, items[i].plain_size);
+		if (items[i].outcome == DV_PACK_NO_ROOM)
+			put_off(s, items[i].node);
+		else if (items[i].outcome == DV_PACK_BUSY)
 			put_back(s, items[i].node);
 		else
 			dv_node_unref(s, items[i].node);
@@ -329,10 +344,12 @@ int dv_keeper_run(struct dv_store *s, bool now, bool force)
 	struct dv_node *taken[ROUND_MAX];
 	struct dv_pack_item items[DV_PACK_BATCH_MAX];
 	pthread_mutex_lock(&s->round_lock);
-	size_t count = take_due(s, now, taken, ROUND_MAX), fill = 0;
+	bool hurries = dv_space_hurries(s);
+	uint64_t backlog = dv_space_backlog(s);
+	size_t count = take_due(s, now || hurries, taken, ROUND_MAX), fill = 0;
 	commit_some(s, taken, count, force);
 	for (size_t i = 0; i < count; i++) {
-		switch (judge(s, taken[i], now)) {
+		switch (judge(s, taken[i], now || hurries)) {
 		case V_DONE:
 			dv_node_unref(s, taken[i]);
 			break;
@@ -350,6 +367,10 @@ int dv_keeper_run(struct dv_store *s, bool now, bool force)
 	}
 	if (fill)
 		pack_some(s, items, fill);
+	if (hurries) {
+		dv_space_seen(s, backlog);
+		dv_space_hurried(s);
+	}
 	dv_place_prune_due(s);
 	if (dv_loose_is_crowded(s)) /* before others have to */
 		dv_ignore(dv_loose_sync_all(s));
@@ -358,6 +379,80 @@ int dv_keeper_run(struct dv_store *s, bool now, bool force)
 	int left = (int)s->queue_len;
 	pthread_mutex_unlock(&s->queue_lock);
 	return left;
+}
+
+/* ---- room ---- */
+
+struct sized {
+	struct dv_node *node; /* borrowed */
+	uint64_t size;
+};
+
+static int smaller_first(const void *a, const void *b)
+{
+	const struct sized *x = a, *y = b;
+	return x->size < y->size ? -1 : x->size > y->size;
+}
+
+static uint64_t size_of(struct dv_store *s, struct dv_node *n)
+{
+	struct dv_stat st;
+	if (dv_gate_shared(n, false))
+		return UINT64_MAX;
+	dv_err err = dv_value_stat(s, n, false, &st);
+	dv_gate_open(n);
+	return err ? UINT64_MAX : st.size;
+}
+
+/* Packs them, few at a time: what one batch gives back makes room for the next, and for those who
+ * wait. */
+static void pack_small_first(struct dv_store *s, struct sized *by_size, size_t count)
+{
+	struct dv_pack_item items[DV_PACK_BATCH_MAX];
+	qsort(by_size, count, sizeof(*by_size), smaller_first);
+	for (size_t i = 0; i < count;) {
+		size_t fill = 0;
+		uint64_t bytes = 0;
+		do {
+			items[fill++] = (struct dv_pack_item){.node = by_size[i].node};
+			bytes += by_size[i++].size;
+		} while (i < count && fill < DV_PACK_BATCH_MAX &&
+			 bytes + by_size[i].size <= DV_ROOM_BATCH_BYTES);
+		pack_some(s, items, fill);
+		if (i < count)
+			dv_space_tell(s);
+	}
+}
+
+/* Of values: those that came to rest or were packed. */
+static uint64_t gains(struct dv_store *s)
+{
+	return atomic_load(&s->counters.packed) + atomic_load(&s->counters.replaced);
+}
+
+void dv_keeper_make_room(struct dv_store *s)
+{
+	struct dv_node *taken[ROUND_MAX];
+	struct sized by_size[ROUND_MAX];
+	size_t fill = 0;
+	pthread_mutex_lock(&s->round_lock);
+	uint64_t before = gains(s), backlog = dv_space_backlog(s);
+	size_t count = take_due(s, true, taken, ROUND_MAX);
+	commit_some(s, taken, count, false);
+	for (size_t i = 0; i < count; i++) {
+		enum verdict v = judge(s, taken[i], true);
+		if (v == V_PACK)
+			by_size[fill++] = (struct sized){taken[i], size_of(s, taken[i])};
+		else if (v == V_LATER)
+			put_back(s, taken[i]);
+		else
+			dv_node_unref(s, taken[i]);
+	}
+	pack_small_first(s, by_size, fill);
+	bool gained = gains(s) != before;
+	dv_space_seen(s, backlog);
+	pthread_mutex_unlock(&s->round_lock);
+	dv_space_round_ended(s, gained);
 }
 
 void dv_keeper_commit_quiet(struct dv_store *s)
@@ -425,8 +520,17 @@ static void *keeper_main(void *arg)
 			pthread_mutex_lock(&s->queue_lock);
 			continue;
 		}
+		if (dv_space_is_wanted(s)) {
+			s->keeper_wake_ns = 0;
+			pthread_mutex_unlock(&s->queue_lock);
+			dv_keeper_make_room(s);
+			pthread_mutex_lock(&s->queue_lock);
+			continue;
+		}
 		if (due > leftovers_ns)
 			due = leftovers_ns;
+		if (due > dv_space_hurry_ns(s))
+			due = dv_space_hurry_ns(s);
 		s->keeper_wake_ns = due;
 		if (due == INT64_MAX) {
 			pthread_cond_wait(&s->queue_cond, &s->queue_lock);

@@ -16,7 +16,6 @@
 	50 /* after its last change a stage is probed for writers; then twice as late each time..  \
 	    */
 #define DV_PROBE_LAST_MS 1000 /* ..up to this */
-#define DV_SETTLE_MAX_MS 86400000ull
 #define DV_QUEUE_MAX	 65536 /* more waiting values than this are packed before they have settled */
 
 dv_err dv_keeper_start(struct dv_store *s);
@@ -32,6 +31,12 @@ void dv_keeper_forget(struct dv_store *s, struct dv_node *n);
 /* One round. now: nothing has to be quiet. force: stages are committed whoever writes. -> values
  * left waiting. */
 int dv_keeper_run(struct dv_store *s, bool now, bool force);
+
+#define DV_ROOM_BATCH_BYTES (16u << 20) /* plain bytes packed at once where room is short */
+#define DV_ROOM_AGAIN_MS    5000	/* a value that there was no room to pack waits so long */
+
+/* A round for callers who wait for space (space.h): nothing has to be quiet, small values first. */
+void dv_keeper_make_room(struct dv_store *s);
 
 /* Commits n's stage if it has no writer. -> true: n is at rest. */
 bool dv_keeper_commit(struct dv_store *s, struct dv_node *n);

@@ -5,6 +5,7 @@
  * A name that is known is compared with what lies in the store each time; the kernel asks once in
  * each coherence interval.
  */
+#include "core/edit.h"
 #include "core/keeper.h"
 #include "core/meta.h"
 #include "core/ops.h"
@@ -112,8 +113,14 @@ dv_err dv_bring_to_rest(struct dv_store *s, struct dv_node *n, bool nowait)
 
 static dv_err make_raw_once(struct dv_store *s, struct dv_node *n)
 {
+	static const struct dv_call call = {0};
 	struct dv_node *dir = NULL;
-	dv_err err = dv_swap_gates(s, n, false, &dir);
+	bool begun;
+	dv_err err = dv_edit_prepare(s, &call, n, &begun);
+	if (begun)
+		dv_keeper_touch(s, n);
+	if (!err)
+		err = dv_swap_gates(s, n, false, &dir);
 	if (err)
 		return err;
 	if (!dir)

@@ -18,7 +18,8 @@
 #define SINGLE	       4
 #define STREAM	       8
 #define UNPACKED       16
-#define XATTR_LIST_MAX 65536 /* XATTR_LIST_MAX and XATTR_SIZE_MAX of the kernel */
+#define STORED_MAX     (UINT64_MAX >> 8) /* above it: how often it was unpacked */
+#define XATTR_LIST_MAX 65536		 /* XATTR_LIST_MAX and XATTR_SIZE_MAX of the kernel */
 
 /* splitmix64's finaliser (Steele, Lea, Flood 2014): a bijection on 64 bits that mixes well. */
 static uint64_t mix(uint64_t v)
@@ -77,7 +78,8 @@ static bool parse_tag(const uint8_t *tag, ssize_t len, const struct dv_stat *st,
 	out->st_ino = get64(tag + 8);
 	out->generation = (uint16_t)(tag[2] | tag[3] << 8);
 	out->plain_size = get64(tag + 24);
-	out->stored_size = get64(tag + 32);
+	out->stored_size = get64(tag + 32) & STORED_MAX;
+	out->unpacks = tag[39];
 	/* Else it was changed by others in place: look at the frames. */
 	bool same = out->stored_size == st->size && get32(tag + 4) == fold(st->mtime);
 	out->has_size = (tag[1] & HAS_SIZE) && out->plain_size <= INT64_MAX && same;
@@ -124,7 +126,7 @@ static dv_err write_tag(struct dv_store *s, int fd, const struct dv_ident *id,
 	uint8_t *at = put64(tag + 8, t->st_ino);
 	at = put64(at, id->ino);
 	at = put64(at, t->plain_size);
-	at = put64(at, t->stored_size);
+	at = put64(at, (t->stored_size & STORED_MAX) | (uint64_t)t->unpacks << 56);
 	at = put64(at, (uint64_t)id->btime_ns);
 	at = put64(at, (uint64_t)dv_time_ns(t->ctime));
 	put64(at, (uint64_t)dv_time_ns(t->swapped));
@@ -155,7 +157,8 @@ dv_err dv_tag_strip(struct dv_store *s, int fd)
 	if (!parse_tag(bytes, len, &st, &tag) || (!tag.has_size && !tag.has_ctime && !tag.unpacked))
 		return 0;
 	struct dv_ident id = dv_ident_of(&st);
-	tag = (struct dv_tag){.st_ino = tag.st_ino, .generation = tag.generation};
+	tag = (struct dv_tag){
+		.st_ino = tag.st_ino, .generation = tag.generation, .unpacks = tag.unpacks};
 	return write_tag(s, fd, &id, &tag);
 }
 

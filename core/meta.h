@@ -8,7 +8,7 @@
  * object, keeps what was shown before.
  *
  *   tag   u8 version 1 | u8 flags | u16 generation | u32 fold of mtime | u64 st_ino | u64 own inode number
- *         u64 plain size | u64 stored size | u64 own birth time | u64 ctime shown
+ *         u64 plain size | u56 stored size | u8 times unpacked | u64 own birth time | u64 ctime shown
  *         u64 time of the swap          (times in ns since 1970; little endian)
  *
  * The generation is another after each replacement: an object with the same st_ino and generation holds the same
@@ -33,6 +33,7 @@ struct dv_tag {
 	bool single;   /* one frame, no seek table */
 	bool stream;   /* read from its start only (foreign.h) */
 	bool unpacked; /* of a raw file: it is to stay so, as long as stored_size and mtime hold */
+	uint8_t unpacks; /* times that the value had to be unpacked, at most DV_UNPACKS_MAX */
 	struct timespec ctime,
 		swapped;       /* without has_ctime: of a replacement, when it was written */
 	struct timespec mtime; /* of the file that has plain_size */

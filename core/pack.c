@@ -6,10 +6,12 @@
 #include "core/cleanup.h"
 #include "core/encode.h"
 #include "core/format.h"
+#include "core/globs.h"
 #include "core/journal.h"
 #include "core/log.h"
 #include "core/meta.h"
 #include "core/refusal.h"
+#include "core/space.h"
 #include "core/stage.h"
 #include "core/twin.h"
 #include "core/value.h"
@@ -49,6 +51,18 @@ bool dv_has_writer(struct dv_store *s, struct dv_node *n)
 	bool recent = n->changed_ns && dv_now_ns() - n->changed_ns < DV_QUIET_MS * 1000000ll;
 	pthread_mutex_unlock(&s->queue_lock);
 	return recent;
+}
+
+bool dv_pack_is_excluded(struct dv_store *s, struct dv_node *n)
+{
+	if (!s->nopack && !s->config.nopack)
+		return false;
+	DV_AUTO_FREE char *path = malloc(DV_RECORD_PATH_MAX + 1);
+	if (!path)
+		return true; /* it can be packed later, and not unpacked by itself */
+	dv_node_path(s, n, path, DV_RECORD_PATH_MAX + 1);
+	return (s->nopack && dv_globs_match(s->nopack, path)) ||
+	       (s->config.nopack && dv_globs_match(s->config.nopack, path));
 }
 
 /* ---- 1 prepare ---- */
@@ -188,8 +202,15 @@ static dv_err encode(struct dv_store *s, struct dv_node *n, struct dv_pack_job *
 	if (err)
 		return err;
 	struct dv_ident id = dv_ident_of(&j->packed);
+	struct dv_tag before = {0};
+	if (!dv_tag_load_fd(s, j->rawfd, &j->raw, &before))
+		before.unpacks = 0;
+	unsigned unpacks = atomic_load(&n->unpacks);
+	if (unpacks < before.unpacks) /* the node was forgotten since */
+		unpacks = before.unpacks;
 	struct dv_tag tag = {.st_ino = n->ino,
 			     .generation = n->generation,
+			     .unpacks = (uint8_t)unpacks,
 			     .has_size = true,
 			     .plain_size = j->enc.plain_size,
 			     .stored_size = j->enc.stored_size,
@@ -255,6 +276,8 @@ static enum dv_pack_outcome worth_a_try(struct dv_store *s, const struct dv_pack
 	const char *stored;
 	struct dv_stat st;
 	enum dv_pack_outcome outcome = DV_PACK_BUSY;
+	if (dv_pack_is_excluded(s, n))
+		return DV_PACK_NO_GAIN;
 	if (dv_gate_shared(n, false))
 		return outcome;
 	if (n->form != DV_FORM_RAW || !S_ISREG(n->type)) {
@@ -270,6 +293,17 @@ static enum dv_pack_outcome worth_a_try(struct dv_store *s, const struct dv_pack
 	}
 	dv_gate_open(n);
 	return outcome;
+}
+
+/* A full disk is told by those whom it hinders, not by each value that waits for it. */
+static void give_up_failed(struct dv_store *s, struct dv_pack_item *item, dv_err err)
+{
+	bool room = dv_space_is_short(err);
+	if (room)
+		dv_count_error(s, err);
+	else
+		tell_failure(s, item->node, err);
+	give_up(s, item, room ? DV_PACK_NO_ROOM : DV_PACK_FAILED);
 }
 
 static dv_err prepare(struct dv_store *s, struct dv_pack_item *item)
@@ -311,8 +345,7 @@ static dv_err prepare(struct dv_store *s, struct dv_pack_item *item)
 		give_up(s, item, DV_PACK_NO_GAIN);
 		return 0;
 	}
-	tell_failure(s, item->node, err);
-	give_up(s, item, DV_PACK_FAILED);
+	give_up_failed(s, item, err);
 	return err;
 }
 
@@ -548,8 +581,9 @@ static dv_err with_gates(struct dv_store *s, struct dv_pack_item *item, bool las
 	dv_swap_gates_open(s, item->node, dir);
 	if (!last && !published) {
 		if (err)
-			tell_failure(s, item->node, err);
-		give_up(s, item, err ? DV_PACK_FAILED : DV_PACK_BUSY);
+			give_up_failed(s, item, err);
+		else
+			give_up(s, item, DV_PACK_BUSY);
 	}
 	return err;
 }
@@ -629,9 +663,10 @@ static dv_err sync_prepared(struct dv_store *s, struct dv_pack_item *items, size
 		if (one) {
 			/* A path that no record can hold: it stays raw. */
 			give_up(s, &items[i],
-				one == -ESTALE	       ? DV_PACK_BUSY
-				: one == -ENAMETOOLONG ? DV_PACK_NO_GAIN
-						       : DV_PACK_FAILED);
+				one == -ESTALE		 ? DV_PACK_BUSY
+				: one == -ENAMETOOLONG	 ? DV_PACK_NO_GAIN
+				: dv_space_is_short(one) ? DV_PACK_NO_ROOM
+							 : DV_PACK_FAILED);
 			first = first || one == -ESTALE || one == -ENAMETOOLONG ? first : one;
 		}
 	}
@@ -641,7 +676,8 @@ static dv_err sync_prepared(struct dv_store *s, struct dv_pack_item *items, size
 		err = sync_dirs(s, items, count, live, true);
 	for (size_t i = 0; err && i < count; i++)
 		if (items[i].job)
-			give_up(s, &items[i], DV_PACK_FAILED);
+			give_up(s, &items[i],
+				dv_space_is_short(err) ? DV_PACK_NO_ROOM : DV_PACK_FAILED);
 	return first ? first : err;
 }
 

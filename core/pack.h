@@ -33,11 +33,15 @@
  * gate may be held. */
 bool dv_has_writer(struct dv_store *s, struct dv_node *n);
 
+/* Does a pattern say that n stays raw (option nopack)? Of several names the first counts. */
+bool dv_pack_is_excluded(struct dv_store *s, struct dv_node *n);
+
 enum dv_pack_outcome {
 	DV_PACK_DONE,
-	DV_PACK_NO_GAIN, /* too small, incompressible, sparse, several links, no packed name, a
-			    twin: as long as it does not change */
+	DV_PACK_NO_GAIN, /* too small, incompressible, sparse, excluded, several links, no packed
+			    name, a twin: as long as it does not change */
 	DV_PACK_BUSY,	 /* written, locked, listed: later */
+	DV_PACK_NO_ROOM, /* for the packed form beside the raw one: later, when others made some */
 	DV_PACK_FAILED,	 /* logged */
 };
 

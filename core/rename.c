@@ -487,6 +487,8 @@ dv_err dv_store_rename(struct dv_store *s, const struct dv_call *call, struct dv
 				     .newname = newname,
 				     .flags = flags};
 		err = rename_once(s, call, &r);
+		if (!err && r.n && (s->nopack || s->config.nopack))
+			dv_keeper_touch(s, r.n); /* its new name may let it be packed */
 		dv_node_unref(s, r.n);
 		dv_node_unref(s, r.over);
 		if (err == -ESTALE && call->nowait)

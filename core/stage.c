@@ -21,12 +21,13 @@
 struct dv_stage {
 	uint64_t id;
 	bool replacement;
-	bool in_place; /* several links, or owner and mode can not be kept: committed by copying
+	bool in_place;	 /* several links, or owner and mode can not be kept: committed by copying
 			  over the old object */
-	bool named;    /* a record and a name in the owner folder exist */
-	bool durable;  /* it is left to the next owner, its bytes are on the disk */
-	bool hidden;   /* its name in the owner folder is one that no record speaks of */
-	dv_err failed; /* of the last write that failed and was not made good; 0: none */
+	bool named;	 /* a record and a name in the owner folder exist */
+	bool durable;	 /* it is left to the next owner, its bytes are on the disk */
+	bool hidden;	 /* its name in the owner folder is one that no record speaks of */
+	uint8_t unpacks; /* of an edit: how often the value had to be unpacked, this time too */
+	dv_err failed;	 /* of the last write that failed and was not made good; 0: none */
 	uint64_t failed_at; /* the first byte that it left unwritten */
 	struct dv_file *file;
 	struct dv_file *locked; /* an edit: the old object, whose lock keeps other mounts' edits
@@ -130,8 +131,10 @@ static void write_tag(struct dv_store *s, const struct dv_node *n, const struct 
 		      const struct dv_stat *own)
 {
 	struct dv_ident id = dv_ident_of(own);
-	struct dv_tag tag = {
-		.st_ino = n->ino, .generation = stage->generation, .swapped = stage->changed.here};
+	struct dv_tag tag = {.st_ino = n->ino,
+			     .generation = stage->generation,
+			     .unpacks = stage->unpacks,
+			     .swapped = stage->changed.here};
 	dv_tag_store(s, stage->file->fd, &id, &tag);
 }
 
@@ -147,6 +150,26 @@ void dv_stage_set_replacement(struct dv_store *s, struct dv_node *n)
 }
 
 /* ---- begin ---- */
+
+/*
+ * How often n had to be unpacked, with the time that is now. The tag knows it where the node was
+ * forgotten. A value that was left packed for as long as one may wait at most is counted anew: else
+ * what is edited once a month would wait longest.
+ */
+static uint8_t count_unpacks(struct dv_store *s, struct dv_node *n, const struct dv_file *old,
+			     const struct dv_stat *st, const struct dv_stat *now)
+{
+	struct dv_tag tag;
+	unsigned unpacks = atomic_load(&n->unpacks);
+	if (dv_tag_load_fd(s, old->fd, st, &tag)) {
+		if (tag.unpacks > unpacks)
+			unpacks = tag.unpacks;
+		if (tag.swapped.tv_sec > 0 &&
+		    now->ctime.tv_sec - tag.swapped.tv_sec >= DV_SETTLE_MAX_MS / 1000)
+			unpacks = 0;
+	}
+	return (uint8_t)(unpacks < DV_UNPACKS_MAX ? unpacks + 1 : DV_UNPACKS_MAX);
+}
 
 /* Owner, mode and the rest of the old object on the stage. */
 static dv_err dress(struct dv_store *s, struct dv_node *n, struct dv_file *old,
@@ -168,6 +191,8 @@ static dv_err dress(struct dv_store *s, struct dv_node *n, struct dv_file *old,
 		err = DV_B(s, stat, fd, "", &own);
 	if (err)
 		return err;
+	if (!empty)
+		stage->unpacks = count_unpacks(s, n, old, st, &own);
 	write_tag(s, n, stage, &own);
 	return 0;
 }
@@ -216,33 +241,66 @@ static void forget_stage(struct dv_store *s, struct dv_stage *stage)
 	stage->named = false;
 }
 
-dv_err dv_stage_begin(struct dv_store *s, struct dv_node *n, bool empty)
+static struct dv_stage *new_stage(bool empty)
+{
+	struct dv_stage *stage = calloc(1, sizeof(*stage));
+	if (stage)
+		atomic_init(&stage->synced_writes, UINT64_MAX);
+	if (stage)
+		stage->replacement = empty;
+	return stage;
+}
+
+void dv_stage_discard(struct dv_store *s, struct dv_stage **stage)
+{
+	if (!*stage)
+		return;
+	forget_stage(s, *stage);
+	dv_file_unref(s, (*stage)->file);
+	dv_rival_unlock(s, &(*stage)->locked);
+	free(*stage);
+	*stage = NULL;
+}
+
+dv_err dv_stage_unpack(struct dv_store *s, struct dv_node *n, struct dv_file *old,
+		       struct dv_file **locked, struct dv_stage **out)
+{
+	struct dv_facts facts;
+	struct dv_stage *stage = new_stage(false);
+	*out = NULL;
+	if (!stage)
+		return -ENOMEM;
+	stage->locked = dv_take_ptr(locked);
+	dv_err err = dv_as_corrupt(dv_packed_facts(s, n, old, false, &facts));
+	if (!err)
+		err = make_stage_file(s, stage);
+	if (!err)
+		err = dv_reserve(s, stage->file->fd, facts.plain_size);
+	if (!err)
+		err = dv_packed_decode(s, n, old, stage->file->fd);
+	if (err)
+		dv_stage_discard(s, &stage);
+	*out = stage;
+	return err;
+}
+
+dv_err dv_stage_begin_with(struct dv_store *s, struct dv_node *n, struct dv_stage **unpacked)
 {
 	struct dv_stat st;
 	struct dv_file *old = NULL;
-	if (!s->journal)
-		return -EROFS;
-	DV_AUTO_FREE struct dv_stage *stage = calloc(1, sizeof(*stage));
-	if (!stage)
-		return -ENOMEM;
-	stage->replacement = empty;
+	DV_AUTO_FREE struct dv_stage *stage = dv_take_ptr(unpacked);
+	bool empty = stage->replacement;
 	dv_stage_changed(stage);
 	stage->generation = empty ? next_generation(n) : n->generation;
-	atomic_init(&stage->synced_writes, UINT64_MAX);
 	dv_err err = dv_value_file(s, n, false, false, &old);
-	if (err)
-		return err;
-	if (!empty)
-		err = dv_rival_lock(s, n, old, &stage->locked);
 	if (!err)
 		err = DV_B(s, stat, old->fd, "", &st);
-	stage->in_place = dv_node_links(n, st.nlink) > 1;
-	if (!err)
+	if (!err && !stage->file)
 		err = make_stage_file(s, stage);
-	if (!err && !empty)
-		err = dv_packed_decode(s, n, old, stage->file->fd);
-	if (!err)
+	if (!err) {
+		stage->in_place = dv_node_links(n, st.nlink) > 1;
 		err = dress(s, n, old, &st, stage, empty);
+	}
 	if (!err && dv_node_has_name(s, n))
 		err = record_stage(s, n, stage);
 	else if (!err)
@@ -254,13 +312,33 @@ dv_err dv_stage_begin(struct dv_store *s, struct dv_node *n, bool empty)
 		dv_rival_unlock(s, &stage->locked);
 		return err;
 	}
-	if (!empty && n->unpacks < UCHAR_MAX)
-		n->unpacks++;
+	if (!empty)
+		atomic_store(&n->unpacks, stage->unpacks);
 	dv_count(s, pending, 1);
 	dv_count(s, unpacked, !empty);
 	n->stage = dv_take_ptr(&stage);
 	n->writes++;
 	return 0;
+}
+
+dv_err dv_stage_begin(struct dv_store *s, struct dv_node *n, bool empty)
+{
+	struct dv_stage *stage = NULL;
+	struct dv_file *old = NULL, *locked = NULL;
+	dv_err err = s->journal ? 0 : -EROFS;
+	if (!err && empty) {
+		stage = new_stage(true);
+		err = stage ? 0 : -ENOMEM;
+	} else if (!err) {
+		err = dv_value_file(s, n, false, false, &old);
+		if (!err)
+			err = dv_rival_lock(s, n, old, &locked);
+		if (!err)
+			err = dv_stage_unpack(s, n, old, &locked, &stage);
+		dv_rival_unlock(s, &locked);
+		dv_file_unref(s, old);
+	}
+	return err ? err : dv_stage_begin_with(s, n, &stage);
 }
 
 dv_err dv_stage_stat(struct dv_store *s, struct dv_node *n, struct dv_stat *out)

@@ -45,6 +45,19 @@ struct dv_stage;
  * Gate exclusive. */
 DV_CHECK dv_err dv_stage_begin(struct dv_store *s, struct dv_node *n, bool empty);
 
+/*
+ * The same in two steps, so that the long one keeps nobody out (edit.h). unpack: a stage with the
+ * plain bytes of `old`, a file of n's packed object, whose lock it takes (rival.h); needs no gate. -ENOSPC, -EDQUOT: before the
+ * first byte, where there is no room for all of them. begin_with: it becomes n's stage, whatever
+ * packed object n has now; takes it, also on an error. Gate exclusive.
+ */
+DV_CHECK dv_err dv_stage_unpack(struct dv_store *s, struct dv_node *n, struct dv_file *old,
+				struct dv_file **locked, struct dv_stage **out);
+DV_CHECK dv_err dv_stage_begin_with(struct dv_store *s, struct dv_node *n,
+				    struct dv_stage **unpacked);
+/* One that is not begun with: its file goes. NULL is allowed. */
+void dv_stage_discard(struct dv_store *s, struct dv_stage **stage);
+
 int dv_stage_fd(const struct dv_stage *st);
 /* Waits for the last writer (a replacement), or may be committed at any time (an edit)? */
 bool dv_stage_is_replacement(const struct dv_stage *st);

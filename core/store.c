@@ -8,6 +8,7 @@
 #include "core/cleanup.h"
 #include "core/codec.h"
 #include "core/foreign.h"
+#include "core/globs.h"
 #include "core/io.h"
 #include "core/journal.h"
 #include "core/keeper.h"
@@ -18,6 +19,7 @@
 #include "core/owner.h"
 #include "core/pending.h"
 #include "core/recover.h"
+#include "core/space.h"
 #include "core/twin.h"
 #include "core/value.h"
 
@@ -97,6 +99,13 @@ static dv_err apply_options(struct dv_store *s, const struct dv_store_options *o
 	if (s->config.frame_size < DV_FRAME_SIZE_MIN || s->config.frame_size > DV_FRAME_SIZE_MAX ||
 	    (s->config.frame_size & (s->config.frame_size - 1)))
 		return say(why, why_size, -EINVAL, "frame_size is a power of two from 4K to 4M");
+	char fault[256];
+	if (o->nopack && dv_globs_check(o->nopack, fault, sizeof(fault))) {
+		snprintf(why, why_size, "nopack: %s", fault);
+		return -EINVAL;
+	}
+	if (o->nopack && !(s->nopack = strdup(o->nopack)))
+		return -ENOMEM;
 	if (o->mountpoint && !(s->mountpoint = strdup(o->mountpoint)))
 		return -ENOMEM;
 	dv_owner_identify(s);
@@ -164,6 +173,7 @@ static void init_locks(struct dv_store *s)
 	pthread_mutex_init(&s->batch_lock, NULL);
 	pthread_mutex_init(&s->bulk_lock, NULL);
 	pthread_mutex_init(&s->hooks_lock, NULL);
+	dv_space_init(s);
 	for (size_t i = 0; i < DV_ARRAY_LEN(s->list_locks); i++)
 		pthread_mutex_init(&s->list_locks[i], NULL);
 }
@@ -187,6 +197,7 @@ static void free_store(struct dv_store *s)
 	for (size_t i = 0; i < DV_ARRAY_LEN(s->list_locks); i++)
 		pthread_mutex_destroy(&s->list_locks[i]);
 	pthread_mutex_destroy(&s->hooks_lock);
+	dv_space_release(s);
 	pthread_mutex_destroy(&s->round_lock);
 	pthread_mutex_destroy(&s->batch_lock);
 	pthread_mutex_destroy(&s->bulk_lock);
@@ -194,6 +205,7 @@ static void free_store(struct dv_store *s)
 	pthread_cond_destroy(&s->queue_cond);
 	dv_nodes_release(s);
 	free(s->mountpoint);
+	free(s->nopack);
 	free(s);
 	dv_codec_thread_release();
 }
@@ -222,6 +234,7 @@ static dv_err start(struct dv_store *s, char *why, size_t why_size)
 	}
 	if (s->adopted)
 		s->leftovers = dv_pack_leftovers;
+	s->space.round = dv_keeper_make_room;
 	err = dv_beat_start(s);
 	if (err)
 		return err;

@@ -38,6 +38,14 @@ struct dv_call {
 	gid_t gid;
 	mode_t umask; /* applied to modes of new objects unless the directory has a default ACL */
 	bool nowait;
+	/*
+	 * With parks a call does not wait for what may take seconds (space, a large value being
+	 * unpacked) either: it answers -EINPROGRESS and is made again, whole, when the hook `retry`
+	 * was called, or after a second. Bytes of a write may be there already, as after any that
+	 * is cut short. waited_ns: since it was first made.
+	 */
+	bool parks;
+	int64_t waited_ns;
 	/* Is the caller a member of gid by a supplementary group? NULL: of none. */
 	bool (*in_group)(const struct dv_call *call, gid_t gid);
 	const void *self; /* the driver's, for in_group */
@@ -53,6 +61,7 @@ struct dv_init_options {
 	const char *transform; /* NULL: path */
 	const char *compress;  /* NULL: zstd:3 */
 	uint32_t frame_size;   /* 0: 128 KiB */
+	const char *nopack;    /* patterns of keys that stay raw (globs.h); NULL: none */
 	bool adopt;	       /* files are in it already */
 	bool decode_zst;       /* with adopt: each *.zst is served as its content */
 	bool keep_zst;	       /* with adopt: each *.zst is renamed, and served as the file it is */
@@ -76,6 +85,9 @@ struct dv_store_hooks {
 	 * and times where a failed replacement was dropped. May be called with the node's gate
 	 * held. NULL: nobody wants to know. */
 	void (*changed)(void *self, struct dv_node *node);
+	/* Calls that were answered -EINPROGRESS may go on now. No gate is held. NULL: nobody parks
+	 * any. */
+	void (*retry)(void *self);
 };
 
 #define DV_BEAT_MS 20000 /* of a mount */
@@ -92,7 +104,10 @@ struct dv_store_options {
 	const char *transform;	/* NULL, or must be the store's own: else -EINVAL */
 	const char *compress;	/* NULL: the store's own */
 	uint32_t frame_size;	/* 0: the store's own */
+	const char *nopack;	/* patterns (globs.h) beside the store's own; NULL: none */
 	const char *mountpoint; /* told to others in the owner file; NULL: none */
+	uint64_t gated_bytes;	/* a packed value of so many plain bytes is unpacked with its gate
+				   held; 0: 4 MiB (edit.h) */
 	const char *boot_id;	/* NULL: the kernel's own; for tests of recovery */
 	const char *host_id;	/* NULL: the machine's own; for tests of several hosts */
 	/* How often other hosts are told that this process lives; 0: never, for what ends soon. They

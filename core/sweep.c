@@ -80,6 +80,7 @@ static void pack_batch(struct sweep *w)
 						  on */
 				dv_keeper_touch(w->s, item->node);
 			break;
+		case DV_PACK_NO_ROOM:
 		case DV_PACK_FAILED:
 			w->result->failed++;
 			break;

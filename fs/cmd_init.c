@@ -11,9 +11,8 @@
 
 static const char usage[] = "usage: diskvfs init STORE [--adopt [--decode-zst|--keep-zst]] "
 			    "[--transform SPEC] [--compress C]\n"
-			    "                    [--frame-size N]\n"
+			    "                    [--frame-size N] [--nopack GLOBS]\n"
 			    "Makes STORE a store; the folder is made where it is missing.\n";
-
 static int init(const char *path, const struct fs_options *o)
 {
 	struct dv_init_options io;
@@ -24,6 +23,7 @@ static int init(const char *path, const struct fs_options *o)
 	io.transform = o->transform;
 	io.compress = o->compress;
 	io.frame_size = (uint32_t)o->frame_bytes;
+	io.nopack = o->nopack;
 	io.adopt = o->adopt;
 	io.decode_zst = o->decode_zst;
 	io.keep_zst = o->keep_zst;

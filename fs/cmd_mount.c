@@ -196,6 +196,7 @@ static int open_store(const struct fs_options *o, const struct places *p, struct
 	so.threads = o->threads;
 	so.compress = o->compress;
 	so.frame_size = (uint32_t)o->frame_bytes;
+	so.nopack = o->nopack;
 	so.mountpoint = p->mountpoint;
 	err = dv_store_open(dv_backing_posix(), p->store, &so, out, why, sizeof(why));
 	if (err == 0)
@@ -206,7 +207,8 @@ static int open_store(const struct fs_options *o, const struct places *p, struct
 
 static void ready(struct fs_session *fs)
 {
-	const struct dv_store_hooks hooks = {fs, fs_probe_has_writer, fs_notify_changed};
+	const struct dv_store_hooks hooks = {fs, fs_probe_has_writer, fs_notify_changed,
+					     fs_session_retry};
 
 	dv_store_set_hooks(fs->store, &hooks);
 	fs_daemon_ready();
@@ -216,7 +218,7 @@ static void ready(struct fs_session *fs)
 /* From the mount to its end. */
 static int serve(struct fs_session *fs)
 {
-	const struct dv_store_hooks none = {NULL, NULL, NULL};
+	const struct dv_store_hooks none = {.self = NULL};
 	char why[512] = "";
 	int status = 0;
 	dv_err err;

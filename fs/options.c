@@ -9,6 +9,7 @@
 
 #include "core/cleanup.h"
 #include "core/config.h"
+#include "core/globs.h"
 #include "core/transform.h"
 
 #include <ctype.h>
@@ -40,6 +41,9 @@ static const struct fs_option table[] = {
 	 "how values at rest are compressed"},
 	{"frame_size", FS_OPT_BYTES, "BYTES", DV_FRAME_SIZE_MIN, DV_FRAME_SIZE_MAX, "128K",
 	 AT(frame_bytes), BOTH, "plain bytes of one frame of a packed value, a power of two"},
+	{"nopack", FS_OPT_LIST, "GLOB[:GLOB...]", 0, 0, NULL, AT(nopack), BOTH,
+	 "values whose last component, or with a slash in the pattern whose whole key, matches are "
+	 "not packed; may be given again, a mount's are added to the store's"},
 	{"transform", FS_OPT_STRING, "SPEC", 0, 0, "path", AT(transform), BOTH,
 	 "where a value lies: path, flat, path:SUFFIX, split:W, split:WxD, hash:ALG:WxD; "
 	 "fixed when the store is made"},
@@ -157,6 +161,7 @@ void fs_options_init(struct fs_options *o)
 void fs_options_release(struct fs_options *o)
 {
 	free(o->compress);
+	free(o->nopack);
 	free(o->transform);
 	free(o->fsname);
 	free(o->subtype);
@@ -294,6 +299,19 @@ static dv_err set_string(char **field, const char *value)
 	return 0;
 }
 
+static dv_err add_to_list(char **field, const char *value)
+{
+	char *joined;
+
+	if (!*field)
+		return set_string(field, value);
+	if (asprintf(&joined, "%s:%s", *field, value) < 0)
+		return -ENOMEM;
+	free(*field);
+	*field = joined;
+	return 0;
+}
+
 static dv_err unknown(unsigned command, const char *name, char *why, size_t why_size)
 {
 	if (!strcmp(name, "auto_unmount"))
@@ -332,6 +350,8 @@ dv_err fs_option_set(struct fs_options *o, unsigned command, const char *name, c
 		return 0;
 	case FS_OPT_STRING:
 		return set_string(field, value);
+	case FS_OPT_LIST:
+		return add_to_list(field, value);
 	case FS_OPT_BYTES:
 	case FS_OPT_COUNT:
 	case FS_OPT_SECONDS:
@@ -401,6 +421,13 @@ dv_err fs_options_check(const struct fs_options *o, char *why, size_t why_size)
 			snprintf(why, why_size,
 				 "option compress: '%s' is not one of zstd, zstd:LEVEL, none",
 				 o->compress);
+	}
+	if (err == 0 && o->nopack) {
+		char fault[256];
+
+		err = dv_globs_check(o->nopack, fault, sizeof(fault));
+		if (err < 0)
+			snprintf(why, why_size, "option nopack: %s", fault);
 	}
 	if (err == 0 && (o->frame_bytes & (o->frame_bytes - 1)) != 0) {
 		snprintf(why, why_size, "option frame_size: must be a power of two");

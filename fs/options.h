@@ -25,6 +25,7 @@ enum fs_option_type {
 	FS_OPT_SET,	/* sets a bool */
 	FS_OPT_CLEAR,	/* clears a bool */
 	FS_OPT_STRING,	/* char *, owned */
+	FS_OPT_LIST,	/* the same; given again it is joined by a colon */
 	FS_OPT_BYTES,	/* uint64_t; K, M and G are accepted */
 	FS_OPT_COUNT,	/* unsigned */
 	FS_OPT_SECONDS, /* double */
@@ -45,6 +46,7 @@ struct fs_option {
 
 struct fs_options {
 	char *compress, *transform; /* NULL: the store's own */
+	char *nopack;		    /* NULL: none */
 	uint64_t frame_bytes;	    /* 0: the store's own */
 	uint64_t cache_bytes;
 	double settle_s, coherence_s;

@@ -71,6 +71,8 @@ bool fs_op_begin(struct fs_op *op, fuse_req_t req, const char *name, fuse_ino_t 
 	op->call.gid = ctx->gid;
 	op->call.umask = ctx->umask;
 	op->call.nowait = !fs_turn.may_wait;
+	op->call.parks = fs_turn.may_wait && fs_turn.parks;
+	op->call.waited_ns = fs_turn.waited_ns;
 	op->call.in_group = in_group;
 	op->call.self = req;
 	if (fs_control_is(id)) {
@@ -111,6 +113,12 @@ bool fs_op_failed(struct fs_op *op, dv_err err)
 	if (err == -EAGAIN && !fs_turn.may_wait) {
 		fs_op_end(op);
 		fs_turn.deferred = true;
+		fuse_reply_none(op->req);
+		return true;
+	}
+	if (err == -EINPROGRESS && op->call.parks) {
+		fs_op_end(op);
+		fs_turn.parked = true;
 		fuse_reply_none(op->req);
 		return true;
 	}

@@ -208,18 +208,32 @@ static void process(struct fs_session *fs, struct fuse_buf *buf, bool may_wait)
 {
 	fs_turn.in = buf->mem;
 	fs_turn.may_wait = may_wait;
-	fs_turn.deferred = false;
+	fs_turn.deferred = fs_turn.parked = false;
 	fuse_session_process_buf(fs->se, buf);
 	fs_turn.in = NULL;
 }
 
 /* In a thread of the pool. */
-static void run_deferred(void *self, struct fuse_buf *buf)
+static bool run_deferred(void *self, struct fuse_buf *buf, int64_t waited_ns)
 {
 	struct fs_session *fs = self;
 
 	fs_stats_own_thread(&fs->stats);
+	fs_turn.parks = waited_ns >= 0;
+	fs_turn.waited_ns = waited_ns < 0 ? FS_WAITED_ENOUGH_NS : waited_ns;
 	process(fs, buf, true);
+	return fs_turn.parked;
+}
+
+void fs_session_retry(void *self)
+{
+	struct fs_session *fs = self;
+
+	/* Counted first, so that fs_session_close() waits for it, or it sees the end. */
+	atomic_fetch_add(&fs->retries, 1);
+	if (!atomic_load(&fs->ending))
+		fs_pool_retry(fs->pool);
+	atomic_fetch_sub(&fs->retries, 1);
 }
 
 static void leave_pool(void *self)
@@ -236,10 +250,13 @@ static void defer(struct fs_session *fs, struct fuse_buf *buf, bool command)
 		atomic_fetch_add_explicit(&fs->stats.deferred, 1, memory_order_relaxed);
 		return;
 	}
-	/* No memory for it, or too many commands: answered here and now, whatever it takes. */
+	/* No memory for it, or too many commands: answered here and now, whatever it takes, but for
+	 * space. */
 	fs_turn.refuse = command;
+	fs_turn.waited_ns = FS_WAITED_ENOUGH_NS;
 	process(fs, buf, true);
 	fs_turn.refuse = false;
+	fs_turn.waited_ns = 0;
 }
 
 /* For the virtual folder, or sent by a thread of ours. */
@@ -528,6 +545,8 @@ void fs_session_close(struct fs_session *fs)
 	const struct timespec moment = {.tv_nsec = 1000000};
 
 	atomic_store(&fs->ending, true);
+	while (atomic_load(&fs->retries) > 0)
+		nanosleep(&moment, NULL);
 	fs_pool_free(&fs->pool); /* their replies need the session and the notify thread */
 	fs_notify_free(&fs->notify);
 	fs_evict_free(&fs->evict);

@@ -5,7 +5,8 @@
  * One thread serves. It reads a request and runs its handler with dv_call.nowait set. Where the
  * store answers -EAGAIN the request is deferred: the handler ends it without a reply, and the loop
  * gives the raw bytes to the pool, where a thread runs the same handler once more, now allowed to
- * wait. So handlers have one code path and copy no arguments. Requests that are known to wait
+ * wait. So handlers have one code path and copy no arguments. What would wait for seconds there (for
+ * space, for a large value that is being unpacked) is parked: it keeps its bytes, but no thread. Requests that are known to wait
  * (fsync) go to the pool at once, and so do for SLOW_FOR_NS all requests of a class that
  * takes longer than SLOW_NS in the serving thread, on the average.
  *
@@ -48,6 +49,9 @@
 /* The largest READ, WRITE, READDIR of the kernel: bounds every buffer. */
 #define FS_MESSAGE_MAX (1u << 20)
 
+/* Longer than any call waits for space. */
+#define FS_WAITED_ENOUGH_NS INT64_MAX
+
 /* Commands that wait or are at work, and a few that are done. */
 #define FS_COMMANDS_KNOWN (2 * FS_POOL_COMMANDS)
 
@@ -85,6 +89,7 @@ struct fs_session {
 	atomic_bool ending;	       /* no probes any more */
 	atomic_int probes;	       /* in progress, see probe.c */
 	atomic_int notices;	       /* in progress, see fs_notify_changed() */
+	atomic_int retries;	       /* in progress, see fs_session_retry() */
 	atomic_bool unmounted;	       /* taken out of the tree by us, perhaps lazily */
 
 	/* Of the serving thread alone. */
@@ -101,9 +106,12 @@ struct fs_session {
 struct fs_turn {
 	const struct fuse_in_header *in; /* raw; valid during the handler */
 	bool may_wait;
-	bool deferred; /* set by the reply functions: run it again in the pool */
-	bool refuse;   /* a command for which there is no room */
-	char *buffer;  /* FS_MESSAGE_MAX bytes, made at first use */
+	bool deferred;	   /* set by the reply functions: run it again in the pool */
+	bool refuse;	   /* a command for which there is no room */
+	bool parks;	   /* in the pool: it need not keep the thread for seconds */
+	bool parked;	   /* set by the reply functions: run it again later */
+	int64_t waited_ns; /* since it was first parked */
+	char *buffer;	   /* FS_MESSAGE_MAX bytes, made at first use */
 };
 extern _Thread_local struct fs_turn fs_turn;
 
@@ -120,6 +128,9 @@ DV_CHECK dv_err fs_session_open(struct fs_session *fs, char *why, size_t why_siz
 
 /* Serves until the mount is gone or fs_session_stop(). -> 0 or the error of the device. */
 DV_CHECK dv_err fs_session_loop(struct fs_session *fs);
+
+/* The store's hook: what is parked may go on. self: the session, until it is closed. */
+void fs_session_retry(void *self);
 
 /* From any thread: the loop ends after the request in work; it must be woken by a signal. */
 void fs_session_stop(struct fs_session *fs);

@@ -45,6 +45,9 @@ dv_mount_test(nodes_by_name SCRIPT nodes ENV NODES_PRELOAD=$<TARGET_FILE:no_prun
 dv_mount_test(replace_100k SCRIPT replace LABELS slow TIMEOUT 3600 ENV REPLACEMENTS=100000)
 
 dv_mount_test(space)
+dv_mount_test(room)
+dv_mount_test(quota)
+dv_mount_test(sparse LABELS brief)
 dv_mount_test(readonly LABELS brief)
 dv_mount_test(two_mounts LABELS brief)
 dv_mount_test(storm LABELS brief TIMEOUT 180)

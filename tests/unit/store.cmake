@@ -2,3 +2,5 @@
 dv_unit_test(order MODULES order)
 dv_unit_test(store MODULES store)
 dv_unit_test(memory MODULES store)
+# The store where space is short.
+dv_unit_test(space MODULES store SOURCES support/simfs.c)

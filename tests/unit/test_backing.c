@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <ftw.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
@@ -1126,9 +1127,22 @@ static void test_names_resolve_the_same_without_openat2(void)
 	CHECK_EQ(status, 0);
 }
 
+static void test_quotas_hold_for_the_process(void)
+{
+	char text[8192];
+	FILE *f = fopen("/proc/self/status", "re");
+	CHECK(f != NULL);
+	text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
+	fclose(f);
+	const char *at = strstr(text, "\nCapEff:\t");
+	CHECK(at != NULL);
+	CHECK(!(strtoull(at + 9, NULL, 16) & 1ull << CAP_SYS_RESOURCE));
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check_test tests[] = {
+		CHECK_TEST(test_quotas_hold_for_the_process),
 		CHECK_TEST(test_open_answers_as_linux_for_every_kind_of_entry),
 		CHECK_TEST(test_open_on_bad_descriptors_says_so),
 		CHECK_TEST(test_the_empty_name_opens_the_descriptor_anew),

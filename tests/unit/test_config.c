@@ -62,6 +62,24 @@ static void test_values_are_read(void)
 	dv_config_release(&c);
 }
 
+static void test_patterns_are_kept_and_left_out_where_there_are_none(void)
+{
+	static const char text[] = HEAD "nopack=*.db:/cache/*\n";
+	char why[256];
+	struct dv_config c;
+	DV_AUTO_FREE char *out = NULL;
+	DV_AUTO_FREE char *again = NULL;
+	dv_config_init(&c);
+	CHECK_EQ(parse(&c, text, why), 0);
+	CHECK_STR(c.nopack, "*.db:/cache/*");
+	CHECK_EQ(dv_config_write(&c, &out), 0);
+	CHECK(strstr(out, "\nnopack=*.db:/cache/*\n") != NULL);
+	CHECK_EQ(parse(&c, HEAD "nopack=\n", why), 0);
+	CHECK_EQ(dv_config_write(&c, &again), 0);
+	CHECK(strstr(again, "nopack") == NULL);
+	dv_config_release(&c);
+}
+
 static void test_unknown_lines_and_comments_are_kept(void)
 {
 	static const char text[] = "# mine\n" HEAD "color=blue=green\ncompress=none\n  later = 1";
@@ -95,6 +113,9 @@ static void test_wrong_lines_are_named(void)
 	check_refused(HEAD "frame_size=2048\n", -EINVAL, "line 3");
 	check_refused(HEAD "frame_size=8388608\n", -EINVAL, "line 3");
 	check_refused(HEAD "frame_size=4294971392\n", -EINVAL, "line 3");
+	check_refused(HEAD "nopack=[a\n", -EINVAL, "line 3: nopack: the pattern '[a'");
+	check_refused(HEAD "nopack=a:\n", -EINVAL, "line 3");
+	check_refused(HEAD "nopack=a\nnopack=b\n", -EINVAL, "line 4: nopack is given twice");
 	check_refused(HEAD "hello\n", -EINVAL, "line 3");
 	check_refused(HEAD "=x\n", -EINVAL, "line 3");
 }
@@ -168,6 +189,7 @@ int main(int argc, char **argv)
 	static const struct check_test tests[] = {
 		CHECK_TEST(test_defaults_are_written_and_read_back),
 		CHECK_TEST(test_values_are_read),
+		CHECK_TEST(test_patterns_are_kept_and_left_out_where_there_are_none),
 		CHECK_TEST(test_unknown_lines_and_comments_are_kept),
 		CHECK_TEST(test_wrong_lines_are_named),
 		CHECK_TEST(test_a_torn_file_is_not_a_store_of_the_defaults),

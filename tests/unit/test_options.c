@@ -28,6 +28,17 @@ static void test_defaults_are_those_of_the_table(void)
 	CHECK(!o.compress && !o.transform && !o.passed && !o.suid && !o.dev);
 }
 
+static void test_patterns_are_gathered_and_checked(void)
+{
+	CHECK_EQ(parse("nopack=*.db:/a/*,nopack=x?"), 0);
+	CHECK_STR(o.nopack, "*.db:/a/*:x?");
+	CHECK_EQ(fs_options_check(&o, why, sizeof(why)), 0);
+	CHECK_EQ(parse("nopack=*.db,nopack=[a"), 0);
+	CHECK_EQ(fs_options_check(&o, why, sizeof(why)), -EINVAL);
+	CHECK(strstr(why, "option nopack: the pattern '[a'") != NULL);
+	CHECK_EQ(parse("nopack="), -EINVAL);
+}
+
 static void test_sizes_take_a_letter(void)
 {
 	CHECK_EQ(parse("cache_size=2G,frame_size=64k"), 0);
@@ -151,6 +162,7 @@ int main(int argc, char **argv)
 {
 	static const struct check_test tests[] = {
 		CHECK_TEST(test_defaults_are_those_of_the_table),
+		CHECK_TEST(test_patterns_are_gathered_and_checked),
 		CHECK_TEST(test_sizes_take_a_letter),
 		CHECK_TEST(test_values_that_are_no_numbers_are_refused),
 		CHECK_TEST(test_a_value_out_of_range_is_told_with_the_range),
