@@ -7,6 +7,7 @@
 #include "fs/client.h"
 
 #include "fs/control.h"
+#include "fs/json.h"
 #include "fs/mountpoint.h"
 
 #include <fcntl.h>
@@ -96,6 +97,23 @@ dv_err fs_client_is_read_only(const char *mountpoint, bool *out)
 	if (err == 0)
 		*out = strstr(text, "\"read_only\": true") != NULL;
 	return err;
+}
+
+dv_err fs_client_store(const char *mountpoint, char *buf, size_t size)
+{
+	char text[FS_STATS_BYTES + 1];
+	dv_err err = read_text(mountpoint, "stats", text);
+
+	if (err < 0)
+		return err;
+	return fs_json_get(text, "store", buf, size) ? 0 : -ENOENT;
+}
+
+uint64_t fs_client_pending(const char *mountpoint)
+{
+	char text[FS_STATS_BYTES + 1];
+
+	return read_text(mountpoint, "stats", text) < 0 ? 0 : number(text, "pending");
 }
 
 pid_t fs_client_pid(const char *mountpoint)

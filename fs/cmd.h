@@ -12,6 +12,7 @@ int fs_cmd_mount(int argc, char **argv);
 int fs_cmd_unmount(int argc, char **argv);
 int fs_cmd_pack(int argc, char **argv);
 int fs_cmd_unpack(int argc, char **argv);
+int fs_cmd_info(int argc, char **argv);
 int fs_cmd_path(int argc, char **argv);
 /* umount.fuse.diskvfs, as umount(8) calls it. */
 int fs_cmd_umount_helper(int argc, char **argv);

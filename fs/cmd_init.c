@@ -13,6 +13,7 @@ static const char usage[] = "usage: diskvfs init STORE [--adopt [--decode-zst|--
 			    "[--transform SPEC] [--compress C]\n"
 			    "                    [--frame-size N] [--nopack GLOBS]\n"
 			    "Makes STORE a store; the folder is made where it is missing.\n";
+
 static int init(const char *path, const struct fs_options *o)
 {
 	struct dv_init_options io;

@@ -269,6 +269,7 @@ static int run(struct fs_options *o, const struct places *p)
 		fs->options = o;
 		fs->store = store;
 		fs->mountpoint = p->mountpoint;
+		fs->stats.store_path = p->store;
 		fs->timeout_s = o->coherence_s;
 		fs->ready = ready;
 		status = serve(fs);

@@ -59,6 +59,21 @@ static dv_err unmount_busy(const char *mountpoint, bool lazy)
 	return err;
 }
 
+/* The daemon tries once more when it ends. */
+static int fail_unfinished(const char *path, const char *given, int failed, dv_err err)
+{
+	char store[PATH_MAX];
+
+	if (fs_client_store(path, store, sizeof(store)) < 0)
+		snprintf(store, sizeof(store), "STORE");
+	return fs_cmd_fail(
+		failed,
+		"%s: %llu values could not be finished: %s; their new bytes are recorded in "
+		"%s/.diskvfs/stage, the next mount puts them in place; `diskvfs info %s` "
+		"lists what is left",
+		given, (unsigned long long)fs_client_pending(path), strerror(-err), store, store);
+}
+
 static int unmount(const char *given, const struct flags *flags, int failed)
 {
 	char path[PATH_MAX];
@@ -76,11 +91,7 @@ static int unmount(const char *given, const struct flags *flags, int failed)
 		err = fs_client_command(path, "finish\n", NULL);
 		/* A read-only mount has nothing to finish. */
 		if (err < 0 && err != -EROFS && err != -EACCES)
-			status = fs_cmd_fail(
-				failed,
-				"%s: not everything could be finished: %s; what is left is "
-				"recorded in the store",
-				given, strerror(-err));
+			status = fail_unfinished(path, given, failed, err);
 	}
 	err = unmount_busy(path, flags->lazy || stale);
 	if (err < 0) {

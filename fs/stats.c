@@ -6,6 +6,7 @@
 
 #include "core/cleanup.h"
 #include "core/log.h"
+#include "fs/json.h"
 
 #include <inttypes.h>
 #include <linux/fuse.h>
@@ -14,6 +15,8 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#define STORE_PATH_MAX 4400 /* of PATH_MAX bytes, few of them escaped; the counters need the rest */
 
 static const char *const names[FS_OPCODES] = {
 	[FUSE_LOOKUP] = "LOOKUP",
@@ -187,11 +190,13 @@ void fs_stats_render(struct fs_stats *stats, struct dv_store *store,
 {
 	struct text t = {.buf = buf, .size = size};
 	struct dv_store_stats s;
+	char path[STORE_PATH_MAX];
 
 	memset(&s, 0, sizeof(s));
 	dv_store_stats(store, &s);
 	add(&t, "{\"pid\": %ld,\n\"version\": \"%s\",\n\"read_only\": %s,\n", (long)getpid(),
 	    DISKVFS_VERSION, s.read_only ? "true" : "false");
+	add(&t, "\"store\": %s,\n", fs_json_quote(path, sizeof(path), stats->store_path));
 	add_counters(&t, "messages", stats->messages);
 	add_counters(&t, "own_messages", stats->own);
 	add(&t, "\"deferred\": %" PRIu64 ",\n",

@@ -25,6 +25,7 @@
 #define FS_OWN_THREADS 128 /* threads of ours that may touch the mount: pool, probes, control */
 
 struct fs_stats {
+	const char *store_path; /* borrowed, absolute */
 	_Atomic uint64_t messages[FS_OPCODES];
 	_Atomic uint64_t own[FS_OPCODES];
 	_Atomic uint64_t deferred;		 /* handed to the pool */

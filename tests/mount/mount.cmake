@@ -46,6 +46,7 @@ dv_mount_test(replace_100k SCRIPT replace LABELS slow TIMEOUT 3600 ENV REPLACEME
 
 dv_mount_test(space)
 dv_mount_test(room)
+dv_mount_test(info LABELS brief)
 dv_mount_test(quota)
 dv_mount_test(sparse LABELS brief)
 dv_mount_test(readonly LABELS brief)

@@ -119,7 +119,11 @@ status=0
 cat "$T/out" >>"$T/log"
 ! is_mounted || fail "it is mounted"
 if [ $status != 0 ]; then
-	grep -q "No space left" "$T/out" || fail "the reason is not told: $(cat "$T/out")"
+	grep -q "1 values could not be finished: No space left" "$T/out" || fail "$(cat "$T/out")"
+	grep -qF "$S/.diskvfs/stage" "$T/out" || fail "it does not say where: $(cat "$T/out")"
+	dv_wait_end "$dv_pid" 20 || fail "the daemon does not end"
+	"$DISKVFS" info --json "$S" >"$T/info"
+	jq -e '.pending[0].key == "links" or .pending[0].key == "two"' "$T/info" >>"$T/log" || fail "info: $(cat "$T/info")"
 else
 	cmp -s <(zstdcat "$S/two.zst") "$T/links.new" || fail "said to be finished, but it is not"
 fi
