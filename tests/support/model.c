@@ -308,8 +308,11 @@ static bool explain_from(const struct model *m, size_t key, size_t from, bool hi
 	for (size_t i = from; i < limit; i++)
 		if (is_state(&k->states[i], seen))
 			note(seen, &found, k->base + i, k->base + i);
-	if (found || !seen->exists)
+	if (!seen->exists)
 		return found;
+	/* Where a state explains it already, only a file that was changed under another name may do so
+	 * too: what looks like the later file may be the earlier one. */
+	bool exact = found;
 	for (size_t i = from, n; i < limit; i += n) {
 		for (n = 1; i + n < limit && k->states[i + n].segment == k->states[i].segment;)
 			n++;
@@ -317,7 +320,7 @@ static bool explain_from(const struct model *m, size_t key, size_t from, bool hi
 			continue;
 		size_t count;
 		struct model_state *all = file_states(m, k, i, n, &count);
-		if (is_mix(all, count, seen))
+		if ((!exact || count > n) && is_mix(all, count, seen))
 			note(seen, &found, k->base + i, k->base + i + n - 1);
 		free(all);
 	}
