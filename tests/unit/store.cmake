@@ -4,3 +4,5 @@ dv_unit_test(store MODULES store)
 dv_unit_test(memory MODULES store)
 # The store where space is short.
 dv_unit_test(space MODULES store SOURCES support/simfs.c)
+# Names that are not durable yet.
+dv_unit_test(loose MODULES loose SOURCES support/simfs.c)
