@@ -20,7 +20,8 @@
 #define SEEDS_MANY 200
 #define FSYNCS_MAX 200
 
-static uint64_t seeds = SEEDS;
+enum mutant { IGNORED_FSYNC, TORN_RENAME };
+
 static bool table;
 
 static void no_log(enum dv_log_level level, const char *line)
@@ -29,25 +30,19 @@ static void no_log(enum dv_log_level level, const char *line)
 	(void)line;
 }
 
-enum mutant { IGNORED_FSYNC, TORN_RENAME };
-
-/* The workload with its fsync number `broken` void, or its rename torn, cut at call n. why: what is
- * lost. -> false: it ended before. */
-static bool cut_without(const struct workload *load, enum mutant kind, unsigned long broken,
-			unsigned long n, char *why, size_t why_size)
+/* The workload with its fsync number `ignored` void, cut at call n. why: what is lost. -> false: it
+ * ended before. */
+static bool cut_without(const struct workload *load, unsigned long ignored, unsigned long n,
+			char *why, size_t why_size)
 {
 	struct world w;
-	world_context("%s: %s %lu broken, cut at %lu", load->name,
-		      kind == TORN_RENAME ? "rename" : "fsync", broken, n);
+	world_context("%s: fsync %lu ignored, cut at %lu", load->name, ignored, n);
 	world_init(&w, WORLD_POWER, load->transform);
-	if (kind == TORN_RENAME)
-		simfs_tear_rename(w.fs, broken);
-	else
-		simfs_ignore_fsync(w.fs, broken);
+	simfs_ignore_fsync(w.fs, ignored);
 	simfs_power_cut_at(w.fs, n);
 	world_run(&w, load->script);
 	bool cut = simfs_is_cut(w.fs);
-	for (uint64_t seed = 0; seed < seeds && cut && !why[0]; seed++) {
+	for (uint64_t seed = 0; seed < SEEDS && cut && !why[0]; seed++) {
 		struct simfs *disk = simfs_after_cut(w.fs, seed);
 		if (!world_check(&w, disk, WORLD_OTHER_BOOT))
 			snprintf(why, why_size, "%.*s", (int)why_size - 1, w.why);
@@ -77,8 +72,7 @@ static unsigned long try_each(const struct workload *load, bool needed[FSYNCS_MA
 	CHECK(count < FSYNCS_MAX);
 	for (unsigned long i = 0; i <= count; i++) { /* 0: none, and then nothing is lost */
 		char why[256] = "";
-		for (unsigned long n = 1;
-		     !why[0] && cut_without(load, IGNORED_FSYNC, i, n, why, sizeof(why)); n++)
+		for (unsigned long n = 1; !why[0] && cut_without(load, i, n, why, sizeof(why)); n++)
 			;
 		needed[i] = why[0] != '\0';
 		CHECK(i > 0 || !needed[i]);
@@ -140,73 +134,99 @@ static void test_fsync_needs_every_directory_above(void)
 					   "d/e/a; chmod d/e/a"}) >= 4);
 }
 
-/* Is anything lost where that one is broken, by any disk of many? */
-static bool is_missed(const struct workload *load, enum mutant kind, unsigned long broken)
+/* A sync or rename of `after`, the nth from its start, that keeps another name of a key away. */
+struct rule {
+	const char *name, *transform, *before, *after;
+	unsigned long nth;
+};
+
+/* Breaks the nth of r->after (0: none) and cuts at call n of that. As cut_without(). */
+static bool cut_rule(const struct rule *r, enum mutant kind, unsigned long nth, unsigned long n,
+		     char *why, size_t why_size)
+{
+	struct world w;
+	world_context("%s: %lu broken, cut at %lu", r->name, nth, n);
+	world_init(&w, WORLD_POWER, r->transform);
+	CHECK(world_run(&w, r->before));
+	if (kind == TORN_RENAME)
+		simfs_tear_rename(w.fs, nth);
+	else
+		simfs_ignore_fsync(w.fs, nth);
+	simfs_power_cut_at(w.fs, n);
+	world_run(&w, r->after);
+	bool cut = simfs_is_cut(w.fs);
+	for (uint64_t seed = 0; seed < SEEDS_MANY && cut && !why[0]; seed++) {
+		struct simfs *disk = simfs_after_cut(w.fs, seed);
+		if (!world_check(&w, disk, WORLD_OTHER_BOOT))
+			snprintf(why, why_size, "%.*s", (int)why_size - 1, w.why);
+		w.why[0] = '\0';
+		simfs_free(disk);
+	}
+	world_release(&w);
+	return cut;
+}
+
+/* Is anything lost where the nth is broken? */
+static bool is_missed(const struct rule *r, enum mutant kind, unsigned long nth)
 {
 	char why[256] = "";
-	seeds = SEEDS_MANY;
-	for (unsigned long n = 1; !why[0] && cut_without(load, kind, broken, n, why, sizeof(why));
-	     n++)
+	for (unsigned long n = 1; !why[0] && cut_rule(r, kind, nth, n, why, sizeof(why)); n++)
 		;
-	seeds = SEEDS;
 	if (table)
-		printf("  %s, %lu: %s\n", load->name, broken, why[0] ? why : "not missed");
+		printf("  %s, %lu: %s\n", r->name, nth, why[0] ? why : "not missed");
 	return why[0] != '\0';
 }
 
-/* Each is the one that keeps another name of a key away (loose.h). */
+static void check_rules(const struct rule *rules, size_t count, enum mutant kind)
+{
+	for (size_t i = 0; i < count; i++) {
+		CHECK(!is_missed(&rules[i], kind, 0));
+		if (!is_missed(&rules[i], kind, rules[i].nth)) {
+			fprintf(stderr, "%s: not missed\n", rules[i].name);
+			exit(1);
+		}
+	}
+}
+
+/* Of unlinked and renamed names, by the directory's sync. */
 static void test_what_was_unlinked_or_renamed_needs_to_stay_away(void)
 {
-	static const struct {
-		struct workload load;
-		unsigned long fsync;
-	} cases[] = {
-		{{"unlink behind a superseded form", "path",
-		  "put a 9000; fsync a; run; put b 8000; rename b a; unlink a"},
-		 10},
-		{{"rename to a name just unlinked", "path",
-		  "put a 9000; fsync a; run; fsyncdir .; put b 8000; unlink a; rename b a; setx a"},
-		 8},
-		{{"make again what was renamed", "path",
-		  "put a 9000; fsync a; run; fsyncdir .; rename a b; put a 8000"},
-		 8},
-		{{"pack what was made again", "path",
-		  "put a 9000; fsync a; hold a; unlink a; put a 8000; run"},
-		 6},
-		{{"another form in a directory that moved", "path",
-		  "mkdir d; put d/a 9000; fsync d/a; run; reopen; rendir d e; append e/a 1; run"},
-		 17},
-		{{"rename into a new shard", "hash:md5:2x1",
-		  "put a 9000; fsync a; rename a b; setx b"},
-		 5},
-		{{"rename out of a shard that goes", "hash:md5:2x1",
-		  "put b 100; put a 200; fsync a; fsync b; rename a b; run; setx b"},
-		 7},
+	static const struct rule rules[] = {
+		{"unlink behind a superseded form", "path",
+		 "put a 9000; fsync a; run; put b 8000; rename b a", "unlink a", 1},
+		{"rename to a name just unlinked", "path",
+		 "put a 9000; fsync a; run; fsyncdir .; put b 8000", "unlink a; rename b a; setx a",
+		 1},
+		{"make again what was renamed", "path", "put a 9000; fsync a; run; fsyncdir .",
+		 "rename a b; put a 8000", 1},
+		{"pack what was made again", "path", "put a 9000; fsync a; hold a",
+		 "unlink a; put a 8000; run", 4},
+		{"another form in a directory that moved", "path",
+		 "mkdir d; put d/a 9000; fsync d/a; run; reopen", "rendir d e; append e/a 1; run",
+		 4},
+		{"rename into a new shard", "hash:md5:2x1", "put a 9000; fsync a",
+		 "rename a b; setx b", 2},
+		{"rename out of a shard that goes", "hash:md5:2x1",
+		 "put b 100; put a 200; fsync a; fsync b", "rename a b; run; setx b", 1},
+		{"rename out of a shard made again", "split:3",
+		 "put abc 9000; fsync abc; run; fsyncdir .",
+		 "unlink abc; put abc 4000; rename abc ab; setx ab", 2},
 	};
-	for (size_t i = 0; i < DV_ARRAY_LEN(cases); i++) {
-		CHECK(!is_missed(&cases[i].load, IGNORED_FSYNC, 0));
-		bool missed = is_missed(&cases[i].load, IGNORED_FSYNC, cases[i].fsync);
-		if (!missed)
-			fprintf(stderr, "%s: not missed\n", cases[i].load.name);
-		CHECK(missed);
-	}
+	check_rules(rules, DV_ARRAY_LEN(rules), IGNORED_FSYNC);
 }
 
 /* Names that go and come through one name in the owner folder keep their order. */
 static void test_what_follows_an_unlinking_needs_its_renames_whole(void)
 {
-	static const struct workload again = {
-		"make again", "path",
-		"put a 9000; fsync a; run; fsyncdir .; hold a; unlink a; put a 8000"};
-	static const struct workload behind = {
-		"unlink behind", "path",
-		"put a 9000; fsync a; run; put a 3000; fsync a; run; unlink a; put b 1"};
-	CHECK(!is_missed(&again, TORN_RENAME, 0));
-	CHECK(is_missed(&again, TORN_RENAME, 2)); /* out of the packed name */
-	CHECK(is_missed(&again, TORN_RENAME, 3)); /* to the raw one */
-	CHECK(!is_missed(&behind, TORN_RENAME, 0));
-	CHECK(is_missed(&behind, TORN_RENAME, 3));
-	CHECK(is_missed(&behind, TORN_RENAME, 4));
+	static const char before[] = "put a 9000; fsync a; run; fsyncdir .; hold a";
+	static const char replaced[] = "put a 9000; fsync a; run; put a 3000; fsync a";
+	static const struct rule rules[] = {
+		{"make again: out of the packed name", "path", before, "unlink a; put a 8000", 1},
+		{"make again: to the raw one", "path", before, "unlink a; put a 8000", 2},
+		{"unlink behind: the packed form", "path", replaced, "run; unlink a; put b 1", 1},
+		{"unlink behind: the raw one", "path", replaced, "run; unlink a; put b 1", 2},
+	};
+	check_rules(rules, DV_ARRAY_LEN(rules), TORN_RENAME);
 }
 
 /* Of those that stand the strict model of a disk. */
