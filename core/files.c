@@ -5,6 +5,8 @@
  * A change of a raw value goes into its file; of any other, into its stage. Both are found by
  * writable().
  */
+#include "core/files_private.h"
+
 #include "core/cleanup.h"
 #include "core/edit.h"
 #include "core/io.h"
@@ -13,6 +15,7 @@
 #include "core/ops.h"
 #include "core/pack.h"
 #include "core/space.h"
+#include "core/tail.h"
 #include "core/value.h"
 
 #include <limits.h>
@@ -90,7 +93,9 @@ dv_err dv_store_seek(struct dv_store *s, const struct dv_call *call, struct dv_n
 	err = dv_gate_shared(n, call->nowait);
 	if (err)
 		return err;
-	if (n->stage) {
+	if (dv_stage_in_parts(n->stage)) { /* as a packed one */
+		*out = whence == SEEK_DATA ? off : st.size;
+	} else if (n->stage) {
 		err = DV_B(s, seek, dv_stage_fd(n->stage), off, whence, out);
 	} else if (n->form ==
 		   DV_FORM_PACKED) { /* sparse values are not packed: all of it is data */
@@ -115,6 +120,12 @@ static dv_err writable(struct dv_store *s, struct dv_node *n, bool nowait, int *
 	if (s->options.read_only)
 		return -EROFS;
 	dv_pack_cancel(s, n);
+	if (dv_stage_in_parts(n->stage)) {
+		dv_err err = dv_leave_parts(s, n, nowait, false);
+		if (err)
+			return err;
+	}
+	n->in_sequence = DV_NOT_IN_SEQUENCE;
 	if (!n->stage && n->form == DV_FORM_PACKED) {
 		if (nowait && !dv_edit_is_quick(s, n))
 			return -EAGAIN;
@@ -138,7 +149,7 @@ static dv_err writable(struct dv_store *s, struct dv_node *n, bool nowait, int *
 
 /* In what the bytes went to, and in the old object, whose attributes a value with several links
  * keeps. */
-static dv_err kill_suid(struct dv_store *s, const struct dv_call *call, struct dv_node *n, int fd)
+dv_err dv_kill_suid(struct dv_store *s, const struct dv_call *call, struct dv_node *n, int fd)
 {
 	struct dv_file *old = NULL;
 	dv_err err = dv_meta_kill_suid(s, fd, call);
@@ -163,7 +174,7 @@ struct writing {
 static dv_err write_bytes(struct dv_store *s, int fd, struct writing *w)
 {
 	const char *buf = w->buf;
-	struct dv_stat st;
+	struct dv_stat st = {.size = DV_STAGE_SOMEWHERE};
 	dv_err err = 0;
 	bool append = w->flags & DV_WRITE_APPEND, look = w->again && w->range.len > s->fsinfo.bsize;
 	if (append || look)
@@ -192,17 +203,31 @@ static dv_err write_gated(struct dv_store *s, const struct dv_call *call, struct
 {
 	int fd;
 	struct dv_file *file;
-	dv_err err = writable(s, n, call->nowait, &fd, &file);
+	bool at_end;
+	dv_err err = dv_is_added(s, call, n, w->range.off, w->flags, &at_end);
+	if (err)
+		return err;
+	if (at_end) {
+		ssize_t added = dv_add_gated(s, call, n, w->buf, (size_t)w->range.len, w->flags);
+		w->done = added > 0 ? (size_t)added : 0;
+		return added < 0 ? (dv_err)added : 0;
+	}
+	uint32_t in_sequence = n->in_sequence;
+	err = writable(s, n, call->nowait, &fd, &file);
 	if (err)
 		return err;
 	if (w->flags & DV_WRITE_KILL_SUIDGID)
-		err = kill_suid(s, call, n, fd);
+		err = dv_kill_suid(s, call, n, fd);
 	w->shared_end = (w->flags & DV_WRITE_APPEND) && !n->stage; /* a stage is ours */
 	if (!err)
 		err = write_bytes(s, fd, w);
 	dv_file_unref(s, file);
+	if (w->range.off == in_sequence && !err)
+		n->in_sequence = dv_sequence(in_sequence, w->done);
 	if (n->stage)
 		dv_stage_wrote(s, n->stage, (struct dv_range){w->range.off, w->done}, err);
+	if (n->stage && (w->flags & DV_WRITE_APPEND) && !err)
+		dv_stage_wrote(s, n->stage, (struct dv_range){DV_STAGE_SOMEWHERE, 1}, 0);
 	if (w->done) {
 		dv_changed(s, n);
 		dv_space_wrote(s, w->done);
@@ -224,14 +249,18 @@ static dv_err make_room_for_stage(struct dv_store *s, const struct dv_call *call
 	return 0;
 }
 
-/* Before a change of n's bytes, no gate held: what may take long is done without it. */
-static dv_err before_change(struct dv_store *s, const struct dv_call *call, struct dv_node *n)
+/* Before a change of n's bytes, no gate held: what may take long is done without it. w: it is a write. */
+static dv_err before_change(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
+			    const struct writing *w)
 {
-	bool begun;
+	bool begun, added;
 	if (dv_node_form(s, n) != DV_FORM_PACKED)
 		return 0;
 	dv_err err = make_room_for_stage(s, call);
-	if (err || call->nowait)
+	if (!err)
+		err = w ? dv_before_write(s, call, n, w->range.off, w->flags, &added)
+			: dv_before_other(s, call, n);
+	if (err || call->nowait || (w && added))
 		return err;
 	err = dv_edit_prepare(s, call, n, &begun);
 	if (begun)
@@ -255,12 +284,16 @@ ssize_t dv_store_write(struct dv_store *s, const struct dv_call *call, struct dv
 		w.again = dv_space_may_help(s, call, &since);
 		err = dv_space_admit(s, call, range.len, &since);
 		if (!err)
-			err = before_change(s, call, n);
+			err = before_change(s, call, n, &w);
 		if (!err)
 			err = dv_gate_exclusive(n, call->nowait);
 		if (!err) {
 			err = write_gated(s, call, n, &w);
+			bool due = dv_stage_backlog(n->stage) >= dv_tail_batch_bytes(s);
 			dv_gate_open(n);
+			if (due &&
+			    !call->nowait) /* what is written stays as it is where that fails */
+				dv_ignore(dv_stage_pump(s, n, dv_tail_batch_bytes(s)));
 		}
 		if (w.done && (flags & DV_WRITE_APPEND)) /* once more would append it twice */
 			break;
@@ -283,6 +316,18 @@ static dv_err truncate_to_nothing(struct dv_store *s, struct dv_node *n, bool no
 	dv_err err = dv_value_stat(s, n, nowait, &st);
 	if (err || st.size == 0)
 		return err;
+	if (dv_stage_in_parts(n->stage)) {
+		bool was_stream = !dv_stage_appends(n->stage);
+		err = dv_leave_parts(s, n, nowait, true);
+		if (err)
+			return err;
+		if (was_stream) {
+			dv_stage_set_replacement(s, n);
+			dv_stage_emptied(s, n->stage);
+			*done = true;
+			return 0;
+		}
+	}
 	if (n->stage) {
 		err = DV_B(s, truncate, dv_stage_fd(n->stage), 0);
 		dv_stage_set_replacement(s, n);
@@ -311,7 +356,7 @@ static dv_err truncate_to_nothing(struct dv_store *s, struct dv_node *n, bool no
 static dv_err before_set_size(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
 			      uint64_t size)
 {
-	return size ? before_change(s, call, n) : make_room_for_stage(s, call);
+	return size ? before_change(s, call, n, NULL) : make_room_for_stage(s, call);
 }
 
 static dv_err set_size(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
@@ -336,14 +381,23 @@ static dv_err set_size(struct dv_store *s, const struct dv_call *call, struct dv
 	if (!done)
 		err = DV_B(s, truncate, fd, set->size);
 	if (!err && (set->valid & DV_SET_KILL_SUIDGID))
-		err = kill_suid(s, call, n, fd);
+		err = dv_kill_suid(s, call, n, fd);
 	dv_file_unref(s, file);
 	if (!err)
 		dv_changed(s, n);
+	if (!err && set->size == 0)
+		n->in_sequence = 0;
 	return err;
 }
 
 /* ---- attributes ---- */
+
+static void times_of(const struct dv_setattr *set, struct timespec times[2])
+{
+	const struct timespec omit = {.tv_nsec = UTIME_OMIT};
+	times[0] = set->valid & DV_SET_ATIME ? set->atime : omit;
+	times[1] = set->valid & DV_SET_MTIME ? set->mtime : omit;
+}
 
 static dv_err set_on(struct dv_store *s, int fd, const struct dv_setattr *set)
 {
@@ -354,13 +408,20 @@ static dv_err set_on(struct dv_store *s, int fd, const struct dv_setattr *set)
 	if (!err && (set->valid & DV_SET_MODE))
 		err = DV_B(s, chmod, fd, set->mode & 07777);
 	if (!err && (set->valid & (DV_SET_ATIME | DV_SET_MTIME))) {
-		struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_OMIT}};
-		if (set->valid & DV_SET_ATIME)
-			times[0] = set->atime;
-		if (set->valid & DV_SET_MTIME)
-			times[1] = set->mtime;
+		struct timespec times[2];
+		times_of(set, times);
 		err = DV_B(s, utimens, fd, times);
 	}
+	return err;
+}
+
+static dv_err set_on_stage(struct dv_store *s, struct dv_node *n, const struct dv_setattr *set)
+{
+	struct timespec times[2];
+	dv_err err = set_on(s, dv_stage_fd(n->stage), set);
+	times_of(set, times);
+	if (!err && (set->valid & (DV_SET_ATIME | DV_SET_MTIME)))
+		err = dv_stage_set_times(s, n, times);
 	return err;
 }
 
@@ -390,7 +451,7 @@ static dv_err set_others(struct dv_store *s, struct dv_node *n, const struct dv_
 	dv_err err = dv_value_handle(s, n, &f);
 	if (err == -ESTALE && n->stage) { /* replaced by others: the stage is all there is */
 		n->writes++;
-		return set_on(s, dv_stage_fd(n->stage), set);
+		return set_on_stage(s, n, set);
 	}
 	if (err)
 		return err;
@@ -405,7 +466,7 @@ static dv_err set_others(struct dv_store *s, struct dv_node *n, const struct dv_
 	dv_file_unref(s, f);
 	/* The stage gets the same, so that the value has it after the commit. */
 	if (!err && n->stage)
-		err = set_on(s, dv_stage_fd(n->stage), set);
+		err = set_on_stage(s, n, set);
 	n->writes++;
 	return err;
 }
@@ -418,7 +479,7 @@ static dv_err kill_suid_before(struct dv_store *s, const struct dv_call *call, s
 		return 0;
 	dv_err err = n->stage ? 0 : dv_value_handle(s, n, &f);
 	if (!err)
-		err = kill_suid(s, call, n, n->stage ? dv_stage_fd(n->stage) : f->fd);
+		err = dv_kill_suid(s, call, n, n->stage ? dv_stage_fd(n->stage) : f->fd);
 	dv_file_unref(s, f);
 	return err;
 }
@@ -463,10 +524,12 @@ static dv_err commit_for_fsync(struct dv_store *s, struct dv_node *n)
 	dv_err err = dv_gate_shared(n, false);
 	if (err)
 		return err;
-	bool staged = n->stage;
+	bool staged = n->stage, appends = dv_stage_appends(n->stage);
 	dv_gate_open(n);
 	if (!staged) /* mostly: nobody in the directory is kept waiting */
 		return 0;
+	if (appends) /* recovery would put it in place */
+		return dv_stage_promise(s, n);
 	err = dv_stage_sync(s, n);
 	if (err)
 		return err;
@@ -560,7 +623,7 @@ dv_err dv_store_fallocate(struct dv_store *s, const struct dv_call *call, struct
 	do {
 		int fd;
 		struct dv_file *file;
-		err = before_change(s, call, n);
+		err = before_change(s, call, n, NULL);
 		if (err)
 			continue;
 		err = dv_gate_exclusive(n, call->nowait);
@@ -570,7 +633,7 @@ dv_err dv_store_fallocate(struct dv_store *s, const struct dv_call *call, struct
 		if (!err) {
 			err = DV_B(s, fallocate, fd, mode, range.off, range.len);
 			if (!err && call->uid != 0) /* FALLOCATE has no flag that would tell */
-				err = kill_suid(s, call, n, fd);
+				err = dv_kill_suid(s, call, n, fd);
 			dv_file_unref(s, file);
 			dv_changed(s, n);
 		}

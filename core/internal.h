@@ -17,12 +17,24 @@
 
 struct dv_foreign;
 struct dv_journal;
+struct dv_tail_batch;
 struct dv_loose;
 struct dv_twins;
+
+/* When values are streamed and appended to, see stage.h. Tests make them small. */
+struct dv_limits {
+	uint64_t stream_bytes;	/* written in sequence: from here on frames are made */
+	uint64_t append_bytes;	/* a packed value larger than this is appended to, not unpacked */
+	uint64_t segment_bytes; /* of a tail's segment, about */
+};
 
 struct dv_store {
 	struct dv_backing b;
 	struct dv_store_options options; /* strings not kept */
+	struct dv_limits limits;	 /* constant after opening */
+	atomic_ullong tails;		 /* counts tails (tail.h) */
+	struct dv_tail_batch *frames;	 /* frames_lock; room for one, NULL: none yet */
+	pthread_mutex_t frames_lock; /* one batch of a tail's frames at a time; before the gates */
 	struct dv_config config;
 	struct dv_transform *transform;
 	char *nopack;		 /* the mount's, beside the store's own; NULL: none */
@@ -115,6 +127,7 @@ struct dv_store {
 		atomic_ullong frames_decoded, frames_encoded, bytes_read, bytes_written;
 		atomic_ullong pieces_decoded;
 		atomic_ullong packed, unpacked, replaced, pack_refused;
+		atomic_ullong streamed, appended, joined;
 		atomic_ullong errors_corrupt, errors_io, errors_space, errors_other;
 		atomic_ullong recovered, put_aside, pending;
 	} counters;

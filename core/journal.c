@@ -376,7 +376,8 @@ dv_err dv_journal_repath(struct dv_store *s, const char *from, const char *to)
 					 &r); /* the whole record again: the last one counts */
 		if (err)
 			break;
-		sync |= r.type != DV_RECORD_STAGE; /* those do not outlive the power */
+		/* Those do not outlive the power. */
+		sync |= r.type != DV_RECORD_STAGE && r.type != DV_RECORD_STREAM;
 	}
 	pthread_mutex_unlock(&j->lock);
 	return err || !sync ? err : dv_journal_sync(s);

@@ -98,7 +98,8 @@ void dv_keeper_forget(struct dv_store *s, struct dv_node *n)
 /* What the keeper needs to know of a node, taken under its gate. */
 struct look {
 	bool staged, replacement, loser;
-	bool raw; /* a value in raw form */
+	int64_t append_ns; /* of an append: when it began; else 0 */
+	bool raw;	   /* a value in raw form */
 	uint64_t writes;
 };
 
@@ -109,6 +110,7 @@ static struct look look_at(struct dv_node *n)
 		return l;
 	l.staged = n->stage != NULL;
 	l.replacement = n->stage && dv_stage_is_replacement(n->stage);
+	l.append_ns = dv_stage_appends(n->stage) ? dv_stage_began(n->stage) : 0;
 	l.loser = n->loser;
 	l.raw = S_ISREG(n->type) && n->form == DV_FORM_RAW;
 	l.writes = n->writes;
@@ -146,6 +148,11 @@ static void failed(struct dv_store *s, struct dv_node *n, dv_err err)
 
 /* ---- commits, several at a time so that they share their durability ---- */
 
+struct urgency {
+	bool now;   /* nothing has to be quiet */
+	bool force; /* whoever writes */
+};
+
 struct commit {
 	struct dv_node *node; /* borrowed */
 	struct look look;
@@ -153,15 +160,28 @@ struct commit {
 	bool going; /* this one is being committed; else it is left as it is */
 };
 
+/* Each commit of an append writes a frame and the seek table anew: small ones wait for each other, but
+ * not for long, since other mounts and programs see none of them before. */
+static bool is_settled_append(struct dv_store *s, struct dv_node *n, const struct look *l)
+{
+	int64_t now = dv_now_ns();
+	pthread_mutex_lock(&s->queue_lock);
+	bool quiet = now - n->changed_ns >= DV_APPEND_QUIET_MS * MS;
+	pthread_mutex_unlock(&s->queue_lock);
+	return !l->append_ns || quiet || now - l->append_ns >= DV_APPEND_MAX_MS * MS;
+}
+
 /* Ungated: who may be committed, and its bytes and record on the disk. */
-static void prepare_commits(struct dv_store *s, struct commit *c, size_t count, bool force)
+static void prepare_commits(struct dv_store *s, struct commit *c, size_t count,
+			    const struct urgency *u)
 {
 	bool recorded = false;
 	for (size_t i = 0; i < count; i++) {
 		c[i].look = look_at(c[i].node); /* before the probe: a writer that comes after it
 						   changes `writes` */
 		c[i].going = (c[i].look.staged || c[i].look.loser) &&
-			     (!c[i].look.replacement || force || !dv_has_writer(s, c[i].node));
+			     (!c[i].look.replacement || u->force || !dv_has_writer(s, c[i].node)) &&
+			     (u->now || is_settled_append(s, c[i].node, &c[i].look));
 		if (c[i].going && c[i].look.staged)
 			c[i].err = dv_stage_sync(s, c[i].node);
 		if (c[i].going && !c[i].err)
@@ -181,6 +201,10 @@ static void publish_one(struct dv_store *s, struct commit *c, bool force)
 		return;
 	/* Whoever truncated or wrote it since it was probed may not be done. */
 	if (n->stage && dv_stage_is_replacement(n->stage) && !force && n->writes != c->look.writes)
+		c->going = false;
+	/* One form takes the other's place at once: a listing must not come by both, or none. */
+	else if (dv_stage_in_parts(n->stage) && !dv_stage_appends(n->stage) && !force &&
+		 is_listed(dir))
 		c->going = false;
 	else
 		c->err = dv_stage_commit(s, n, false);
@@ -202,9 +226,11 @@ static void settle_one(struct dv_store *s, struct commit *c, bool force)
 }
 
 /* Commits what may be. c[i].going on return: it is at rest, or has failed with c[i].err. */
-static void commit_batch(struct dv_store *s, struct commit *c, size_t count, bool force)
+static void commit_batch(struct dv_store *s, struct commit *c, size_t count,
+			 const struct urgency *u)
 {
-	prepare_commits(s, c, count, force);
+	bool force = u->force;
+	prepare_commits(s, c, count, u);
 	for (size_t i = 0; i < count; i++)
 		if (c[i].going && !c[i].err)
 			publish_one(s, &c[i], force);
@@ -222,7 +248,7 @@ static void commit_batch(struct dv_store *s, struct commit *c, size_t count, boo
 bool dv_keeper_commit(struct dv_store *s, struct dv_node *n)
 {
 	struct commit c = {.node = n};
-	commit_batch(s, &c, 1, false);
+	commit_batch(s, &c, 1, &(struct urgency){.now = true});
 	struct look l = look_at(n);
 	return !l.staged && !l.loser;
 }
@@ -322,13 +348,14 @@ static size_t take_due(struct dv_store *s, bool now, struct dv_node **out, size_
 }
 
 /* Commits those of taken[] that wait for it. */
-static void commit_some(struct dv_store *s, struct dv_node **taken, size_t count, bool force)
+static void commit_some(struct dv_store *s, struct dv_node **taken, size_t count,
+			const struct urgency *u)
 {
 	struct commit batch[DV_PACK_BATCH_MAX];
 	size_t fill = 0;
 	for (size_t i = 0; i <= count; i++) {
 		if (fill == DV_ARRAY_LEN(batch) || (i == count && fill)) {
-			commit_batch(s, batch, fill, force);
+			commit_batch(s, batch, fill, u);
 			fill = 0;
 		}
 		if (i == count)
@@ -347,7 +374,7 @@ int dv_keeper_run(struct dv_store *s, bool now, bool force)
 	bool hurries = dv_space_hurries(s);
 	uint64_t backlog = dv_space_backlog(s);
 	size_t count = take_due(s, now || hurries, taken, ROUND_MAX), fill = 0;
-	commit_some(s, taken, count, force);
+	commit_some(s, taken, count, &(struct urgency){.now = now, .force = force});
 	for (size_t i = 0; i < count; i++) {
 		switch (judge(s, taken[i], now || hurries)) {
 		case V_DONE:
@@ -461,7 +488,7 @@ void dv_keeper_commit_quiet(struct dv_store *s)
 	size_t rounds = 0, count;
 	do { /* stages stand in front of the queue */
 		count = take_due(s, true, taken, ROUND_MAX);
-		commit_some(s, taken, count, false);
+		commit_some(s, taken, count, &(struct urgency){.now = true});
 		for (size_t i = 0; i < count; i++)
 			put_back(s, taken[i]);
 	} while (count == ROUND_MAX && ++rounds < DV_QUEUE_MAX / ROUND_MAX);

@@ -127,6 +127,8 @@ static dv_err make_raw_once(struct dv_store *s, struct dv_node *n)
 		err = -ENOENT;
 	if (!err && n->job)
 		err = dv_pack_retract(s, n);
+	if (!err && dv_stage_in_parts(n->stage)) /* it becomes a packed one */
+		err = rest_gated(s, n);
 	if (!err && !n->stage && n->form == DV_FORM_PACKED) {
 		err = dv_stage_begin(s, n, false);
 		if (!err)

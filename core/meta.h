@@ -37,6 +37,8 @@ struct dv_tag {
 	struct timespec ctime,
 		swapped;       /* without has_ctime: of a replacement, when it was written */
 	struct timespec mtime; /* of the file that has plain_size */
+	bool open_end;	       /* bytes are being added: frames are good as far as they go, behind
+				  them may be anything */
 };
 
 /* What st_ino an object without a tag shows. Never 0 or 1. */

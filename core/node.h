@@ -101,22 +101,24 @@ struct dv_node {
 	 * the gate shared too (packed.c, keep_in_tag): the latter first. */
 	atomic_llong real_ctime_ns, kept_ctime_ns;
 
-	uint64_t writes;	/* counts changes of bytes or attributes */
-	atomic_uint unsynced;	/* DV_NAMES_MADE: a name may be lost with the power (what may come
+	uint64_t writes;	  /* counts changes of bytes or attributes */
+	uint32_t in_sequence;	  /* bytes written one after the other since it was empty;
+				   DV_NOT_IN_SEQUENCE: not so, or it is not to be streamed */
+	atomic_uint unsynced;	  /* DV_NAMES_MADE: a name may be lost with the power (what may come
 				   back is in loose.h); a count of changes above it */
-	atomic_uint superseded; /* stored names of the packed object that a rename took its value
+	atomic_ushort superseded; /* stored names of the packed object that a rename took its value
 				     from, and that are still there */
-	atomic_short error;	/* of later work; told once by fsync */
-	uint16_t type;		/* constant: S_IFMT part */
-	uint16_t generation;	/* another after each replacement; see meta.h */
-	enum dv_form form;	/* written under names_lock too */
-	atomic_bool loser;	/* raw is the value, a superseded packed form is still beside it */
-	atomic_bool dirty;	/* bytes may be unsynced */
-	atomic_uchar unpacks;	/* times it had to be unpacked: its quiet time doubles */
-	atomic_bool replaced;	/* others have taken a name from it */
-	bool in_objects;	/* names_lock */
-	bool queued;		/* queue_lock */
-	uint8_t probes;		/* queue_lock */
+	atomic_short error;	  /* of later work; told once by fsync */
+	uint16_t type;		  /* constant: S_IFMT part */
+	uint16_t generation;	  /* another after each replacement; see meta.h */
+	enum dv_form form;	  /* written under names_lock too */
+	atomic_bool loser;    /* raw is the value, a superseded packed form is still beside it */
+	atomic_bool dirty;    /* bytes may be unsynced */
+	atomic_uchar unpacks; /* times it had to be unpacked: its quiet time doubles */
+	atomic_bool replaced; /* others have taken a name from it */
+	bool in_objects;      /* names_lock */
+	bool queued;	      /* queue_lock */
+	uint8_t probes;	      /* queue_lock */
 
 	/* names_lock */
 	struct dv_link *links;
@@ -146,6 +148,14 @@ struct dv_node {
 /* What a node with one name takes, without the name and what malloc adds: as many as the kernel
  * knows files are there. */
 _Static_assert(sizeof(struct dv_node) + DV_LINK_BYTES(0) <= 252, "P6: about 300 bytes in all");
+
+#define DV_NOT_IN_SEQUENCE UINT32_MAX
+
+/* So many bytes more in sequence. */
+static inline uint32_t dv_sequence(uint32_t before, size_t more)
+{
+	return more < DV_NOT_IN_SEQUENCE - before ? before + (uint32_t)more : DV_NOT_IN_SEQUENCE;
+}
 
 enum {
 	DV_NAMES_MADE = 1, /* one was made, and its directory was not synced since */

@@ -8,7 +8,7 @@
  * A packed value's plain size is found once for each state of its file: from the tag, else from the
  * seek table or the frames. Where that was much work, the tag keeps it.
  */
-#include "core/packed.h"
+#include "core/packed_private.h"
 
 #include "core/cleanup.h"
 #include "core/codec.h"
@@ -17,12 +17,14 @@
 #include "core/io.h"
 #include "core/log.h"
 #include "core/walk.h"
+#include "core/walk_own.h"
 
 #include <string.h>
 
 #define TAIL_BYTES   4096u	  /* read first from a file's end: holds the table of 300 frames */
 #define STREAM_BYTES (512u << 10) /* a read this long is part of a stream */
 #define BAD_AGE_S    2
+#define READ_TRIES   16
 #define LONG_WALK    (16u << 20) /* stored bytes of a file whose walk is worth a tag */
 
 /* ---- sizes ---- */
@@ -89,11 +91,30 @@ static bool has_empty_frame(const struct dv_layout *l)
 	return false;
 }
 
-/* Reads where the frames of fd lie: the seek table, else the frames themselves. *walked: the
- * latter. */
-static dv_err load_layout(struct dv_store *s, int fd, uint64_t size, bool nowait,
-			  struct dv_walk *out, bool *walked)
+/* Whoever added to it did not come to the end: whole frames are the value. */
+static dv_err load_open_end(struct dv_store *s, int fd, uint64_t size, struct dv_walk *out)
 {
+	struct dv_stat st;
+	struct dv_tag tag;
+	uint64_t end;
+	bool cut;
+	if (DV_B(s, stat, fd, "", &st) || !dv_tag_load_fd(s, fd, &st, &tag) || !tag.open_end)
+		return -EBADMSG;
+	*out = (struct dv_walk){0};
+	dv_err err = dv_walk_own(s, fd, (struct dv_range){0, size}, &out->layout, &end, &cut);
+	if (err || !out->layout.count)
+		return err ? err : -EBADMSG;
+	out->plain_size = dv_layout_plain_size(&out->layout);
+	out->frames = out->layout.count;
+	return 0;
+}
+
+/* Reads where the frames of fd lie: the seek table, else the frames themselves. *walked: the
+ * latter. *torn: something else follows them. */
+dv_err dv_load_layout(struct dv_store *s, int fd, uint64_t size, bool nowait, struct dv_walk *out,
+		      bool *walked, bool *torn)
+{
+	*torn = false;
 	*out = (struct dv_walk){0};
 	dv_err err = load_table(s, fd, size, &out->layout);
 	if (!err && has_empty_frame(&out->layout)) {
@@ -101,8 +122,11 @@ static dv_err load_layout(struct dv_store *s, int fd, uint64_t size, bool nowait
 		err = -EBADMSG;
 	}
 	*walked = err == -ENOENT || err == -EBADMSG;
-	if (*walked)
-		return dv_walk_frames(s, fd, size, nowait, out);
+	if (*walked) {
+		err = dv_walk_frames(s, fd, size, nowait, out);
+		*torn = err == -EBADMSG && load_open_end(s, fd, size, out) == 0;
+		return *torn ? 0 : err;
+	}
 	out->plain_size = dv_layout_plain_size(&out->layout);
 	out->frames = out->layout.count;
 	return err;
@@ -164,6 +188,15 @@ static void keep_in_tag(struct dv_store *s, struct dv_node *n, int fd, const str
 	n->real_ctime_ns = dv_time_ns(now.ctime);
 }
 
+static void tell_torn(struct dv_store *s, struct dv_node *n)
+{
+	char path[512], text[1024];
+	dv_node_path(s, n, path, sizeof(path));
+	dv_warn("%s ends in a frame that is not whole, which is left out: adding to it was cut "
+		"short",
+		dv_log_key(text, sizeof(text), path));
+}
+
 dv_err dv_packed_facts(struct dv_store *s, struct dv_node *n, struct dv_file *f, bool nowait,
 		       struct dv_facts *out)
 {
@@ -179,16 +212,18 @@ dv_err dv_packed_facts(struct dv_store *s, struct dv_node *n, struct dv_file *f,
 		return 0;
 	}
 	struct dv_walk w;
-	bool walked;
-	err = load_layout(s, f->fd, st.size, nowait, &w, &walked);
+	bool walked, torn;
+	err = dv_load_layout(s, f->fd, st.size, nowait, &w, &walked, &torn);
 	if (!err) {
 		*out = (struct dv_facts){.version = dv_version_of(&st),
 					 .frames = w.stream ? 1 : (uint32_t)w.frames,
-					 .single = walked && w.frames == 1,
+					 .single = walked && w.frames == 1 && !torn,
 					 .stream = w.stream,
 					 .plain_size = w.plain_size,
 					 .known = true};
-		if (w.decoded || w.stream || (walked && st.size >= LONG_WALK))
+		if (torn)
+			tell_torn(s, n);
+		else if (w.decoded || w.stream || (walked && st.size >= LONG_WALK))
 			keep_in_tag(s, n, f->fd, &st, out);
 		dv_facts_set(s, n, out);
 	} else if (dv_facts_are_bad(err)) {
@@ -200,18 +235,17 @@ dv_err dv_packed_facts(struct dv_store *s, struct dv_node *n, struct dv_file *f,
 
 /* ---- frames ---- */
 
-static struct dv_cache_key cache_key(const struct dv_stat *st, uint64_t part)
+static struct dv_cache_key cache_key(const struct dv_stat *st)
 {
 	uint64_t v = (uint64_t)st->ctime.tv_sec * 1000000000u + (uint64_t)st->ctime.tv_nsec;
 	v ^= ((uint64_t)st->btime.tv_sec * 1000000000u + (uint64_t)st->btime.tv_nsec) << 1;
 	v ^= st->size << 20;
-	return (struct dv_cache_key){
-		.dev = st->dev, .ino = st->ino, .version_ns = (int64_t)v, .part = part};
+	return (struct dv_cache_key){.dev = st->dev, .ino = st->ino, .version_ns = (int64_t)v};
 }
 
 /* fr is none of a unit's (foreign.h). */
-static dv_err decode_frame(struct dv_store *s, int fd, const struct dv_frame *fr, void *out,
-			   bool nowait)
+dv_err dv_decode_frame(struct dv_store *s, int fd, const struct dv_frame *fr, void *out,
+		       bool nowait)
 {
 	/* A frame holds more stored than plain bytes only by its headers. */
 	if (fr->stored_len > fr->plain_len * 2u + (1u << 20))
@@ -237,6 +271,7 @@ struct packed {
 	struct dv_store *s;
 	int fd;
 	struct dv_stat st;
+	struct dv_cache_key key; /* of its parts; their numbers are put in */
 	struct dv_facts facts;
 	struct dv_cache_entry *layout_entry;
 	struct dv_layout layout; /* a view of the entry; or of the two words below */
@@ -248,8 +283,8 @@ static dv_err fill_layout(struct packed *p, struct dv_cache_entry *e)
 {
 	struct dv_walk w;
 	struct dv_layout *l = &w.layout;
-	bool walked;
-	dv_err err = load_layout(p->s, p->fd, p->st.size, false, &w, &walked);
+	bool walked, torn;
+	dv_err err = dv_load_layout(p->s, p->fd, p->st.size, false, &w, &walked, &torn);
 	if (!err && (size_t)l->count * 16 != e->len)
 		err = -ESTALE; /* changed since its facts were found */
 	if (!err) {
@@ -268,6 +303,7 @@ static dv_err packed_open(struct packed *p, struct dv_node *n, struct dv_file *f
 	dv_err err = DV_B(s, stat, p->fd, "", &p->st);
 	if (err)
 		return err;
+	p->key = cache_key(&p->st);
 	if (!dv_facts_get(s, n, &p->st, &p->facts)) {
 		if (nowait && p->st.size > DV_INLINE_STORED_MAX)
 			return -EAGAIN;
@@ -285,7 +321,8 @@ static dv_err packed_open(struct packed *p, struct dv_node *n, struct dv_file *f
 					       .plain_end = &p->one_plain};
 		return 0;
 	}
-	struct dv_cache_key key = cache_key(&p->st, DV_CACHE_LAYOUT);
+	struct dv_cache_key key = p->key;
+	key.part = DV_CACHE_LAYOUT;
 	int got = dv_cache_get(s->cache, &key, (size_t)p->facts.frames * 16, nowait,
 			       &p->layout_entry);
 	if (got == DV_CACHE_BUSY)
@@ -307,6 +344,13 @@ static dv_err packed_open(struct packed *p, struct dv_node *n, struct dv_file *f
 	return 0;
 }
 
+static struct dv_cache_key part_key(const struct packed *p, uint64_t part)
+{
+	struct dv_cache_key key = p->key;
+	key.part = part;
+	return key;
+}
+
 static void packed_close(struct packed *p)
 {
 	if (p->layout_entry)
@@ -316,7 +360,7 @@ static void packed_close(struct packed *p)
 /* Is the frame to be decoded from its start in pieces? */
 static bool is_unit(const struct packed *p, const struct dv_frame *fr, struct dv_unit *out)
 {
-	*out = (struct dv_unit){.fd = p->fd, .key = cache_key(&p->st, 0), .where = *fr};
+	*out = (struct dv_unit){.fd = p->fd, .key = p->key, .where = *fr};
 	return p->facts.stream || fr->plain_len > dv_whole_frame_max(p->s);
 }
 
@@ -327,14 +371,14 @@ static dv_err get_frame(struct packed *p, uint32_t index, bool nowait, struct dv
 	struct dv_store *s = p->s;
 	struct dv_frame fr = dv_layout_frame(&p->layout, index);
 	bool small = fr.stored_len <= DV_INLINE_STORED_MAX && fr.plain_len <= DV_FRAME_SIZE_DEFAULT;
-	struct dv_cache_key key = cache_key(&p->st, index);
+	struct dv_cache_key key = part_key(p, index);
 	int got = dv_cache_get(s->cache, &key, fr.plain_len, nowait && !small, out);
 	if (got == DV_CACHE_BUSY)
 		return -EAGAIN;
 	if (got < 0)
 		return got;
 	if (got == DV_CACHE_FILL) {
-		dv_err err = decode_frame(s, p->fd, &fr, (*out)->data, nowait);
+		dv_err err = dv_decode_frame(s, p->fd, &fr, (*out)->data, nowait);
 		if (err) {
 			dv_cache_failed(s->cache, *out, err);
 			return err;
@@ -361,7 +405,7 @@ struct read_job {
 static bool streamed(struct read_job *j, uint32_t index, const struct dv_frame *fr)
 {
 	struct dv_store *s = j->p->s;
-	struct dv_cache_key key = cache_key(&j->p->st, index);
+	struct dv_cache_key key = part_key(j->p, index);
 	struct dv_cache_entry *e = NULL;
 	if (j->nowait || j->range.len < STREAM_BYTES || fr->plain_off < j->range.off ||
 	    fr->plain_off + fr->plain_len > j->range.off + j->range.len)
@@ -370,7 +414,8 @@ static bool streamed(struct read_job *j, uint32_t index, const struct dv_frame *
 		dv_cache_put(s->cache, e);
 		return false; /* at hand: to be copied */
 	}
-	dv_err err = decode_frame(s, j->p->fd, fr, j->buf + (fr->plain_off - j->range.off), false);
+	dv_err err =
+		dv_decode_frame(s, j->p->fd, fr, j->buf + (fr->plain_off - j->range.off), false);
 	if (err)
 		atomic_store(&j->err, err);
 	return true;
@@ -404,34 +449,69 @@ static void read_step(void *ctx, size_t i)
 		atomic_store(&j->err, err);
 }
 
+/* plain_size: of all frames. */
+static ssize_t read_frames(struct packed *p, uint64_t plain_size, void *buf, struct dv_range range,
+			   bool nowait)
+{
+	if (range.off >= plain_size || !range.len)
+		return 0;
+	if (range.len > plain_size - range.off)
+		range.len = plain_size - range.off;
+	struct read_job j = {.p = p,
+			     .buf = buf,
+			     .range = range,
+			     .nowait = nowait,
+			     .first = dv_layout_find(&p->layout, range.off)};
+	uint32_t last = dv_layout_find(&p->layout, range.off + range.len - 1);
+	size_t count = last - j.first + 1;
+	if (nowait || count == 1)
+		for (size_t i = 0; i < count && !atomic_load(&j.err); i++)
+			read_step(&j, i);
+	else
+		dv_pool_map(p->s->pool, read_step, &j, count);
+	dv_err err = atomic_load(&j.err);
+	return err ? err : (ssize_t)range.len;
+}
+
+/* What was found is not to be explained by one state of the file: was there another one meanwhile? */
+static bool changed_meanwhile(struct packed *p, ssize_t got)
+{
+	struct dv_stat st;
+	if (!dv_facts_are_bad((dv_err)got) && got != -ESTALE)
+		return false;
+	struct dv_version was = dv_version_of(&p->st);
+	if (DV_B(p->s, stat, p->fd, "", &st))
+		return false;
+	struct dv_version now = dv_version_of(&st);
+	return !dv_version_equal(&was, &now);
+}
+
 ssize_t dv_packed_read(struct dv_store *s, struct dv_node *n, struct dv_file *f, void *buf,
 		       struct dv_range range, bool nowait)
 {
-	struct packed p = {.s = s};
-	dv_err err = packed_open(&p, n, f, nowait);
-	if (err)
-		return err;
-	ssize_t done = 0;
-	if (range.off < p.facts.plain_size && range.len) {
-		if (range.len > p.facts.plain_size - range.off)
-			range.len = p.facts.plain_size - range.off;
-		struct read_job j = {.p = &p,
-				     .buf = buf,
-				     .range = range,
-				     .nowait = nowait,
-				     .first = dv_layout_find(&p.layout, range.off)};
-		uint32_t last = dv_layout_find(&p.layout, range.off + range.len - 1);
-		size_t count = last - j.first + 1;
-		if (nowait || count == 1)
-			for (size_t i = 0; i < count && !atomic_load(&j.err); i++)
-				read_step(&j, i);
-		else
-			dv_pool_map(s->pool, read_step, &j, count);
-		err = atomic_load(&j.err);
-		done = err ? err : (ssize_t)range.len;
+	ssize_t got = 0;
+	/* Another mount may add to the file while it is read here. */
+	for (unsigned tries = 0; tries < READ_TRIES; tries++) {
+		struct packed p = {.s = s};
+		got = packed_open(&p, n, f, nowait);
+		if (!got) {
+			got = read_frames(&p, p.facts.plain_size, buf, range, nowait);
+			packed_close(&p);
+		}
+		if (!changed_meanwhile(&p, got))
+			break;
 	}
-	packed_close(&p);
-	return done;
+	return got;
+}
+
+ssize_t dv_frames_read(struct dv_store *s, const struct dv_frames *frames, void *buf,
+		       struct dv_range range, bool nowait)
+{
+	struct packed p = {.s = s,
+			   .fd = frames->fd,
+			   .key = {.dev = UINT64_MAX, .ino = frames->serial},
+			   .layout = *frames->layout};
+	return read_frames(&p, dv_layout_plain_size(frames->layout), buf, range, nowait);
 }
 
 /* To a reader a file past our limits, or made with a dictionary, is as good as damaged. */
@@ -464,7 +544,7 @@ dv_err dv_packed_decode(struct dv_store *s, struct dv_node *n, struct dv_file *f
 			err = dv_foreign_decode(s, &unit, fd);
 			continue;
 		}
-		err = decode_frame(s, p.fd, &fr, plain, false);
+		err = dv_decode_frame(s, p.fd, &fr, plain, false);
 		if (!err)
 			err = dv_write_full(s, fd, plain, (size_t)fr.plain_len, fr.plain_off);
 	}

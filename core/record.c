@@ -80,7 +80,7 @@ void dv_record_encode(const struct dv_record *r, uint8_t *out)
 	at = put_time(at, r->raw_version.ctime_ns);
 	at = put_ident(at, &r->packed);
 	at = put(at, r->st_ino, 8);
-	at = put(at, 0, 8);
+	at = put(at, r->stored_from, 8);
 	memcpy(at, r->path, r->path_len);
 	size_t body = (size_t)(at - (out + HEAD)) + r->path_len;
 	uint8_t *head = put(out, MAGIC, 4);
@@ -110,7 +110,7 @@ size_t dv_record_decode(const uint8_t *bytes, size_t len, struct dv_record *out)
 	out->raw_version.ctime_ns = get_time(&at);
 	get_ident(&at, &out->packed);
 	out->st_ino = get(&at, 8);
-	get(&at, 8);
+	out->stored_from = get(&at, 8);
 	out->path = (const char *)at;
 	if (out->path_len != body - (DV_RECORD_FIXED - HEAD) || out->path_len > DV_RECORD_PATH_MAX)
 		return 0;

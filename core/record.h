@@ -4,7 +4,7 @@
  *
  *   record   u32 magic "DVR1" | u32 bytes of the body | u64 FNV-1a of the body | body
  *   body     u64 id | u8 type | u8 flags | u16 0 | u32 bytes of path | raw: ident, version
- *            packed: ident | u64 st_ino | u64 0 | path
+ *            packed: ident | u64 st_ino | u64 stored_from | path
  *   ident    u64 dev | u64 ino | i64 btime seconds | u32 btime nanoseconds | u32 0
  *   version  u64 size | i64 mtime s | u32 mtime ns | u32 0 | i64 ctime s | u32 ctime ns | u32 0
  *   all little endian
@@ -56,6 +56,12 @@ enum dv_record_type {
 	DV_RECORD_COPY,	     /* stage file "ID" is to be copied into the object `packed` of path, in
 				place */
 	DV_RECORD_END,	     /* record ID is done */
+	DV_RECORD_STREAM,    /* as STAGE; the newer bytes are in two parts (tail.h): frames in file
+				"ID.z", the rest in segments of ID */
+	DV_RECORD_TAIL, /* bytes are added to the object `packed` of path, in place: from stored
+				byte `stored_from` on, which is plain byte raw_version.size, it is made
+				of whole frames as far as they go, and of segments of ID behind them.
+				`raw` is void; raw.ino is a checksum of what lies before stored_from */
 };
 
 /* A record that is written again, with the same id, takes the place of the earlier one (its
@@ -78,7 +84,8 @@ struct dv_record {
 	struct dv_ident raw, packed;
 	struct dv_version raw_version;
 	uint64_t st_ino;
-	const char *path; /* borrowed; key path in the mount; not NUL terminated when decoded */
+	uint64_t stored_from; /* TAIL; else 0 */
+	const char *path;     /* borrowed; key path in the mount; not NUL terminated when decoded */
 	size_t path_len;
 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* recover.c - see recover.h. */
-#include "core/recover.h"
+#include "core/recover_private.h"
 
 #include "core/cleanup.h"
 #include "core/io.h"
@@ -24,7 +24,7 @@
 #define SWEEP_ROUNDS 64 /* of 512 names: more stage files than that are left for the next time */
 
 /* The path of a record, which is not terminated there, on the heap. */
-static char *path_of(const struct dv_record *r)
+char *dv_record_path(const struct dv_record *r)
 {
 	char *path = malloc(r->path_len + 1);
 	if (path) {
@@ -33,21 +33,6 @@ static char *path_of(const struct dv_record *r)
 	}
 	return path;
 }
-
-struct adoption {
-	struct dv_store *s;
-	int dirfd;	/* of the dead owner's folder */
-	bool same_boot; /* what was written is in the files, synced or not */
-	dv_err err;	/* first */
-};
-
-/* The place and what is found there of a record's path. Every component is looked up as the mount
- * does. */
-struct target {
-	struct dv_node *dir;
-	struct dv_place p;
-	char name[DV_NAME_MAX + 1];
-};
 
 static void target_close(struct dv_store *s, struct target *t)
 {
@@ -58,7 +43,7 @@ static void target_close(struct dv_store *s, struct target *t)
 static dv_err target_open(struct dv_store *s, const struct dv_record *r, struct target *t)
 {
 	static const struct dv_call call = {0};
-	DV_AUTO_FREE char *path = path_of(r);
+	DV_AUTO_FREE char *path = dv_record_path(r);
 	if (!path)
 		return -ENOMEM;
 	char *at = path;
@@ -90,8 +75,8 @@ static dv_err target_open(struct dv_store *s, const struct dv_record *r, struct 
 
 /* Is the object at stored the one of the record? Device numbers change over a reboot and are not
  * compared. */
-static bool is_object(struct dv_store *s, const struct dv_place *p, const char *stored,
-		      const struct dv_ident *id, struct dv_stat *st)
+bool dv_recover_is_object(struct dv_store *s, const struct dv_place *p, const char *stored,
+			  const struct dv_ident *id, struct dv_stat *st)
 {
 	if (!stored[0] || DV_B(s, stat, p->dirfd, stored, st))
 		return false;
@@ -101,14 +86,14 @@ static bool is_object(struct dv_store *s, const struct dv_place *p, const char *
 }
 
 /* Raw, aside or of another type: where the record's winner or raw object lies, or NULL. */
-static const char *find_raw(struct dv_store *s, const struct dv_place *p, const struct dv_ident *id,
-			    struct dv_stat *st)
+const char *dv_recover_find_raw(struct dv_store *s, const struct dv_place *p,
+				const struct dv_ident *id, struct dv_stat *st)
 {
-	if (is_object(s, p, p->names.raw, id, st))
+	if (dv_recover_is_object(s, p, p->names.raw, id, st))
 		return p->names.raw;
-	if (is_object(s, p, p->names.other, id, st))
+	if (dv_recover_is_object(s, p, p->names.other, id, st))
 		return p->names.other;
-	return is_object(s, p, p->names.aside, id, st) ? p->names.aside : NULL;
+	return dv_recover_is_object(s, p, p->names.aside, id, st) ? p->names.aside : NULL;
 }
 
 /* Its bytes, where it has any, and its name. */
@@ -126,7 +111,7 @@ static dv_err sync_object(struct dv_store *s, const struct dv_place *p, const ch
 	return err ? err : dv_loose_sync(s, &at, p->dirfd);
 }
 
-static dv_err unlink_keeping_times(struct dv_store *s, const struct dv_place *p, const char *stored)
+dv_err dv_recover_unlink(struct dv_store *s, const struct dv_place *p, const char *stored)
 {
 	struct dv_dir_times times;
 	dv_dir_times_keep(s, p->dirfd, &times);
@@ -183,9 +168,9 @@ static dv_err recover_swap(struct adoption *a, const struct dv_record *r, const 
 	dv_err err = recover_withdrawal(a, r, t);
 	if (err)
 		return err;
-	const char *raw_name = find_raw(s, &t->p, &r->raw, &raw);
+	const char *raw_name = dv_recover_find_raw(s, &t->p, &r->raw, &raw);
 	bool same = raw_name;
-	if (!is_object(s, &t->p, t->p.names.packed, &r->packed, &packed))
+	if (!dv_recover_is_object(s, &t->p, t->p.names.packed, &r->packed, &packed))
 		return 0; /* it was finished, or never begun */
 	if (!same)
 		raw_name = find_same_value(s, t, r);
@@ -199,7 +184,7 @@ static dv_err recover_swap(struct adoption *a, const struct dv_record *r, const 
 	const char *winner = packed_wins ? t->p.names.packed : raw_name;
 	const char *loser = packed_wins ? raw_name : t->p.names.packed;
 	err = sync_object(s, &t->p, winner); /* I3 */
-	return err ? err : unlink_keeping_times(s, &t->p, loser);
+	return err ? err : dv_recover_unlink(s, &t->p, loser);
 }
 
 /* Is that raw file a stage that was made for the record? Its tag says so. */
@@ -223,11 +208,11 @@ static dv_err finish_published(struct adoption *a, const struct dv_record *r,
 	if (!was_stage(s, t, raw, r))
 		raw = t->p.names.aside;
 	if (!(r->flags & DV_RECORD_OLD_PACKED) ||
-	    !is_object(s, &t->p, t->p.names.packed, &r->packed, &packed) ||
+	    !dv_recover_is_object(s, &t->p, t->p.names.packed, &r->packed, &packed) ||
 	    !was_stage(s, t, raw, r))
 		return 0;
 	dv_err err = sync_object(s, &t->p, raw); /* I3 */
-	return err ? err : unlink_keeping_times(s, &t->p, t->p.names.packed);
+	return err ? err : dv_recover_unlink(s, &t->p, t->p.names.packed);
 }
 
 /* Puts the stage in the place of the old object, which has one link. */
@@ -257,7 +242,7 @@ static dv_err rewrite(struct adoption *a, const struct dv_record *r, const struc
 		      int from, const char *stored, bool packed)
 {
 	struct dv_store *s = a->s;
-	DV_AUTO_FREE char *path = path_of(r);
+	DV_AUTO_FREE char *path = dv_record_path(r);
 	if (!path)
 		return -ENOMEM;
 	int to = DV_B(s, open, t->p.dirfd, stored, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
@@ -278,7 +263,7 @@ static dv_err rewrite(struct adoption *a, const struct dv_record *r, const struc
 }
 
 /* Does the stage of r hold what was acknowledged? */
-static bool is_whole(const struct adoption *a, const struct dv_record *r)
+bool dv_recover_is_whole(const struct adoption *a, const struct dv_record *r)
 {
 	return a->same_boot || (r->flags & DV_RECORD_DURABLE);
 }
@@ -296,13 +281,14 @@ static dv_err recover_stage(struct adoption *a, const struct dv_record *r, const
 	if (fd < 0)
 		return fd;
 	dv_err err = 0;
-	if (!is_whole(a, r)) {
+	if (!dv_recover_is_whole(a, r)) {
 		err = DV_B(s, unlink, a->dirfd, stage); /* I6 */
 	} else {
-		if (was_packed && is_object(s, &t->p, t->p.names.packed, &r->packed, &old))
+		if (was_packed &&
+		    dv_recover_is_object(s, &t->p, t->p.names.packed, &r->packed, &old))
 			stored = t->p.names.packed;
 		else if (!was_packed)
-			stored = find_raw(s, &t->p, &r->raw, &old);
+			stored = dv_recover_find_raw(s, &t->p, &r->raw, &old);
 		err = stored ? DV_B(s, fsync, fd) : -EEXIST; /* I2 */
 		if (!err && (old.nlink > 1 || (r->flags & DV_RECORD_IN_PLACE))) {
 			err = rewrite(a, r, t, fd, stored, was_packed);
@@ -314,7 +300,7 @@ static dv_err recover_stage(struct adoption *a, const struct dv_record *r, const
 	}
 	DV_B(s, close, fd);
 	if (err == -EEXIST) {
-		DV_AUTO_FREE char *key = path_of(r);
+		DV_AUTO_FREE char *key = dv_record_path(r);
 		err = dv_put_aside(s, a->dirfd, stage, key ? key : "",
 				   "the value was replaced while no mount was there");
 	}
@@ -326,9 +312,9 @@ static dv_err recover_copy(struct adoption *a, const struct dv_record *r, const 
 {
 	struct dv_store *s = a->s;
 	struct dv_stat st;
-	const char *stored = is_object(s, &t->p, t->p.names.packed, &r->packed, &st)
+	const char *stored = dv_recover_is_object(s, &t->p, t->p.names.packed, &r->packed, &st)
 				     ? t->p.names.packed
-				     : find_raw(s, &t->p, &r->packed, &st);
+				     : dv_recover_find_raw(s, &t->p, &r->packed, &st);
 	int from = DV_B(s, open, a->dirfd, stage, O_RDONLY | O_NOFOLLOW, 0);
 	if (from < 0)
 		return from == -ENOENT ? 0 : from;
@@ -355,8 +341,9 @@ static dv_err recover_copy(struct adoption *a, const struct dv_record *r, const 
 static bool holds_object(struct dv_store *s, const struct target *t, const struct dv_record *r)
 {
 	struct dv_stat st;
-	return is_object(s, &t->p, t->p.names.packed, &r->packed, &st) ||
-	       find_raw(s, &t->p, &r->raw, &st) || find_raw(s, &t->p, &r->packed, &st);
+	return dv_recover_is_object(s, &t->p, t->p.names.packed, &r->packed, &st) ||
+	       dv_recover_find_raw(s, &t->p, &r->raw, &st) ||
+	       dv_recover_find_raw(s, &t->p, &r->packed, &st);
 }
 
 /*
@@ -389,9 +376,13 @@ static void recover_one(struct adoption *a, const struct dv_open_record *o)
 	snprintf(key, sizeof(key), "%.*s", (int)(r->path_len < 4095 ? r->path_len : 4095), r->path);
 	if (err == -ENOENT || err == -ESTALE || err == -EINVAL || err == -ENAMETOOLONG) {
 		/* Its directory is gone: nothing of the record can be there. */
-		err = r->type == DV_RECORD_STAGE && is_whole(a, r)
-			      ? dv_put_aside(s, a->dirfd, stage, key, "its directory is gone")
-			      : 0;
+		if (r->type == DV_RECORD_STREAM || r->type == DV_RECORD_TAIL)
+			err = dv_recover_put_parts_aside(a, r, key, "its directory is gone");
+		else
+			err = r->type == DV_RECORD_STAGE && dv_recover_is_whole(a, r)
+				      ? dv_put_aside(s, a->dirfd, stage, key,
+						     "its directory is gone")
+				      : 0;
 		if (!err)
 			return;
 	} else if (!err) {
@@ -401,6 +392,12 @@ static void recover_one(struct adoption *a, const struct dv_open_record *o)
 			err = recover_stage(a, r, &t, stage);
 		else if (r->type == DV_RECORD_COPY)
 			err = recover_copy(a, r, &t, stage);
+		else if (r->type == DV_RECORD_STREAM)
+			err = dv_recover_stream(a, r, &t);
+		else if (r->type == DV_RECORD_TAIL)
+			err = dv_recover_tail(a, r, &t);
+		else /* of a later program: nothing of it is touched */
+			err = -EPROTONOSUPPORT;
 		target_close(s, &t);
 	}
 	if (err) {

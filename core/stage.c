@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* stage.c - see stage.h. */
-#include "core/stage.h"
+/* stage.c - see stage.h. How a stage takes the place of the old form: stage_commit.c. */
+#include "core/stage_private.h"
 
 #include "core/cleanup.h"
 #include "core/io.h"
@@ -8,38 +8,12 @@
 #include "core/log.h"
 #include "core/meta.h"
 #include "core/packed.h"
-#include "core/rival.h"
 #include "core/value.h"
 
-#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/random.h>
-
-struct dv_stage {
-	uint64_t id;
-	bool replacement;
-	bool in_place;	 /* several links, or owner and mode can not be kept: committed by copying
-			  over the old object */
-	bool named;	 /* a record and a name in the owner folder exist */
-	bool durable;	 /* it is left to the next owner, its bytes are on the disk */
-	bool hidden;	 /* its name in the owner folder is one that no record speaks of */
-	uint8_t unpacks; /* of an edit: how often the value had to be unpacked, this time too */
-	dv_err failed;	 /* of the last write that failed and was not made good; 0: none */
-	uint64_t failed_at; /* the first byte that it left unwritten */
-	struct dv_file *file;
-	struct dv_file *locked; /* an edit: the old object, whose lock keeps other mounts' edits
-				   away; NULL: none */
-	uint16_t generation;	/* of the value once this is it */
-	struct dv_changed_at changed; /* by a caller */
-	uint64_t changed_writes;      /* n->writes when changed.backing was looked at */
-	uint64_t swap_id;	      /* its SWAP record, 0: none yet */
-	uint64_t copy_id;	      /* COPY record of a commit that was cut short, 0: none */
-	atomic_ullong synced_writes; /* n->writes when the bytes were last made durable; UINT64_MAX:
-					never */
-};
 
 int dv_stage_fd(const struct dv_stage *st)
 {
@@ -51,11 +25,13 @@ bool dv_stage_is_replacement(const struct dv_stage *st)
 	return st->replacement;
 }
 
-#define HIDDEN_NAME (DV_STAGE_NAME + 7)
-
-static void name_of(uint64_t id, bool hidden, char out[HIDDEN_NAME])
+/* Of the stage's file, or of the packed part of one in two parts. */
+void dv_stage_file_name(const struct dv_stage *st, bool hidden, char out[DV_STAGE_FILE_NAME])
 {
-	dv_journal_stage_name(id, out);
+	if (st->tail)
+		dv_tail_packed_name(st->id, out);
+	else
+		dv_journal_stage_name(st->id, out);
 	if (hidden)
 		strcat(out, ".failed");
 }
@@ -65,15 +41,15 @@ static void name_of(uint64_t id, bool hidden, char out[HIDDEN_NAME])
  * is not to be: it gets another name for as long, and is swept with it. A renaming, since on a full
  * disk nothing can be appended to the log.
  */
-static void hide_failed(struct dv_store *s, struct dv_stage *st)
+void dv_stage_hide_failed(struct dv_store *s, struct dv_stage *st)
 {
-	char from[HIDDEN_NAME], to[HIDDEN_NAME];
+	char from[DV_STAGE_FILE_NAME], to[DV_STAGE_FILE_NAME];
 	bool hidden = st->replacement && st->failed;
 	int dirfd = dv_journal_dirfd(s->journal);
 	if (!st->named || hidden == st->hidden)
 		return;
-	name_of(st->id, st->hidden, from);
-	name_of(st->id, hidden, to);
+	dv_stage_file_name(st, st->hidden, from);
+	dv_stage_file_name(st, hidden, to);
 	if (DV_B(s, rename, dirfd, from, dirfd, to, RENAME_NOREPLACE) == 0)
 		st->hidden = hidden;
 }
@@ -86,13 +62,13 @@ void dv_stage_wrote(struct dv_store *s, struct dv_stage *st, struct dv_range ran
 		st->failed = err;
 		st->failed_at = range.off + range.len;
 	}
-	hide_failed(s, st);
+	dv_stage_hide_failed(s, st);
 }
 
 void dv_stage_emptied(struct dv_store *s, struct dv_stage *st)
 {
 	st->failed = 0;
-	hide_failed(s, st);
+	dv_stage_hide_failed(s, st);
 }
 
 void dv_stage_changed(struct dv_stage *st)
@@ -101,7 +77,7 @@ void dv_stage_changed(struct dv_stage *st)
 }
 
 /* Before the stage's ctime moves by a doing of ours. */
-static void note_change(struct dv_node *n, const struct dv_stat *own)
+void dv_stage_note_change(struct dv_node *n, const struct dv_stat *own)
 {
 	if (n->stage->changed_writes == n->writes)
 		return;
@@ -116,7 +92,7 @@ dv_err dv_stage_error(const struct dv_stage *st)
 
 bool dv_stage_is_in_place(const struct dv_stage *st)
 {
-	return st->in_place;
+	return st->in_place || st->astray;
 }
 
 /* Another mount that replaces the same value chooses another one. */
@@ -127,8 +103,8 @@ static uint16_t next_generation(const struct dv_node *n)
 	return (uint16_t)(n->generation + 1 + random % UINT16_MAX);
 }
 
-static void write_tag(struct dv_store *s, const struct dv_node *n, const struct dv_stage *stage,
-		      const struct dv_stat *own)
+void dv_stage_write_tag(struct dv_store *s, const struct dv_node *n, const struct dv_stage *stage,
+			const struct dv_stat *own)
 {
 	struct dv_ident id = dv_ident_of(own);
 	struct dv_tag tag = {.st_ino = n->ino,
@@ -144,10 +120,13 @@ void dv_stage_set_replacement(struct dv_store *s, struct dv_node *n)
 	struct dv_stat own;
 	if (!stage->replacement && DV_B(s, stat, stage->file->fd, "", &own) == 0) {
 		stage->generation = next_generation(n);
-		write_tag(s, n, stage, &own);
+		dv_stage_write_tag(s, n, stage, &own);
 	}
 	stage->replacement = true;
 }
+
+#define CONFLICT                                                                                   \
+	"the value was replaced in the store while it was being rewritten through the mount"
 
 /* ---- begin ---- */
 
@@ -193,13 +172,15 @@ static dv_err dress(struct dv_store *s, struct dv_node *n, struct dv_file *old,
 		return err;
 	if (!empty)
 		stage->unpacks = count_unpacks(s, n, old, st, &own);
-	write_tag(s, n, stage, &own);
+	dv_stage_write_tag(s, n, stage, &own);
 	return 0;
 }
 
-static dv_err record_stage(struct dv_store *s, struct dv_node *n, struct dv_stage *stage)
+dv_err dv_stage_write_record(struct dv_store *s, struct dv_node *n, struct dv_stage *stage)
 {
-	struct dv_record r = {.id = stage->id, .type = DV_RECORD_STAGE, .st_ino = n->ino};
+	struct dv_record r = {.id = stage->id,
+			      .type = stage->tail ? DV_RECORD_STREAM : DV_RECORD_STAGE,
+			      .st_ino = n->ino};
 	if (n->form == DV_FORM_PACKED) {
 		r.flags = DV_RECORD_OLD_PACKED;
 		r.packed = n->id;
@@ -211,28 +192,36 @@ static dv_err record_stage(struct dv_store *s, struct dv_node *n, struct dv_stag
 	return dv_record_append(s, n, &r);
 }
 
-static dv_err make_stage_file(struct dv_store *s, struct dv_stage *stage)
+dv_err dv_stage_make_file(struct dv_store *s, uint64_t id, struct dv_file **out)
 {
 	char name[DV_STAGE_NAME];
-	stage->id = dv_journal_new_id(s->journal);
-	dv_journal_stage_name(stage->id, name);
+	dv_journal_stage_name(id, name);
 	dv_act_as_self(s);
 	int fd = DV_B(s, open, dv_journal_dirfd(s->journal), name, O_RDWR | O_CREAT | O_EXCL, 0600);
 	if (fd < 0)
 		return fd;
-	stage->named = true;
-	stage->file = dv_file_new(s, fd, true);
-	return stage->file ? 0 : -ENOMEM;
+	*out = dv_file_new(s, fd, true);
+	return *out ? 0 : -ENOMEM;
 }
 
-static void forget_stage(struct dv_store *s, struct dv_stage *stage)
+static dv_err make_stage_file(struct dv_store *s, struct dv_stage *stage)
 {
-	char name[HIDDEN_NAME];
+	stage->id = dv_journal_new_id(s->journal);
+	dv_err err = dv_stage_make_file(s, stage->id, &stage->file);
+	stage->named = !err || err == -ENOMEM;
+	return err;
+}
+
+void dv_stage_forget(struct dv_store *s, struct dv_stage *stage)
+{
+	char name[DV_STAGE_FILE_NAME];
 	dv_rewrite_end(s, &stage->copy_id);
 	if (stage->named) {
-		name_of(stage->id, stage->hidden, name);
+		dv_stage_file_name(stage, stage->hidden, name);
 		dv_ignore(DV_B(s, unlink, dv_journal_dirfd(s->journal),
 			       name)); /* swept by the next owner */
+		if (stage->tail)
+			dv_tail_unlink(s, stage->tail, NULL);
 		dv_journal_end(s, stage->id);
 	}
 	if (stage->swap_id)
@@ -255,7 +244,7 @@ void dv_stage_discard(struct dv_store *s, struct dv_stage **stage)
 {
 	if (!*stage)
 		return;
-	forget_stage(s, *stage);
+	dv_stage_forget(s, *stage);
 	dv_file_unref(s, (*stage)->file);
 	dv_rival_unlock(s, &(*stage)->locked);
 	free(*stage);
@@ -302,18 +291,19 @@ dv_err dv_stage_begin_with(struct dv_store *s, struct dv_node *n, struct dv_stag
 		err = dress(s, n, old, &st, stage, empty);
 	}
 	if (!err && dv_node_has_name(s, n))
-		err = record_stage(s, n, stage);
+		err = dv_stage_write_record(s, n, stage);
 	else if (!err)
-		forget_stage(s, stage);
+		dv_stage_forget(s, stage);
 	dv_file_unref(s, old);
 	if (err) {
-		forget_stage(s, stage);
+		dv_stage_forget(s, stage);
 		dv_file_unref(s, stage->file);
 		dv_rival_unlock(s, &stage->locked);
 		return err;
 	}
 	if (!empty)
 		atomic_store(&n->unpacks, stage->unpacks);
+	n->in_sequence = empty ? 0 : DV_NOT_IN_SEQUENCE;
 	dv_count(s, pending, 1);
 	dv_count(s, unpacked, !empty);
 	n->stage = dv_take_ptr(&stage);
@@ -349,6 +339,10 @@ dv_err dv_stage_stat(struct dv_store *s, struct dv_node *n, struct dv_stat *out)
 		return err;
 	out->ino = n->ino;
 	out->nlink = dv_node_has_name(s, n) ? 1 : 0;
+	if (stage->tail)
+		err = dv_tail_stat(s, stage->tail, out);
+	if (err)
+		return err;
 	if (out->blocks == 0 && out->size > 0)
 		out->blocks = 1;
 	if (stage->in_place && out->nlink) { /* attributes and links are those of the old object */
@@ -368,14 +362,6 @@ dv_err dv_stage_stat(struct dv_store *s, struct dv_node *n, struct dv_stat *out)
 	return 0;
 }
 
-static dv_err sync_gated(struct dv_store *s, struct dv_node *n)
-{
-	dv_err err = DV_B(s, fsync, n->stage->file->fd);
-	if (!err)
-		atomic_store(&n->stage->synced_writes, n->writes);
-	return err;
-}
-
 dv_err dv_stage_sync(struct dv_store *s, struct dv_node *n)
 {
 	dv_err err = dv_gate_shared(n, false);
@@ -389,7 +375,12 @@ dv_err dv_stage_sync(struct dv_store *s, struct dv_node *n)
 	struct dv_file *f = stage->file;
 	uint64_t id = stage->id, writes = n->writes;
 	atomic_fetch_add(&f->refs, 1);
+	bool in_parts = stage->tail, failed = dv_stage_error(stage);
 	dv_gate_open(n);
+	if (in_parts) {
+		dv_file_unref(s, f);
+		return failed ? 0 : dv_stage_sync_tail(s, n);
+	}
 	err = DV_B(s, fsync, f->fd); /* long: without keeping anyone out */
 	dv_file_unref(s, f);
 	if (err)
@@ -403,12 +394,13 @@ dv_err dv_stage_sync(struct dv_store *s, struct dv_node *n)
 	return 0;
 }
 
-/* ---- commit ---- */
+/* ---- the end ---- */
 
-static void end_stage(struct dv_store *s, struct dv_node *n)
+void dv_stage_end(struct dv_store *s, struct dv_node *n)
 {
 	dv_rival_unlock(s, &n->stage->locked);
 	dv_file_unref(s, n->stage->file);
+	dv_tail_free(s, n->stage->tail);
 	free(n->stage);
 	n->stage = NULL;
 	atomic_fetch_sub(&s->counters.pending, 1);
@@ -417,36 +409,44 @@ static void end_stage(struct dv_store *s, struct dv_node *n)
 void dv_stage_abandon(struct dv_store *s, struct dv_node *n)
 {
 	struct dv_stage *stage = n->stage;
+	if (stage->tail) {
+		dv_stage_abandon_tail(s, n);
+		return;
+	}
 	/* It must outlive a reboot too. Where that fails it is as after a crash. */
 	stage->durable = stage->named && DV_B(s, fsync, stage->file->fd) == 0;
-	if (stage->durable && record_stage(s, n, stage) == 0)
+	if (stage->durable && dv_stage_write_record(s, n, stage) == 0)
 		dv_ignore(dv_journal_sync(s));
-	end_stage(s, n);
+	dv_stage_end(s, n);
 }
 
 void dv_stage_drop(struct dv_store *s, struct dv_node *n)
 {
 	struct dv_stage *stage = n->stage;
 	struct dv_stat st;
-	forget_stage(s, stage);
+	if (stage->tail) {
+		dv_stage_drop_tail(s, n);
+		return;
+	}
+	dv_stage_forget(s, stage);
 	if (DV_B(s, stat, stage->file->fd, "", &st) == 0) {
 		struct dv_ident id = dv_ident_of(&st);
 		dv_node_set_object(s, n, &id, DV_FORM_RAW);
 	}
 	dv_node_set_file(s, n, stage->file, true);
-	end_stage(s, n);
+	dv_stage_end(s, n);
 }
 
 /* The old object was replaced or changed its place by another's doing. */
-static dv_err commit_conflict(struct dv_store *s, struct dv_node *n)
+dv_err dv_stage_conflict(struct dv_store *s, struct dv_node *n)
 {
-	char name[HIDDEN_NAME], path[4096];
+	char name[DV_STAGE_FILE_NAME], path[4096];
 	struct dv_stage *stage = n->stage;
 	dv_node_path(s, n, path, sizeof(path));
-	name_of(stage->id, stage->hidden, name);
-	dv_err err = dv_put_aside(s, dv_journal_dirfd(s->journal), name, path,
-				  "the value was replaced in the store while it was being "
-				  "rewritten through the mount");
+	dv_stage_file_name(stage, stage->hidden, name);
+	dv_err err = stage->tail
+			     ? dv_stage_put_tail_aside(s, n, path, CONFLICT)
+			     : dv_put_aside(s, dv_journal_dirfd(s->journal), name, path, CONFLICT);
 	if (err)
 		return err;
 	stage->named = false;
@@ -460,295 +460,4 @@ static dv_err commit_conflict(struct dv_store *s, struct dv_node *n)
 	}
 	dv_stage_drop(s, n);
 	return -EBUSY;
-}
-
-/* Writes the stage over the old object, which keeps its links and attributes. */
-static dv_err commit_in_place(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
-			      const char *stored)
-{
-	char *path = NULL;
-	dv_err err = dv_node_path_alloc(s, n, &path);
-	if (err)
-		return err;
-	struct dv_loose_at at = dv_place_at(p);
-	if (atomic_load(&n->unsynced) &
-	    DV_NAMES_MADE) /* I4: the record finds its object by this name */
-		err = dv_loose_sync(s, &at, p->dirfd);
-	if (!err)
-		err = dv_settle_move(s, p, stored);
-	if (err) {
-		free(path);
-		return err;
-	}
-	int target = DV_B(s, open, p->dirfd, stored, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
-	struct dv_rewrite w = {.from = n->stage->file->fd,
-			       .to = target,
-			       .packed = n->form == DV_FORM_PACKED,
-			       .locked = n->stage->locked,
-			       .object = n->id,
-			       .st_ino = n->ino,
-			       .path = path,
-			       .failed = &n->stage->copy_id};
-	err = target < 0 ? target : dv_rewrite_in_place(s, &w);
-	if (target >= 0)
-		DV_B(s, close, target);
-	free(path);
-	if (!err) {
-		forget_stage(s, n->stage);
-		end_stage(s, n);
-	}
-	return err;
-}
-
-/* I4: the record that lets recovery drop the packed form. */
-static dv_err record_swap(struct dv_store *s, struct dv_node *n)
-{
-	struct dv_stage *stage = n->stage;
-	struct dv_stat st;
-	dv_err err = DV_B(s, stat, stage->file->fd, "", &st);
-	if (err)
-		return err;
-	uint64_t id = dv_journal_new_id(s->journal);
-	struct dv_record r = {.id = id,
-			      .type = DV_RECORD_SWAP,
-			      .raw = dv_ident_of(&st),
-			      .packed = n->id,
-			      .st_ino = n->ino};
-	err = dv_record_append(s, n, &r);
-	if (!err)
-		stage->swap_id = id;
-	return err;
-}
-
-dv_err dv_stage_record(struct dv_store *s, struct dv_node *n, bool *recorded)
-{
-	dv_err err = dv_gate_exclusive(n, false);
-	if (err)
-		return err;
-	struct dv_stage *stage = n->stage;
-	if (stage && n->form == DV_FORM_PACKED && !stage->in_place && !stage->swap_id &&
-	    dv_node_has_name(s, n)) {
-		err = record_swap(s, n);
-		*recorded |= !err;
-	}
-	dv_gate_open(n);
-	return err;
-}
-
-/* Renames the stage to the value's raw name; where a shard directory has that, aside. */
-static dv_err publish(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
-		      uint8_t *slot)
-{
-	char name[HIDDEN_NAME];
-	struct dv_dir_times times;
-	unsigned flags = n->form == DV_FORM_PACKED ? RENAME_NOREPLACE : 0;
-	int dirfd = dv_journal_dirfd(s->journal);
-	name_of(n->stage->id, n->stage->hidden, name);
-	dv_dir_times_keep(s, p->dirfd, &times);
-	const char *raw = dv_place_stored(p, DV_FORM_RAW, *slot);
-	dv_err err = DV_B(s, rename, dirfd, name, p->dirfd, raw, flags);
-	if ((err == -EEXIST || err == -EISDIR || err == -ENOTEMPTY) && p->names.aside[0] &&
-	    *slot == DV_SLOT_PLAIN) {
-		struct dv_stat st;
-		if (DV_B(s, stat, p->dirfd, raw, &st) == 0 && S_ISDIR(st.mode)) {
-			*slot = DV_SLOT_ASIDE;
-			err = DV_B(s, rename, dirfd, name, p->dirfd, p->names.aside, flags);
-		}
-	}
-	dv_dir_times_restore(s, &times);
-	atomic_fetch_add(&s->swaps, 1);
-	return err;
-}
-
-static dv_err commit_swap(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
-			  uint8_t slot)
-{
-	struct dv_stage *stage = n->stage;
-	struct dv_stat st;
-	bool was_packed = n->form == DV_FORM_PACKED;
-	struct dv_ident old = n->id;
-	if (atomic_load(&stage->synced_writes) != n->writes) { /* I2 */
-		dv_err err = sync_gated(s, n);
-		if (err)
-			return err;
-	}
-	dv_err err = DV_B(s, stat, stage->file->fd, "", &st);
-	struct dv_ident id = dv_ident_of(&st);
-	if (!err && was_packed)
-		err = dv_node_reserve_loser(s, n);
-	if (!err && stage->replacement) { /* so that other mounts know when it was written */
-		note_change(n, &st);
-		write_tag(s, n, stage, &st);
-	}
-	if (!err && was_packed && !stage->swap_id)
-		err = record_swap(s, n);
-	if (!err && was_packed) /* costs nothing where it was synced with others */
-		err = dv_journal_sync(s);
-	/* A packed form that comes back beside another raw one of the value is known by its record
-	 * and the tag. */
-	if (!err && (was_packed || !s->has_xattrs))
-		err = dv_settle_move(s, p, dv_place_stored(p, DV_FORM_RAW, slot));
-	if (!err) {
-		uint8_t now = slot;
-		err = publish(s, n, p, &now);
-		if (!err && now != slot)
-			err = dv_node_add_name(s, n, p->dir, p->name, now);
-	}
-	if (err)
-		return err == -EEXIST ? commit_conflict(s, n) : err;
-	dv_node_set_object(s, n, &id, DV_FORM_RAW);
-	n->generation = stage->generation;
-	n->loser = false;
-	if (was_packed)
-		dv_node_set_loser(s, n, &old, stage->swap_id);
-	dv_names_changed(n);
-	/* Keeps other mounts' packers away while it is written on. */
-	dv_ignore(DV_B(s, flock, stage->file->fd, LOCK_SH | LOCK_NB));
-	dv_node_set_file(s, n, stage->file, false);
-	dv_journal_end(s, stage->id);
-	dv_count(s, replaced, stage->replacement);
-	end_stage(s, n);
-	return 0;
-}
-
-/* The replacement failed while it was written: the old value is the value. */
-static void discard(struct dv_store *s, struct dv_node *n)
-{
-	char path[4096], text[1024];
-	dv_node_path(s, n, path, sizeof(path));
-	dv_warn("%s could not be replaced and keeps its old value: %s",
-		dv_log_key(text, sizeof(text), path), strerror(-n->stage->failed));
-	forget_stage(s, n->stage);
-	end_stage(s, n);
-	n->writes++;
-	dv_tell_changed(s, n);
-}
-
-/*
- * Others have put another object under the name. Where it is the same value in another form, or came
- * before the last bytes of the replacement, the replacement is what was written last: that object is the
- * old one now. A name that is gone was removed, and an edit is of what is gone.
- */
-static bool supersede(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
-		      struct dv_stat *st, uint8_t *slot)
-{
-	struct dv_stage *stage = n->stage;
-	struct dv_found f;
-	struct dv_stat own;
-	if (DV_B(s, stat, stage->file->fd, "", &own))
-		return false;
-	note_change(n, &own);
-	if (!stage->replacement || stage->in_place || dv_place_find(s, p, &f) ||
-	    !S_ISREG(f.st.mode) || f.st.nlink > 1 ||
-	    !dv_rival_is_older(s, n, p, &f, &stage->changed))
-		return false;
-	if (dv_node_add_name(s, n, p->dir, p->name, f.slot))
-		return false;
-	struct dv_ident id = dv_ident_of(&f.st);
-	dv_node_set_object(s, n, &id, f.form);
-	if (stage->swap_id) /* of the object that was there before */
-		dv_journal_end(s, stage->swap_id);
-	stage->swap_id = 0;
-	*st = f.st;
-	*slot = f.slot;
-	return true;
-}
-
-dv_err dv_stage_commit(struct dv_store *s, struct dv_node *n, bool settle)
-{
-	struct dv_place p;
-	const char *stored;
-	struct dv_stat st;
-	struct dv_node *dir = NULL;
-	uint8_t slot = 0;
-	char name[DV_NAME_MAX + 1];
-	if (!n->stage)
-		return 0;
-	if (!dv_node_has_name(s, n)) /* others took it away; where we did, the stage went with it */
-		return n->stage->named ? commit_conflict(s, n) : 0;
-	if (dv_stage_error(n->stage)) {
-		discard(s, n);
-		return 0;
-	}
-	if (n->loser) {
-		dv_err err = dv_stage_settle(s, n);
-		if (err)
-			return err;
-	}
-	dv_err err = dv_node_name(s, n, 0, &dir, name, &slot);
-	if (err)
-		return err;
-	dv_node_unref(s, dir);
-	err = dv_place_of(s, n, 0, &p, &stored);
-	if (err)
-		return err == -ESTALE ? commit_conflict(s, n) : err;
-	err = DV_B(s, stat, p.dirfd, stored, &st);
-	struct dv_ident id = dv_ident_of(&st);
-	bool other = err == -ENOENT || (!err && !dv_ident_equal(&id, &n->id));
-	if (other && supersede(s, n, &p, &st, &slot)) {
-		other = false;
-		err = 0;
-		stored = dv_place_stored(&p, n->form, slot);
-	}
-	if (other)
-		err = commit_conflict(s, n);
-	else if (!err && (n->stage->in_place || dv_node_links(n, st.nlink) > 1))
-		err = commit_in_place(s, n, &p, stored);
-	else if (!err) {
-		err = commit_swap(s, n, &p, slot);
-		if (!err && settle)
-			err = dv_stage_settle(s, n);
-	}
-	dv_place_of_close(s, &p);
-	return err;
-}
-
-static void end_loser(struct dv_store *s, struct dv_node *n)
-{
-	struct dv_loser was = *n->beside;
-	dv_node_end_loser(s, n);
-	dv_node_superseded_gone(s, &was.id);
-	dv_journal_end(s, was.record);
-}
-
-dv_err dv_stage_drop_loser(struct dv_store *s, struct dv_node *n, const struct dv_place *p)
-{
-	struct dv_stat st;
-	struct dv_dir_times times;
-	if (!n->loser || !p->names.packed[0])
-		return 0;
-	dv_err err = DV_B(s, stat, p->dirfd, p->names.packed, &st);
-	if (err)
-		return err == -ENOENT ? 0 : err;
-	struct dv_ident id = dv_ident_of(&st);
-	if (!dv_ident_equal(&id, &n->beside->id)) /* I5 */
-		return 0;
-	dv_dir_times_keep(s, p->dirfd, &times);
-	err = dv_unlink_form(s, p, p->names.packed, false);
-	dv_dir_times_restore(s, &times);
-	if (!err)
-		end_loser(s, n);
-	return err;
-}
-
-dv_err dv_stage_settle(struct dv_store *s, struct dv_node *n)
-{
-	dv_err err = dv_sync_names(s, n); /* I3 */
-	bool none = false;
-	/* It lies beside the name that was swapped, which need not be the first any more. */
-	for (unsigned skip = 0; !err && n->loser; skip++) {
-		struct dv_place p;
-		const char *stored;
-		err = dv_place_of(s, n, skip, &p, &stored);
-		if (err == -ESTALE && !dv_node_has_names(s, n, skip + 1))
-			none = true;
-		if (err)
-			break;
-		err = dv_stage_drop_loser(s, n, &p);
-		dv_place_of_close(s, &p);
-	}
-	if (!none)
-		return err;
-	end_loser(s, n); /* under none of them: others removed it, or took the name away */
-	return 0;
 }

@@ -21,6 +21,23 @@
  *   STAGED -> no name            dv_stage_drop        unlinked
  *   RAW -> RAW+job -> PACKED     pack.h
  *
+ * A stage may be in two parts (tail.h): a packed file, and segments of plain bytes behind it. It is
+ *
+ *   STREAM    what is written from its beginning to its end, once it is DV_STREAM_BYTES long and worth
+ *             packing: the packed file is ID.z of the owner folder
+ *   APPEND    what is added to a packed value of more than DV_APPEND_BYTES: the packed file is the
+ *             store's own, which is changed in place under an exclusive flock and a durable TAIL record
+ *
+ *   state      store has                    the value is   record
+ *   STREAM     raw or packed (old), ID.z    both parts     STREAM
+ *   APPEND     packed                       both parts     TAIL
+ *
+ *   RAW, STAGED -> STREAM        dv_stage_stream      a write at the end
+ *   STREAM -> STAGED             dv_stage_join        written elsewhere, truncated
+ *   STREAM -> PACKED             dv_stage_commit      the old form is replaced, or removed
+ *   PACKED -> APPEND             dv_stage_extend      a write at the end
+ *   APPEND -> PACKED             dv_stage_commit      whatever else is done to it comes after
+ *
  * Invariants
  *   I1  Where both forms of a name exist, raw is the value.
  *   I2  Bytes are durable before a name leads to them in place of others.
@@ -58,11 +75,12 @@ DV_CHECK dv_err dv_stage_begin_with(struct dv_store *s, struct dv_node *n,
 /* One that is not begun with: its file goes. NULL is allowed. */
 void dv_stage_discard(struct dv_store *s, struct dv_stage **stage);
 
+/* Where the bytes are, and what bears the attributes; of one in two parts the latter only. */
 int dv_stage_fd(const struct dv_stage *st);
 /* Waits for the last writer (a replacement), or may be committed at any time (an edit)? */
 bool dv_stage_is_replacement(const struct dv_stage *st);
-/* Is it written over the old object, which other names share? Then it is not dropped with one of
- * them. */
+/* Is it written over the old object, which other names share, or has it come half way to its place?
+ * Then it is not dropped with the name. */
 bool dv_stage_is_in_place(const struct dv_stage *st);
 /* Truncated to nothing meanwhile. */
 void dv_stage_set_replacement(struct dv_store *s, struct dv_node *n);
@@ -74,11 +92,51 @@ void dv_stage_set_replacement(struct dv_store *s, struct dv_node *n);
  */
 void dv_stage_wrote(struct dv_store *s, struct dv_stage *st, struct dv_range range,
 		    dv_err err); /* range was written, then err */
+/* Offset of a write at the end that failed before that was known; another one at the end makes good. */
+#define DV_STAGE_SOMEWHERE (UINT64_MAX - 1)
 void dv_stage_emptied(struct dv_store *s, struct dv_stage *st);
 /* A caller changed it: what was written last counts where others have replaced the value. */
 void dv_stage_changed(struct dv_stage *st);
 dv_err dv_stage_error(const struct dv_stage *st); /* 0: it may be committed */
 DV_CHECK dv_err dv_stage_stat(struct dv_store *s, struct dv_node *n, struct dv_stat *out);
+
+/* ---- in two parts; gate exclusive where nothing else is said ---- */
+
+#define DV_STREAM_BYTES	 (8u << 20)
+#define DV_APPEND_BYTES	 (1u << 20)
+#define DV_SEGMENT_BYTES (4u << 20)
+
+/* NULL: no stage. Gate at least shared. */
+bool dv_stage_in_parts(const struct dv_stage *st);
+bool dv_stage_appends(const struct dv_stage *st);
+/* When the append began (dv_now_ns()). */
+int64_t dv_stage_began(const struct dv_stage *st);
+
+/* Is n one that a write at its end makes a stream? Costs nothing. */
+bool dv_stage_may_stream(const struct dv_store *s, const struct dv_node *n);
+/* Makes it one where it is worth it; where not, it is as it was, and is not asked again. */
+void dv_stage_stream(struct dv_store *s, struct dv_node *n);
+/* Bytes are about to be added to n, which is packed and has no stage. *began is not set where that can
+ * not be: it is unpacked then. */
+DV_CHECK dv_err dv_stage_extend(struct dv_store *s, struct dv_node *n, bool *began);
+
+/* Adds bytes at the end. */
+DV_CHECK ssize_t dv_stage_add(struct dv_store *s, struct dv_node *n, const void *buf, size_t len);
+/* Plain bytes that wait for frames to be made of them. Gate at least shared. */
+uint64_t dv_stage_backlog(const struct dv_stage *st);
+uint64_t dv_stage_size(const struct dv_stage *st);
+/* Makes frames until less than `below` wait. No gate held. */
+DV_CHECK dv_err dv_stage_pump(struct dv_store *s, struct dv_node *n, uint64_t below);
+/* A stream becomes a stage that is one raw file; empty: with nothing in it. */
+DV_CHECK dv_err dv_stage_join(struct dv_store *s, struct dv_node *n, bool empty);
+/* fsync of an append: what was added so far is durable, though not yet put in place. No gate held. */
+DV_CHECK dv_err dv_stage_promise(struct dv_store *s, struct dv_node *n);
+/* Gate at least shared. */
+DV_CHECK ssize_t dv_stage_read(struct dv_store *s, struct dv_node *n, void *buf,
+			       struct dv_range range, bool nowait);
+/* Sets times as the store's user wants them. */
+DV_CHECK dv_err dv_stage_set_times(struct dv_store *s, struct dv_node *n,
+				   const struct timespec times[2]);
 
 /* Makes the stage's bytes durable, for a commit soon after, without keeping writers out. Takes the
  * gate for moments. */

@@ -20,6 +20,7 @@
 #include "core/pending.h"
 #include "core/recover.h"
 #include "core/space.h"
+#include "core/tail.h"
 #include "core/twin.h"
 #include "core/value.h"
 
@@ -109,6 +110,10 @@ static dv_err apply_options(struct dv_store *s, const struct dv_store_options *o
 	if (o->mountpoint && !(s->mountpoint = strdup(o->mountpoint)))
 		return -ENOMEM;
 	dv_owner_identify(s);
+	s->limits = (struct dv_limits){
+		.stream_bytes = o->stream_bytes ? o->stream_bytes : DV_STREAM_BYTES,
+		.append_bytes = o->append_bytes ? o->append_bytes : DV_APPEND_BYTES,
+		.segment_bytes = o->segment_bytes ? o->segment_bytes : DV_SEGMENT_BYTES};
 	return check_transform(s, o->transform, why, why_size);
 }
 
@@ -172,6 +177,7 @@ static void init_locks(struct dv_store *s)
 	pthread_mutex_init(&s->round_lock, NULL);
 	pthread_mutex_init(&s->batch_lock, NULL);
 	pthread_mutex_init(&s->bulk_lock, NULL);
+	pthread_mutex_init(&s->frames_lock, NULL);
 	pthread_mutex_init(&s->hooks_lock, NULL);
 	dv_space_init(s);
 	for (size_t i = 0; i < DV_ARRAY_LEN(s->list_locks); i++)
@@ -190,6 +196,7 @@ static void free_store(struct dv_store *s)
 	dv_cache_free(&s->cache);
 	dv_pool_free(&s->pool);
 	dv_pool_free(&s->pack_pool);
+	dv_tail_batch_free(s->frames);
 	dv_transform_free(&s->transform);
 	dv_config_release(&s->config);
 	if (s->rootfd >= 0)
@@ -201,6 +208,7 @@ static void free_store(struct dv_store *s)
 	pthread_mutex_destroy(&s->round_lock);
 	pthread_mutex_destroy(&s->batch_lock);
 	pthread_mutex_destroy(&s->bulk_lock);
+	pthread_mutex_destroy(&s->frames_lock);
 	pthread_mutex_destroy(&s->queue_lock);
 	pthread_cond_destroy(&s->queue_cond);
 	dv_nodes_release(s);
@@ -364,6 +372,9 @@ void dv_store_stats(struct dv_store *s, struct dv_store_stats *out)
 		.unpacked = atomic_load(&s->counters.unpacked),
 		.replaced = atomic_load(&s->counters.replaced),
 		.pack_refused = atomic_load(&s->counters.pack_refused),
+		.streamed = atomic_load(&s->counters.streamed),
+		.appended = atomic_load(&s->counters.appended),
+		.joined = atomic_load(&s->counters.joined),
 		.errors_corrupt = atomic_load(&s->counters.errors_corrupt),
 		.errors_io = atomic_load(&s->counters.errors_io),
 		.errors_space = atomic_load(&s->counters.errors_space),

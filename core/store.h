@@ -114,6 +114,8 @@ struct dv_store_options {
 	 * take one for dead that they have not heard of for three beats, or for a minute. */
 	unsigned beat_ms;
 	bool shared; /* other hosts may have the store open too; nothing is packed then */
+	/* For tests, 0: as in stage.h. UINT64_MAX: never. */
+	uint64_t stream_bytes, append_bytes, segment_bytes;
 	struct dv_store_hooks hooks;
 };
 
@@ -171,6 +173,9 @@ struct dv_store_stats {
 	uint64_t bytes_read, bytes_written;  /* plain, by callers */
 	uint64_t packed, unpacked, replaced; /* values */
 	uint64_t pack_refused;		     /* incompressible, sparse, several links */
+	uint64_t streamed;		     /* values that were packed while they were written */
+	uint64_t appended;		     /* times bytes were added to a packed value */
+	uint64_t joined; /* streams that went on raw, written elsewhere than at their end */
 	uint64_t errors_corrupt, errors_io, errors_space, errors_other;
 	uint64_t recovered, put_aside;
 	uint64_t left_pending; /* by ended mounts, as it was when a read-only one was opened */

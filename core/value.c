@@ -344,6 +344,10 @@ static ssize_t read_file(struct dv_store *s, int fd, void *buf, struct dv_range 
 ssize_t dv_value_read(struct dv_store *s, struct dv_node *n, void *buf, struct dv_range range,
 		      bool nowait)
 {
+	if (dv_stage_in_parts(n->stage)) {
+		ssize_t part = dv_stage_read(s, n, buf, range, nowait);
+		return part < 0 ? dv_as_corrupt((dv_err)part) : part;
+	}
 	if (n->stage)
 		return read_file(s, dv_stage_fd(n->stage), buf, range, nowait);
 	struct dv_file *f = NULL;

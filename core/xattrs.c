@@ -23,6 +23,8 @@
 
 static const char *form_name(const struct dv_node *n)
 {
+	if (dv_stage_in_parts(n->stage))
+		return dv_stage_appends(n->stage) ? "appending" : "streaming";
 	if (n->stage)
 		return dv_stage_is_replacement(n->stage) ? "replacing" : "editing";
 	return n->form == DV_FORM_PACKED ? "packed" : n->form == DV_FORM_RAW ? "raw" : "other";

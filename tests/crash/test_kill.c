@@ -91,17 +91,27 @@ static void test_every_acknowledged_step_survives_a_kill(void)
 		kill_everywhere(&workloads[i], slow ? 1 : TEST_SANITIZED ? 37 : 11);
 }
 
+static void test_every_acknowledged_step_of_a_stream_or_an_append_survives_a_kill(void)
+{
+	world_small_limits(true);
+	for (size_t i = 0; i < DV_ARRAY_LEN(parts_workloads); i++)
+		kill_everywhere(&parts_workloads[i], slow ? 1 : TEST_SANITIZED ? 37 : 11);
+	world_small_limits(false);
+}
+
 static void test_random_work_survives_a_kill(void)
 {
 	static const char *const transforms[] = {"path", "flat", "split:3", "hash:md5:2x1"};
 	for (uint64_t seed = 1; seed <= (slow ? 400 : TEST_SANITIZED ? 4 : 12); seed++) {
 		char script[SCRIPT_MAX], name[32];
 		const char *transform = transforms[seed % 4];
+		world_small_limits(seed % 3 == 0);
 		random_script(seed, seed % 4 == 0, RANDOM_STEPS, script, sizeof(script));
 		snprintf(name, sizeof(name), "random %llu", (unsigned long long)seed);
 		struct workload load = {name, transform, script};
 		kill_everywhere(&load, slow ? 5 : 23);
 	}
+	world_small_limits(false);
 }
 
 /* Truncates a and writes len bytes of 'n', at once. -> the error of the write */
@@ -164,6 +174,7 @@ int main(int argc, char **argv)
 {
 	static const struct check_test tests[] = {
 		CHECK_TEST(test_every_acknowledged_step_survives_a_kill),
+		CHECK_TEST(test_every_acknowledged_step_of_a_stream_or_an_append_survives_a_kill),
 		CHECK_TEST(test_random_work_survives_a_kill),
 		CHECK_TEST(
 			test_a_replacement_that_a_full_disk_cut_short_is_not_put_in_place_after_a_kill),

@@ -229,6 +229,27 @@ static void test_what_follows_an_unlinking_needs_its_renames_whole(void)
 	check_rules(rules, DV_ARRAY_LEN(rules), TORN_RENAME);
 }
 
+/* The frames; the record of the swap; the new name before the old one goes. */
+static void test_a_stream_needs_bytes_record_and_names(void)
+{
+	world_small_limits(true);
+	CHECK(needed_of(&(struct workload){
+		      "stream", "path", "put a 3000; fsync a; put a 13000; append a 9000; run"}) >=
+	      5);
+	world_small_limits(false);
+}
+
+/* What is overwritten and the record before it is; what was added; the object before the record ends. */
+static void test_an_append_needs_bytes_record_and_object(void)
+{
+	world_small_limits(true);
+	CHECK(needed_of(&(struct workload){
+		      "append", "path",
+		      "put a 9500; fsync a; run; append a 9000; fsync a; append a 20000; run"}) >=
+	      10);
+	world_small_limits(false);
+}
+
 /* Of those that stand the strict model of a disk. */
 static void test_the_fsyncs_of_every_workload(void)
 {
@@ -249,6 +270,8 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_fsync_needs_every_directory_above),
 		CHECK_TEST(test_what_was_unlinked_or_renamed_needs_to_stay_away),
 		CHECK_TEST(test_what_follows_an_unlinking_needs_its_renames_whole),
+		CHECK_TEST(test_a_stream_needs_bytes_record_and_names),
+		CHECK_TEST(test_an_append_needs_bytes_record_and_object),
 		CHECK_TEST(test_the_fsyncs_of_every_workload),
 	};
 	dv_log_set_sink(no_log);

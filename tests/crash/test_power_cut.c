@@ -116,16 +116,41 @@ static void test_no_power_cut_breaks_a_promise_where_names_come_in_any_order(voi
 	scripted_work();
 }
 
+static void work_in_parts(void)
+{
+	world_small_limits(true);
+	for (size_t i = 0; i < DV_ARRAY_LEN(parts_workloads); i++)
+		cut_everywhere(&parts_workloads[i],
+			       slow		? 40
+			       : TEST_SANITIZED ? 3
+						: 5,
+			       slow		? 1
+			       : TEST_SANITIZED ? 53
+						: 17);
+	world_small_limits(false);
+}
+
+static void test_no_power_cut_breaks_a_stream_or_an_append(void)
+{
+	work_in_parts(); /* names in any order: the harder disk */
+	ordered = slow;
+	if (slow)
+		work_in_parts();
+	ordered = false;
+}
+
 static void random_work(uint64_t from, uint64_t count, uint64_t seeds, unsigned long stride)
 {
 	static const char *const transforms[] = {"path", "flat", "split:3", "hash:md5:2x1"};
 	for (uint64_t seed = from; seed < from + count; seed++) {
 		char script[SCRIPT_MAX], name[32];
+		world_small_limits(seed % 3 == 0);
 		random_script(seed, seed % 4 == 0, RANDOM_STEPS, script, sizeof(script));
 		snprintf(name, sizeof(name), "random %llu", (unsigned long long)seed);
 		struct workload load = {name, transforms[seed % 4], script};
 		cut_everywhere(&load, seeds, stride);
 	}
+	world_small_limits(false);
 }
 
 static void some_random_work(void)
@@ -207,6 +232,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_no_power_cut_breaks_a_promise_where_names_keep_their_order),
 		CHECK_TEST(test_no_power_cut_breaks_a_promise_where_names_come_in_any_order),
 		CHECK_TEST(test_fsync_is_durable_in_a_directory_that_may_not_be_read),
+		CHECK_TEST(test_no_power_cut_breaks_a_stream_or_an_append),
 		CHECK_TEST(test_random_work_survives_a_power_cut_where_names_keep_their_order),
 		CHECK_TEST(test_random_work_survives_a_power_cut_where_names_come_in_any_order),
 	};

@@ -137,6 +137,59 @@ static const struct operation operations[] = {
 	 "put a 20000; put b 9000; run; append a 1; put b 800; put c 9000", "reopen", "append a 1"},
 };
 
+/* With small limits: values in two parts. */
+static const struct operation parts_operations[] = {
+	{"begin a stream", "path", "put a 13000", "append a 9000", "append a 10; fsync a"},
+	{"go on with a stream", "path", "put a 13000; append a 9000", "append a 30000",
+	 "append a 10; fsync a"},
+	{"begin a stream over raw", "path", "put a 5000; fsync a; put a 13000", "append a 20000",
+	 "append a 10; fsync a"},
+	{"commit a stream", "path", "put a 13000; append a 9000", "run", "append a 10; fsync a"},
+	{"commit a stream over raw", "path", "put a 5000; fsync a; put a 13000; append a 9000",
+	 "run", "append a 10; fsync a"},
+	{"commit a stream over packed", "path", "put a 20000; run; put a 13000; append a 9000",
+	 "run", "append a 10; fsync a"},
+	{"fsync a stream", "path", "put a 13000; append a 9000", "fsync a", "append a 10; fsync a"},
+	{"write into a stream", "path", "put a 13000; append a 20000", "write a 100 500",
+	 "append a 10; fsync a"},
+	{"write into a long stream", "path", "put a 13000; append a 20000; append a 20000",
+	 "write a 100 500", "append a 10; fsync a"},
+	{"truncate a stream", "path", "put a 13000; append a 20000", "trunc a 9000",
+	 "append a 10; fsync a"},
+	{"empty a stream", "path", "put a 13000; append a 20000", "trunc a 0",
+	 "append a 10; fsync a"},
+	{"rename a stream", "path", "put a 13000; append a 9000; put b 100", "rename a b",
+	 "append b 10; fsync b"},
+	{"unlink a stream", "path", "put a 13000; append a 9000; hold a", "unlink a",
+	 "put a 100; drop a"},
+	{"link a stream", "path", "put a 13000; append a 9000", "link a b", "append b 10; fsync b"},
+	{"chmod a stream", "path", "put a 13000; append a 9000", "chmod a", "append a 10; fsync a"},
+	{"begin an append", "path", "put a 20000; run", "append a 700", "append a 10; fsync a"},
+	{"append much", "path", "put a 20000; run; append a 10", "append a 60000",
+	 "append a 10; fsync a"},
+	{"commit an append", "path", "put a 20000; run; append a 700", "run",
+	 "append a 10; fsync a"},
+	{"commit a large append", "path", "put a 20000; run; append a 30000", "run",
+	 "append a 10; fsync a"},
+	{"fsync an append", "path", "put a 20000; run; append a 700", "fsync a",
+	 "append a 10; fsync a"},
+	{"fsync an append again", "path", "put a 20000; run; append a 700; fsync a; append a 30000",
+	 "fsync a", "append a 10; fsync a"},
+	{"edit after an append", "path", "put a 20000; run; append a 700", "write a 5 700",
+	 "append a 10; fsync a"},
+	{"replace after an append", "path", "put a 20000; run; append a 700", "trunc a 0",
+	 "append a 10; fsync a"},
+	{"unlink after an append", "path", "put a 20000; run; append a 700; hold a", "unlink a",
+	 "put a 100; drop a"},
+	{"rename after an append", "path", "put a 20000; run; append a 700; put b 9000; run",
+	 "rename b a", "append a 10; fsync a"},
+	{"append to a link", "path", "put a 20000; run; link a b", "append b 9000",
+	 "append a 10; fsync b"},
+	{"close and open with parts", "path",
+	 "put a 20000; run; append a 700; put b 13000; append b 9000", "reopen",
+	 "append a 1; append b 1"},
+};
+
 struct fault {
 	unsigned long n;
 	int error;
@@ -232,6 +285,12 @@ static void fail_everywhere(int error, bool for_good)
 		for (struct fault f = {.n = 1, .error = error, .for_good = for_good};
 		     fail_at(&operations[i], &f); f.n++)
 			;
+	world_small_limits(true);
+	for (size_t i = 0; i < DV_ARRAY_LEN(parts_operations); i++)
+		for (struct fault f = {.n = 1, .error = error, .for_good = for_good};
+		     fail_at(&parts_operations[i], &f); f.n++)
+			;
+	world_small_limits(false);
 }
 
 static void test_one_call_fails(void)
@@ -248,12 +307,12 @@ static void test_all_calls_fail_from_one_on(void)
 		fail_everywhere(errors[i], true);
 }
 
-static void test_a_short_count_is_no_error(void)
+static void short_everywhere(const struct operation *all, size_t count)
 {
-	for (size_t i = 0; i < DV_ARRAY_LEN(operations); i++)
+	for (size_t i = 0; i < count; i++)
 		for (unsigned long n = 1;; n++) {
 			struct world w;
-			const struct operation *op = &operations[i];
+			const struct operation *op = &all[i];
 			world_context("%s: transfer %lu is short", op->name, n);
 			world_init(&w, WORLD_PROCESS, op->transform);
 			run_clean(&w, op->setup);
@@ -269,6 +328,14 @@ static void test_a_short_count_is_no_error(void)
 			if (!hit)
 				break;
 		}
+}
+
+static void test_a_short_count_is_no_error(void)
+{
+	short_everywhere(operations, DV_ARRAY_LEN(operations));
+	world_small_limits(true);
+	short_everywhere(parts_operations, DV_ARRAY_LEN(parts_operations));
+	world_small_limits(false);
 }
 
 int main(int argc, char **argv)

@@ -177,6 +177,78 @@ static const struct workload workloads[] = {
 	 "put d/a 9000; run"},
 };
 
+/* With world_small_limits(): streams and appends. Values of one put are written at once: a stream begins
+ * with what comes behind three frames of it. */
+static const struct workload parts_workloads[] = {
+	{"stream", "path",
+	 "put a 13000; append a 9000; append a 20000; append a 3000; fsync a; append a 10; run"},
+	{"stream unsynced", "path",
+	 "put a 13000; append a 9000; append a 20000; run; append a 30000; run"},
+	{"stream of what was synced", "path",
+	 "put a 13000; fsync a; append a 9000; append a 20000; run; run"},
+	{"stream over raw", "path",
+	 "put a 3000; fsync a; put a 13000; append a 20000; append a 7000; run; fsync a"},
+	{"stream over packed", "path",
+	 "put a 20000; fsync a; run; put a 13000; append a 20000; append a 7000; run; put a 13000; "
+	 "append a 9000; fsync a; append a 1"},
+	{"stream, then elsewhere", "path",
+	 "put a 13000; append a 20000; write a 100 500; append a 9000; run; put b 3000; fsync b; "
+	 "put "
+	 "b 13000; append b 30000; write b 40000 10; fsync b; run"},
+	{"stream, then truncated", "path",
+	 "put a 13000; append a 20000; trunc a 9000; fsync a; put b 3000; fsync b; put b 13000; "
+	 "append b 20000; trunc b 0; append b 100; run"},
+	{"stream renamed", "path",
+	 "mkdir d; put a 13000; append a 9000; rename a d/b; append d/b 9000; put c 9000; fsync c; "
+	 "rename d/b c; fsync c; run"},
+	{"stream linked and unlinked", "path",
+	 "put a 13000; append a 9000; link a b; append b 9000; unlink a; fsync b; put c 13000; "
+	 "append "
+	 "c 9000; unlink c; fsyncdir ."},
+	{"stream in a directory renamed", "path",
+	 "mkdir d; put d/a 13000; append d/a 9000; rendir d e; append e/a 9000; fsync e/a"},
+	{"stream chmod", "path",
+	 "put a 13000; append a 9000; chmod a; setx a; append a 9000; run; chmod a; append a 1; "
+	 "chmod "
+	 "a; setx a; fsync a"},
+	{"append", "path",
+	 "put a 9500; fsync a; run; append a 700; append a 5000; fsync a; append a 1; run; append "
+	 "a "
+	 "4096; fsync a; append a 1"},
+	{"append much", "path",
+	 "put a 12288; fsync a; run; append a 20000; append a 30000; fsync a; append a 30000; "
+	 "append "
+	 "a 30000; run; append a 1; fsync a"},
+	{"append, then edit", "path",
+	 "put a 20000; fsync a; run; append a 700; fsync a; write a 5000 300; fsync a; run; append "
+	 "a "
+	 "9000; append a 9000; trunc a 11000; run"},
+	{"append, then replace", "path",
+	 "put a 20000; fsync a; run; append a 700; fsync a; put a 5000; run; put b 9000; run; "
+	 "append b "
+	 "20000; put b 100; fsync b"},
+	{"append and rename", "path",
+	 "mkdir d; put a 20000; put b 9000; fsync a; fsync b; run; append a 100; rename a b; "
+	 "append b "
+	 "100; fsync b; rename b d/c; append d/c 9000; append d/c 9000; rendir d e; append e/c 1; "
+	 "fsync e/c"},
+	{"append and unlink", "path",
+	 "put a 20000; fsync a; run; append a 100; unlink a; fsyncdir .; put a 20000; run; append "
+	 "a "
+	 "9000; append a 9000; unlink a; put a 100; fsync a"},
+	{"append to links", "path",
+	 "put a 20000; fsync a; run; link a b; fsync b; append b 100; fsync a; append a 9000; "
+	 "append a "
+	 "9000; unlink a; run; append b 1; fsync b"},
+	{"append and reopen", "path",
+	 "put a 20000; fsync a; run; append a 100; reopen; append a 9000; append a 20000; reopen; "
+	 "append a 1"},
+	{"append under split", "split:3",
+	 "put abcabc 20000; fsync abcabc; run; append abcabc 100; append abcabc 20000; put ab "
+	 "13000; "
+	 "append ab 9000; run; rename abcabc ab; fsync ab"},
+};
+
 static inline const char *random_key(struct test_random *r, bool dirs)
 {
 	static const char *const path[] = {"a", "b", "d/a", "d/b", "e/c"}, *const flat[] = {

@@ -11,6 +11,9 @@
 
 #define FRAME	  4096
 #define WRITE_MAX (4u << 20)
+#define STREAM	  (3 * FRAME) /* with small limits */
+#define APPEND	  (2 * FRAME)
+#define SEGMENT	  (2 * FRAME)
 
 static const struct dv_call call = {.uid = 0, .gid = 0};
 
@@ -53,12 +56,24 @@ static void make_store(struct world *w)
 	}
 }
 
+static bool small;
+
+void world_small_limits(bool on)
+{
+	small = on;
+}
+
 dv_err world_open(struct world *w, struct simfs *fs, const char *boot)
 {
 	char why[512];
 	/* Values of 9000 bytes are unpacked under the gate, those of 20000 beside the value. */
-	struct dv_store_options o = {
-		.threads = 1, .cache_bytes = 1u << 20, .boot_id = boot, .gated_bytes = 15000};
+	struct dv_store_options o = {.threads = 1,
+				     .cache_bytes = 1u << 20,
+				     .boot_id = boot,
+				     .gated_bytes = 15000,
+				     .stream_bytes = small ? STREAM : 0,
+				     .append_bytes = small ? APPEND : 0,
+				     .segment_bytes = small ? SEGMENT : 0};
 	return dv_store_open(simfs_backing(fs), "/store", &o, &w->s, why, sizeof(why));
 }
 
@@ -172,11 +187,24 @@ static dv_err node_of(struct world *w, const char *path, struct dv_node **out)
 	return err;
 }
 
+static bool has_form(struct world *w, struct dv_node *n, const char *form)
+{
+	char text[32];
+	ssize_t len = dv_store_getxattr(w->s, &call, n, "user.diskvfs.form", text, sizeof(text));
+	return len == (ssize_t)strlen(form) && !memcmp(text, form, (size_t)len);
+}
+
+/* One that is appended to is changed in place, as long as that goes on. */
 static bool is_packed(struct world *w, struct dv_node *n)
 {
-	char form[32];
-	ssize_t len = dv_store_getxattr(w->s, &call, n, "user.diskvfs.form", form, sizeof(form));
-	return len == 6 && !memcmp(form, "packed", 6);
+	return has_form(w, n, "packed") || has_form(w, n, "appending");
+}
+
+static bool is_appended(struct world *w, struct dv_node *n, const struct model_bytes *now,
+			size_t off)
+{
+	return off == now->len && (has_form(w, n, "appending") ||
+				   (small && has_form(w, n, "packed") && now->len > APPEND));
 }
 
 static size_t dir_find(const struct world *w, const char *dir)
@@ -293,7 +321,7 @@ static bool do_write(struct world *w, const char *path, size_t off, size_t len, 
 	dv_err err = node_of(w, path, &n);
 	if (err)
 		return wrong(w, "%s: lookup: %s", path, strerror(-err));
-	bool fresh_stage = is_packed(w, n);
+	bool fresh_stage = is_packed(w, n) && !is_appended(w, n, now, off);
 	struct model_bytes *next = model_bytes_new(off + len > now->len ? off + len : now->len);
 	memcpy(next->data, now->data, now->len);
 	w->writes++;

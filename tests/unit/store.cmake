@@ -6,3 +6,4 @@ dv_unit_test(memory MODULES store)
 dv_unit_test(space MODULES store SOURCES support/simfs.c)
 # Names that are not durable yet.
 dv_unit_test(loose MODULES loose SOURCES support/simfs.c)
+dv_unit_test(parts MODULES store LIBS PkgConfig::ZSTD)

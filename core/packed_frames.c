@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * packed_frames.c - frames of a packed file for those who add to it: their checksums, whether they are
+ * good. See packed.h.
+ */
+#include "core/cleanup.h"
+#include "core/codec.h"
+#include "core/io.h"
+#include "core/packed_private.h"
+
+dv_err dv_frame_checksum(struct dv_store *s, int fd, const struct dv_frame *fr, uint32_t *out)
+{
+	uint8_t bytes[DV_FRAME_HEAD_MAX], end[4];
+	struct dv_frame_head head;
+	size_t len = fr->stored_len < sizeof(bytes) ? fr->stored_len : sizeof(bytes);
+	dv_err err = dv_read_full(s, fd, bytes, len, fr->stored_off);
+	if (!err)
+		err = dv_codec_head(bytes, len, &head);
+	if (!err && (head.skip_len || !head.has_checksum || fr->stored_len < sizeof(end)))
+		return -EOPNOTSUPP;
+	if (!err)
+		err = dv_read_full(s, fd, end, sizeof(end), fr->stored_off + fr->stored_len - 4);
+	*out = err ? 0 : dv_codec_checksum(end, sizeof(end));
+	return err;
+}
+
+/* From the seek table, where there is one with checksums. */
+static dv_err table_checksums(struct dv_store *s, int fd, uint64_t size, uint32_t count,
+			      uint32_t *out)
+{
+	uint8_t foot[DV_TABLE_FOOTER_BYTES];
+	size_t len = 0;
+	if (size < sizeof(foot))
+		return -ENOENT;
+	dv_err err = dv_read_full(s, fd, foot, sizeof(foot), size - sizeof(foot));
+	if (!err)
+		err = dv_table_probe(foot, sizeof(foot), size, &len);
+	if (!err && len != dv_table_bytes(count, true))
+		err = -ENOENT;
+	DV_AUTO_FREE uint8_t *table = err ? NULL : malloc(len);
+	if (!err && !table)
+		err = -ENOMEM;
+	if (!err)
+		err = dv_read_full(s, fd, table, len, size - len);
+	for (uint32_t i = 0; !err && i < count; i++)
+		if (!dv_table_checksum(table, len, i, &out[i]))
+			err = -ENOENT;
+	return err;
+}
+
+dv_err dv_packed_layout(struct dv_store *s, int fd, uint64_t size, struct dv_layout *out,
+			uint32_t **out_checksums)
+{
+	struct dv_walk w;
+	bool walked, torn;
+	*out_checksums = NULL;
+	dv_layout_init(out);
+	dv_err err = dv_load_layout(s, fd, size, false, &w, &walked, &torn);
+	if (!err && w.stream)
+		err = -EOPNOTSUPP;
+	if (err) {
+		dv_layout_release(&w.layout);
+		return err;
+	}
+	*out = w.layout;
+	uint32_t *sums = calloc(out->count ? out->count : 1, sizeof(*sums));
+	err = !sums ? -ENOMEM : walked ? -ENOENT : table_checksums(s, fd, size, out->count, sums);
+	if (err == -ENOENT || err == -EBADMSG) { /* they end the frames, too */
+		err = 0;
+		for (uint32_t i = 0; !err && i < out->count; i++) {
+			struct dv_frame fr = dv_layout_frame(out, i);
+			err = dv_frame_checksum(s, fd, &fr, &sums[i]);
+		}
+	}
+	if (err) {
+		free(sums);
+		dv_layout_release(out);
+		return err;
+	}
+	*out_checksums = sums;
+	return 0;
+}
+
+dv_err dv_frames_decode(struct dv_store *s, const struct dv_frames *frames, int fd)
+{
+	const struct dv_layout *l = frames->layout;
+	uint64_t largest = 0;
+	dv_err err = 0;
+	for (uint32_t i = 0; i < l->count; i++) {
+		struct dv_frame fr = dv_layout_frame(l, i);
+		if (fr.plain_len > largest)
+			largest = fr.plain_len;
+	}
+	DV_AUTO_FREE void *plain = malloc(largest ? (size_t)largest : 1);
+	if (!plain || largest > DV_FRAME_PLAIN_MAX)
+		err = plain ? -EFBIG : -ENOMEM;
+	for (uint32_t i = 0; !err && i < l->count; i++) {
+		struct dv_frame fr = dv_layout_frame(l, i);
+		if (fr.plain_len == 0)
+			continue;
+		err = dv_decode_frame(s, frames->fd, &fr, plain, false);
+		if (!err)
+			err = dv_write_full(s, fd, plain, (size_t)fr.plain_len, fr.plain_off);
+	}
+	return dv_as_corrupt(err);
+}
+
+dv_err dv_frames_check(struct dv_store *s, const struct dv_frames *frames, uint32_t from,
+		       uint32_t *out_good)
+{
+	const struct dv_layout *l = frames->layout;
+	DV_AUTO_FREE void *plain = malloc(DV_FRAME_PLAIN_MAX);
+	dv_err err = plain ? 0 : -ENOMEM;
+	uint32_t i = from;
+	for (; !err && i < l->count; i++) {
+		struct dv_frame fr = dv_layout_frame(l, i);
+		if (fr.plain_len > DV_FRAME_PLAIN_MAX)
+			err = -EFBIG;
+		else if (fr.plain_len)
+			err = dv_decode_frame(s, frames->fd, &fr, plain, false);
+		if (err)
+			break;
+	}
+	*out_good = i;
+	return dv_facts_are_bad(err) ? 0 : err;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/* recover_private.h - what recover.c and recover_parts.c share. */
+#ifndef DV_RECOVER_PRIVATE_H
+#define DV_RECOVER_PRIVATE_H
+
+#include "core/place.h"
+#include "core/record.h"
+#include "core/recover.h"
+
+struct adoption {
+	struct dv_store *s;
+	int dirfd;	/* of the dead owner's folder */
+	bool same_boot; /* what was written is in the files, synced or not */
+	dv_err err;	/* first */
+};
+
+/* The place and what is found there of a record's path. Every component is looked up as the mount
+ * does. */
+struct target {
+	struct dv_node *dir;
+	struct dv_place p;
+	char name[DV_NAME_MAX + 1];
+};
+
+/* The path of a record, which is not terminated there, on the heap. */
+char *dv_record_path(const struct dv_record *r);
+/* Is the object at stored the one of the record? Device numbers change over a reboot and are not
+ * compared. */
+bool dv_recover_is_object(struct dv_store *s, const struct dv_place *p, const char *stored,
+			  const struct dv_ident *id, struct dv_stat *st);
+/* Raw, aside or of another type: where the record's winner or raw object lies, or NULL. */
+const char *dv_recover_find_raw(struct dv_store *s, const struct dv_place *p,
+				const struct dv_ident *id, struct dv_stat *st);
+/* Does the stage of r hold what was acknowledged? */
+bool dv_recover_is_whole(const struct adoption *a, const struct dv_record *r);
+/* The directory's mtime stays. */
+DV_CHECK dv_err dv_recover_unlink(struct dv_store *s, const struct dv_place *p, const char *stored);
+
+/* Stages in two parts (tail.h). */
+DV_CHECK dv_err dv_recover_stream(struct adoption *a, const struct dv_record *r,
+				  const struct target *t);
+DV_CHECK dv_err dv_recover_tail(struct adoption *a, const struct dv_record *r,
+				const struct target *t);
+/* All files of record r to lost/, where they hold what was acknowledged. */
+DV_CHECK dv_err dv_recover_put_parts_aside(struct adoption *a, const struct dv_record *r,
+					   const char *key, const char *why);
+
+#endif

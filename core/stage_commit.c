@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT */
+/* stage_commit.c - how a stage takes the place of the old form, and that goes. See stage.h. */
+#include "core/cleanup.h"
+#include "core/io.h"
+#include "core/journal.h"
+#include "core/log.h"
+#include "core/meta.h"
+#include "core/stage_private.h"
+#include "core/value.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+
+static dv_err sync_gated(struct dv_store *s, struct dv_node *n)
+{
+	dv_err err = DV_B(s, fsync, n->stage->file->fd);
+	if (!err)
+		atomic_store(&n->stage->synced_writes, n->writes);
+	return err;
+}
+
+/* Writes the stage over the old object, which keeps its links and attributes. */
+static dv_err commit_in_place(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
+			      const char *stored)
+{
+	char *path = NULL;
+	dv_err err = dv_node_path_alloc(s, n, &path);
+	if (err)
+		return err;
+	struct dv_loose_at at = dv_place_at(p);
+	if (atomic_load(&n->unsynced) &
+	    DV_NAMES_MADE) /* I4: the record finds its object by this name */
+		err = dv_loose_sync(s, &at, p->dirfd);
+	if (!err)
+		err = dv_settle_move(s, p, stored);
+	if (err) {
+		free(path);
+		return err;
+	}
+	int target = DV_B(s, open, p->dirfd, stored, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
+	struct dv_rewrite w = {.from = n->stage->file->fd,
+			       .to = target,
+			       .packed = n->form == DV_FORM_PACKED,
+			       .locked = n->stage->locked,
+			       .object = n->id,
+			       .st_ino = n->ino,
+			       .path = path,
+			       .failed = &n->stage->copy_id};
+	err = target < 0 ? target : dv_rewrite_in_place(s, &w);
+	if (target >= 0)
+		DV_B(s, close, target);
+	free(path);
+	if (!err) {
+		dv_stage_forget(s, n->stage);
+		dv_stage_end(s, n);
+	}
+	return err;
+}
+
+/* I4: the record that lets recovery drop the packed form. */
+static dv_err record_swap(struct dv_store *s, struct dv_node *n)
+{
+	struct dv_stage *stage = n->stage;
+	struct dv_stat st;
+	dv_err err = DV_B(s, stat, stage->file->fd, "", &st);
+	if (err)
+		return err;
+	uint64_t id = dv_journal_new_id(s->journal);
+	struct dv_record r = {.id = id,
+			      .type = DV_RECORD_SWAP,
+			      .raw = dv_ident_of(&st),
+			      .packed = n->id,
+			      .st_ino = n->ino};
+	err = dv_record_append(s, n, &r);
+	if (!err)
+		stage->swap_id = id;
+	return err;
+}
+
+dv_err dv_stage_record(struct dv_store *s, struct dv_node *n, bool *recorded)
+{
+	dv_err err = dv_gate_exclusive(n, false);
+	if (err)
+		return err;
+	struct dv_stage *stage = n->stage;
+	if (stage && !stage->tail && n->form == DV_FORM_PACKED && !stage->in_place &&
+	    !stage->swap_id && dv_node_has_name(s, n)) {
+		err = record_swap(s, n);
+		*recorded |= !err;
+	}
+	dv_gate_open(n);
+	return err;
+}
+
+/* Renames the stage to the value's raw name; where a shard directory has that, aside. */
+static dv_err publish(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
+		      uint8_t *slot)
+{
+	char name[DV_STAGE_FILE_NAME];
+	struct dv_dir_times times;
+	unsigned flags = n->form == DV_FORM_PACKED ? RENAME_NOREPLACE : 0;
+	int dirfd = dv_journal_dirfd(s->journal);
+	dv_stage_file_name(n->stage, n->stage->hidden, name);
+	dv_dir_times_keep(s, p->dirfd, &times);
+	const char *raw = dv_place_stored(p, DV_FORM_RAW, *slot);
+	dv_err err = DV_B(s, rename, dirfd, name, p->dirfd, raw, flags);
+	if ((err == -EEXIST || err == -EISDIR || err == -ENOTEMPTY) && p->names.aside[0] &&
+	    *slot == DV_SLOT_PLAIN) {
+		struct dv_stat st;
+		if (DV_B(s, stat, p->dirfd, raw, &st) == 0 && S_ISDIR(st.mode)) {
+			*slot = DV_SLOT_ASIDE;
+			err = DV_B(s, rename, dirfd, name, p->dirfd, p->names.aside, flags);
+		}
+	}
+	dv_dir_times_restore(s, &times);
+	atomic_fetch_add(&s->swaps, 1);
+	return err;
+}
+
+static dv_err commit_swap(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
+			  uint8_t slot)
+{
+	struct dv_stage *stage = n->stage;
+	struct dv_stat st;
+	bool was_packed = n->form == DV_FORM_PACKED;
+	struct dv_ident old = n->id;
+	if (atomic_load(&stage->synced_writes) != n->writes) { /* I2 */
+		dv_err err = sync_gated(s, n);
+		if (err)
+			return err;
+	}
+	dv_err err = DV_B(s, stat, stage->file->fd, "", &st);
+	struct dv_ident id = dv_ident_of(&st);
+	if (!err && was_packed)
+		err = dv_node_reserve_loser(s, n);
+	if (!err && stage->replacement) { /* so that other mounts know when it was written */
+		dv_stage_note_change(n, &st);
+		dv_stage_write_tag(s, n, stage, &st);
+	}
+	if (!err && was_packed && !stage->swap_id)
+		err = record_swap(s, n);
+	if (!err && was_packed) /* costs nothing where it was synced with others */
+		err = dv_journal_sync(s);
+	/* A packed form that comes back beside another raw one of the value is known by its record
+	 * and the tag. */
+	if (!err && (was_packed || !s->has_xattrs))
+		err = dv_settle_move(s, p, dv_place_stored(p, DV_FORM_RAW, slot));
+	if (!err) {
+		uint8_t now = slot;
+		err = publish(s, n, p, &now);
+		if (!err && now != slot)
+			err = dv_node_add_name(s, n, p->dir, p->name, now);
+	}
+	if (err)
+		return err == -EEXIST ? dv_stage_conflict(s, n) : err;
+	dv_node_set_object(s, n, &id, DV_FORM_RAW);
+	n->generation = stage->generation;
+	n->loser = false;
+	if (was_packed)
+		dv_node_set_loser(s, n, &old, stage->swap_id);
+	dv_names_changed(n);
+	/* Keeps other mounts' packers away while it is written on. */
+	dv_ignore(DV_B(s, flock, stage->file->fd, LOCK_SH | LOCK_NB));
+	dv_node_set_file(s, n, stage->file, false);
+	dv_journal_end(s, stage->id);
+	dv_count(s, replaced, stage->replacement);
+	dv_stage_end(s, n);
+	return 0;
+}
+
+/* The replacement failed while it was written: the old value is the value. */
+static void discard(struct dv_store *s, struct dv_node *n)
+{
+	char path[4096], text[1024];
+	dv_node_path(s, n, path, sizeof(path));
+	dv_warn("%s could not be replaced and keeps its old value: %s",
+		dv_log_key(text, sizeof(text), path), strerror(-n->stage->failed));
+	dv_stage_forget(s, n->stage);
+	dv_stage_end(s, n);
+	n->writes++;
+	dv_tell_changed(s, n);
+}
+
+/*
+ * Others have put another object under the name. Where it is the same value in another form, or came
+ * before the last bytes of the replacement, the replacement is what was written last: that object is the
+ * old one now. A name that is gone was removed, and an edit is of what is gone.
+ */
+static bool supersede(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
+		      struct dv_stat *st, uint8_t *slot)
+{
+	struct dv_stage *stage = n->stage;
+	struct dv_found f;
+	struct dv_stat own;
+	if (DV_B(s, stat, dv_stage_written_fd(stage), "", &own))
+		return false;
+	dv_stage_note_change(n, &own);
+	if (!stage->replacement || stage->in_place || dv_place_find(s, p, &f) ||
+	    !S_ISREG(f.st.mode) || f.st.nlink > 1 ||
+	    !dv_rival_is_older(s, n, p, &f, &stage->changed))
+		return false;
+	if (dv_node_add_name(s, n, p->dir, p->name, f.slot))
+		return false;
+	struct dv_ident id = dv_ident_of(&f.st);
+	dv_node_set_object(s, n, &id, f.form);
+	if (stage->swap_id) /* of the object that was there before */
+		dv_journal_end(s, stage->swap_id);
+	stage->swap_id = 0;
+	*st = f.st;
+	*slot = f.slot;
+	return true;
+}
+
+dv_err dv_stage_commit(struct dv_store *s, struct dv_node *n, bool settle)
+{
+	struct dv_place p;
+	const char *stored;
+	struct dv_stat st;
+	struct dv_node *dir = NULL;
+	uint8_t slot = 0;
+	char name[DV_NAME_MAX + 1];
+	if (!n->stage)
+		return 0;
+	if (!dv_node_has_name(s, n)) /* others took it away; where we did, the stage went with it */
+		return n->stage->named ? dv_stage_conflict(s, n) : 0;
+	if (dv_stage_error(n->stage)) {
+		discard(s, n);
+		return 0;
+	}
+	if (n->loser) {
+		dv_err err = dv_stage_settle(s, n);
+		if (err)
+			return err;
+	}
+	dv_err err = dv_node_name(s, n, 0, &dir, name, &slot);
+	if (err)
+		return err;
+	dv_node_unref(s, dir);
+	err = dv_place_of(s, n, 0, &p, &stored);
+	if (err)
+		return err == -ESTALE ? dv_stage_conflict(s, n) : err;
+	err = DV_B(s, stat, p.dirfd, stored, &st);
+	struct dv_ident id = dv_ident_of(&st);
+	bool other = err == -ENOENT || (!err && !dv_ident_equal(&id, &n->id));
+	if (other && supersede(s, n, &p, &st, &slot)) {
+		other = false;
+		err = 0;
+		stored = dv_place_stored(&p, n->form, slot);
+	}
+	bool shared = dv_node_links(n, st.nlink) > 1;
+	/* One with other names is not replaced by a file of its own. */
+	if (!err && !other && dv_stage_streams(n->stage) && (shared || !p.names.packed[0]))
+		err = dv_stage_join(s, n, false);
+	if (other)
+		err = dv_stage_conflict(s, n);
+	else if (!err && n->stage->tail)
+		err = n->stage->appends ? dv_append_commit(s, n)
+					: dv_stream_commit(s, n, &p, stored);
+	else if (!err && (n->stage->in_place || shared))
+		err = commit_in_place(s, n, &p, stored);
+	else if (!err) {
+		err = commit_swap(s, n, &p, slot);
+		if (!err && settle)
+			err = dv_stage_settle(s, n);
+	}
+	dv_place_of_close(s, &p);
+	return err;
+}
+
+static void end_loser(struct dv_store *s, struct dv_node *n)
+{
+	struct dv_loser was = *n->beside;
+	dv_node_end_loser(s, n);
+	dv_node_superseded_gone(s, &was.id);
+	dv_journal_end(s, was.record);
+}
+
+dv_err dv_stage_drop_loser(struct dv_store *s, struct dv_node *n, const struct dv_place *p)
+{
+	struct dv_stat st;
+	struct dv_dir_times times;
+	if (!n->loser || !p->names.packed[0])
+		return 0;
+	dv_err err = DV_B(s, stat, p->dirfd, p->names.packed, &st);
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	struct dv_ident id = dv_ident_of(&st);
+	if (!dv_ident_equal(&id, &n->beside->id)) /* I5 */
+		return 0;
+	dv_dir_times_keep(s, p->dirfd, &times);
+	err = dv_unlink_form(s, p, p->names.packed, false);
+	dv_dir_times_restore(s, &times);
+	if (!err)
+		end_loser(s, n);
+	return err;
+}
+
+dv_err dv_stage_settle(struct dv_store *s, struct dv_node *n)
+{
+	dv_err err = dv_sync_names(s, n); /* I3 */
+	bool none = false;
+	/* It lies beside the name that was swapped, which need not be the first any more. */
+	for (unsigned skip = 0; !err && n->loser; skip++) {
+		struct dv_place p;
+		const char *stored;
+		err = dv_place_of(s, n, skip, &p, &stored);
+		if (err == -ESTALE && !dv_node_has_names(s, n, skip + 1))
+			none = true;
+		if (err)
+			break;
+		err = dv_stage_drop_loser(s, n, &p);
+		dv_place_of_close(s, &p);
+	}
+	if (!none)
+		return err;
+	end_loser(s, n); /* under none of them: others removed it, or took the name away */
+	return 0;
+}

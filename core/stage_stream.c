@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * stage_stream.c - a value that is packed while it is written. See stage.h.
+ *
+ *   begin    a new value is copied to a first segment and stays in the store as it is, until the commit;
+ *            the raw file of a replacement becomes the first segment
+ *   commit   old form packed: ID.z is renamed over it. Old form raw: a SWAP record, ID.z gets the packed
+ *            name, that is durable (I3), the raw one goes
+ *
+ * Nothing is synced before the commit, and what was written raw is gone by then, so the disk sees frames.
+ */
+#include "core/cleanup.h"
+#include "core/io.h"
+#include "core/journal.h"
+#include "core/meta.h"
+#include "core/stage_private.h"
+#include "core/value.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define COPY_BYTES (256u << 10)
+
+bool dv_stage_may_stream(const struct dv_store *s, const struct dv_node *n)
+{
+	const struct dv_stage *st = n->stage;
+	if (n->in_sequence < s->limits.stream_bytes || n->in_sequence == DV_NOT_IN_SEQUENCE)
+		return false;
+	if (!s->journal || !s->config.compress || s->options.shared)
+		return false;
+	return st ? !st->tail && !st->in_place && !st->failed && st->replacement
+		  : n->form == DV_FORM_RAW && !n->loser && !n->job;
+}
+
+/* ---- begin ---- */
+
+/* Is n, whose bytes are in f, such a value? */
+static bool is_fit(struct dv_store *s, struct dv_node *n, struct dv_file *f)
+{
+	struct dv_place p;
+	const char *stored;
+	struct dv_stat st, twin;
+	bool fit = false, good = false;
+	if (DV_B(s, stat, f->fd, "", &st) || st.size != n->in_sequence || st.nlink != 1 ||
+	    dv_place_of(s, n, 0, &p, &stored))
+		return false;
+	good = p.names.packed[0] && (n->form == DV_FORM_PACKED ||
+				     DV_B(s, stat, p.dirfd, p.names.packed, &twin) == -ENOENT);
+	dv_place_of_close(s, &p);
+	return good && dv_tail_sample(s, f->fd, st.size, &fit) == 0 && fit;
+}
+
+static dv_err copy_head(struct dv_store *s, struct dv_tail *t, int from, uint64_t size)
+{
+	DV_AUTO_FREE char *buf = malloc(COPY_BYTES);
+	dv_err err = buf ? 0 : -ENOMEM;
+	while (!err && t->size < size) {
+		uint64_t left = size - t->size;
+		size_t len = left < COPY_BYTES ? (size_t)left : COPY_BYTES;
+		err = dv_read_full(s, from, buf, len, t->size);
+		ssize_t done = err ? err : dv_tail_append(s, t, buf, len);
+		if (done < 0)
+			err = (dv_err)done;
+	}
+	return err;
+}
+
+/* The packed part, with owner, mode and the rest of f. */
+static dv_err make_packed(struct dv_store *s, uint64_t id, struct dv_file *f, struct dv_file **out,
+			  struct dv_stat *out_own)
+{
+	char name[DV_TAIL_NAME];
+	struct dv_stat st, own;
+	dv_tail_packed_name(id, name);
+	dv_act_as_self(s);
+	int fd = DV_B(s, open, dv_journal_dirfd(s->journal), name, O_RDWR | O_CREAT | O_EXCL, 0600);
+	if (fd < 0)
+		return fd;
+	*out = dv_file_new(s, fd, true);
+	if (!*out)
+		return -ENOMEM;
+	dv_err err = DV_B(s, stat, f->fd, "", &st);
+	if (!err)
+		err = dv_meta_copy(s, f->fd, &st, fd);
+	if (!err)
+		err = DV_B(s, stat, fd, "", &own);
+	if (err)
+		return err;
+	*out_own = own;
+	return 0;
+}
+
+/* The bytes so far: the stage's own file where there is a stage, else a copy. */
+static dv_err make_first(struct dv_store *s, struct dv_node *n, struct dv_tail *t,
+			 struct dv_file *f)
+{
+	char name[DV_STAGE_NAME];
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {0}};
+	struct dv_stat st;
+	if (n->stage) {
+		dv_journal_stage_name(t->id, name);
+		atomic_fetch_add(&f->refs, 1);
+		return dv_tail_adopt_segment(s, t, name, f, (struct dv_range){0, n->in_sequence});
+	}
+	dv_err err = copy_head(s, t, f->fd, n->in_sequence);
+	if (!err)
+		err = DV_B(s, stat, f->fd, "", &st);
+	times[1] = st.mtime;
+	return err ? err : DV_B(s, utimens, t->last->file->fd, times);
+}
+
+static dv_err begin(struct dv_store *s, struct dv_node *n, struct dv_stage *stage,
+		    struct dv_file *f)
+{
+	struct dv_file *packed = NULL;
+	struct dv_tail *t = NULL;
+	char name[DV_TAIL_NAME];
+	struct dv_stat own;
+	dv_err err = make_packed(s, stage->id, f, &packed, &own);
+	if (!err)
+		err = dv_tail_new(s, packed, dv_journal_dirfd(s->journal), stage->id, &t);
+	if (!err)
+		err = make_first(s, n, t, f);
+	stage->tail = err ? NULL : t;
+	if (!err)
+		err = dv_stage_write_record(s, n, stage);
+	if (!err) {
+		dv_file_unref(s, stage->file);
+		stage->file = packed;
+		stage->named = true;
+		dv_stage_write_tag(s, n, stage, &own);
+		return 0;
+	}
+	stage->tail = NULL;
+	dv_tail_packed_name(stage->id, name);
+	dv_ignore(
+		DV_B(s, unlink, dv_journal_dirfd(s->journal), name)); /* swept by the next owner */
+	dv_journal_stage_name(stage->id, name);
+	if (t)
+		dv_tail_unlink(s, t, name);
+	dv_tail_free(s, t);
+	dv_file_unref(s, packed);
+	return err;
+}
+
+void dv_stage_stream(struct dv_store *s, struct dv_node *n)
+{
+	struct dv_file *f = NULL;
+	DV_AUTO_FREE struct dv_stage *fresh = NULL;
+	struct dv_stage *stage = n->stage;
+	if (stage) {
+		f = stage->file;
+		atomic_fetch_add(&f->refs, 1);
+	} else if (dv_value_file(s, n, true, false, &f)) {
+		return; /* the write itself tells what is wrong */
+	}
+	bool fit = is_fit(s, n, f);
+	if (fit && !stage) {
+		stage = fresh = calloc(1, sizeof(*fresh));
+		fit = stage;
+	}
+	if (fit && fresh) {
+		fresh->id = dv_journal_new_id(s->journal);
+		fresh->generation = n->generation;
+		dv_stage_changed(fresh);
+		atomic_init(&fresh->synced_writes, UINT64_MAX);
+	}
+	/* Where that fails it goes on raw, as it is. */
+	if (!fit || begin(s, n, stage, f)) {
+		n->in_sequence = DV_NOT_IN_SEQUENCE;
+	} else if (fresh) {
+		fresh->began_ns = dv_now_ns();
+		n->stage = dv_take_ptr(&fresh);
+		dv_count(s, pending, 1);
+		dv_node_drop_file(s, n);
+	}
+	dv_file_unref(s, f);
+}
+
+/* ---- join ---- */
+
+/* Has the first segment all bytes from the value's beginning on? */
+static bool holds_head(const struct dv_tail *t)
+{
+	return t->first->start == 0 && !t->first->punched;
+}
+
+/* The name ID is free for another file. */
+static dv_err free_name(struct dv_store *s, struct dv_stage *stage)
+{
+	struct dv_segment *g = stage->tail->first;
+	char name[DV_STAGE_NAME], other[DV_TAIL_NAME];
+	dv_journal_stage_name(stage->id, name);
+	dv_tail_segment_name(stage->id, g->start, other);
+	if (strcmp(g->name, name) != 0)
+		return 0;
+	int dirfd = stage->tail->dirfd;
+	dv_err err = DV_B(s, rename, dirfd, name, dirfd, other, RENAME_NOREPLACE);
+	if (!err)
+		strcpy(g->name, other);
+	return err;
+}
+
+/* The raw file of the stage, with nothing in it. */
+static dv_err make_empty(struct dv_store *s, struct dv_stage *stage, struct dv_file **out)
+{
+	dv_err err = free_name(s, stage);
+	return err ? err : dv_stage_make_file(s, stage->id, out);
+}
+
+/* The raw file of the stage, with all bytes: the first segment, if it still has its own. */
+static dv_err make_whole(struct dv_store *s, struct dv_stage *stage, struct dv_file **out)
+{
+	struct dv_tail *t = stage->tail;
+	struct dv_segment *g = t->first;
+	char name[DV_STAGE_NAME];
+	dv_err err = 0;
+	if (!holds_head(t)) {
+		err = make_empty(s, stage, out);
+		return err ? err : dv_tail_decode(s, t, (*out)->fd);
+	}
+	dv_journal_stage_name(stage->id, name);
+	if (strcmp(g->name, name) != 0)
+		err = DV_B(s, rename, t->dirfd, g->name, t->dirfd, name, RENAME_NOREPLACE);
+	if (err)
+		return err;
+	strcpy(g->name, name);
+	*out = g->file;
+	atomic_fetch_add(&g->file->refs, 1);
+	return dv_tail_copy(s, t, g->start + g->len, (*out)->fd);
+}
+
+/* Owner, mode and the rest of the packed part, and the value's times. */
+static dv_err dress(struct dv_store *s, struct dv_node *n, struct dv_file *f,
+		    struct dv_stat *out_own)
+{
+	struct dv_stat st, own;
+	dv_err err = DV_B(s, stat, n->stage->file->fd, "", &st);
+	if (!err)
+		err = dv_meta_copy(s, n->stage->file->fd, &st, f->fd);
+	if (!err)
+		err = dv_tail_stat(s, n->stage->tail, &st);
+	if (!err) {
+		struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, st.mtime};
+		err = DV_B(s, utimens, f->fd, times);
+	}
+	if (!err)
+		err = DV_B(s, stat, f->fd, "", &own);
+	if (err)
+		return err;
+	*out_own = own;
+	return 0;
+}
+
+dv_err dv_stage_join(struct dv_store *s, struct dv_node *n, bool empty)
+{
+	struct dv_stage *stage = n->stage;
+	struct dv_tail *t = stage->tail;
+	struct dv_file *f = NULL;
+	struct dv_stat own;
+	char name[DV_STAGE_FILE_NAME];
+	bool fresh = empty || !holds_head(t);
+	if (stage->astray)
+		return -EBUSY;
+	dv_err err = empty ? make_empty(s, stage, &f) : make_whole(s, stage, &f);
+	if (!err)
+		err = dress(s, n, f, &own);
+	stage->tail = NULL; /* the record tells of a stage that is whole */
+	if (!err)
+		err = dv_stage_write_record(s, n, stage);
+	if (err) {
+		stage->tail = t;
+		dv_journal_stage_name(stage->id, name);
+		if (fresh && f)
+			dv_ignore(DV_B(s, unlink, t->dirfd, name)); /* swept by the next owner */
+		dv_file_unref(s, f);
+		return err;
+	}
+	if (stage->swap_id)
+		dv_journal_end(s, stage->swap_id);
+	stage->swap_id = 0;
+	stage->tail = t;
+	dv_stage_file_name(stage, stage->hidden, name);
+	stage->tail = NULL;
+	dv_ignore(DV_B(s, unlink, t->dirfd, name)); /* swept by the next owner */
+	dv_journal_stage_name(stage->id, name);
+	dv_tail_unlink(s, t, name);
+	dv_tail_free(s, t);
+	dv_file_unref(s, stage->file);
+	stage->file = f;
+	stage->hidden = false;
+	dv_stage_hide_failed(s, stage);
+	dv_stage_write_tag(s, n, stage, &own);
+	atomic_store(&stage->synced_writes, UINT64_MAX);
+	n->in_sequence = DV_NOT_IN_SEQUENCE;
+	dv_count(s, joined, 1);
+	return 0;
+}
+
+/* ---- commit ---- */
+
+/* I4: recovery takes the packed form for the value, should it find both. */
+static dv_err record_swap(struct dv_store *s, struct dv_node *n, const struct dv_ident *packed)
+{
+	struct dv_stage *stage = n->stage;
+	dv_err err = 0;
+	if (!stage->swap_id) {
+		uint64_t id = dv_journal_new_id(s->journal);
+		struct dv_record r = {.id = id,
+				      .type = DV_RECORD_SWAP,
+				      .flags = DV_RECORD_PACKED_WINS,
+				      .raw = n->id,
+				      .packed = *packed,
+				      .st_ino = n->ino};
+		err = dv_record_append(s, n, &r);
+		if (!err)
+			stage->swap_id = id;
+	}
+	return err ? err : dv_journal_sync(s);
+}
+
+/* The packed part gets its name; it may have had it before. */
+static dv_err take_name(struct dv_store *s, struct dv_stage *stage, const struct dv_place *p,
+			const char *name)
+{
+	if (stage->astray)
+		return 0;
+	dv_err err = DV_B(s, rename, stage->tail->dirfd, name, p->dirfd, p->names.packed,
+			  RENAME_NOREPLACE);
+	stage->astray = !err;
+	return err;
+}
+
+/* It gets its name, and the raw object, which is the node's, goes. */
+static dv_err take_place_of_raw(struct dv_store *s, const struct dv_node *n,
+				const struct dv_place *p, const char *stored, const char *name)
+{
+	struct dv_stage *stage = n->stage;
+	struct dv_stat st;
+	dv_err err = take_name(s, stage, p, name);
+	if (err)
+		return err;
+	struct dv_loose_at at = dv_place_at(p);
+	err = dv_loose_sync(s, &at, p->dirfd); /* I3 */
+	if (!err)
+		err = DV_B(s, stat, p->dirfd, stored, &st);
+	struct dv_ident id = dv_ident_of(&st);
+	if (!err && dv_ident_equal(&id, &n->id)) /* I5 */
+		err = dv_unlink_form(s, p, stored, false);
+	/* Raw is the value still: what it is to be goes back beside the store. */
+	if (err && !DV_B(s, rename, p->dirfd, p->names.packed, stage->tail->dirfd, name,
+			 RENAME_NOREPLACE)) {
+		dv_loose_add(s, &at, DV_LOOSE_PACKED, 0);
+		stage->astray = false;
+	}
+	return err;
+}
+
+static dv_err publish(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
+		      const char *stored)
+{
+	char name[DV_TAIL_NAME];
+	struct dv_dir_times times;
+	dv_tail_packed_name(n->stage->id, name);
+	dv_dir_times_keep(s, p->dirfd, &times);
+	dv_err err = n->form == DV_FORM_PACKED
+			     ? DV_B(s, rename, n->stage->tail->dirfd, name, p->dirfd, stored, 0)
+			     : take_place_of_raw(s, n, p, stored, name);
+	dv_dir_times_restore(s, &times);
+	atomic_fetch_add(&s->swaps, 1);
+	return err;
+}
+
+dv_err dv_stream_commit(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
+			const char *stored)
+{
+	struct dv_stage *stage = n->stage;
+	struct dv_stat st;
+	bool was_raw = n->form == DV_FORM_RAW;
+	dv_err err = dv_stage_finish(s, n);
+	if (!err)
+		err = DV_B(s, stat, stage->file->fd, "", &st);
+	struct dv_ident id = dv_ident_of(&st);
+	if (!err && was_raw)
+		err = record_swap(s, n, &id);
+	if (!err && was_raw)
+		err = dv_settle_move(s, p, p->names.packed);
+	if (!err)
+		err = publish(s, n, p, stored);
+	if (err)
+		return err == -EEXIST ? dv_stage_conflict(s, n) : err;
+	dv_node_set_object(s, n, &id, DV_FORM_PACKED);
+	dv_node_drop_file(s, n);
+	dv_stage_became_packed(s, n);
+	n->generation = stage->generation;
+	dv_names_changed(n);
+	dv_count(s, replaced, stage->replacement);
+	dv_count(s, streamed, 1);
+	if (stage->swap_id)
+		dv_journal_end(s, stage->swap_id);
+	dv_journal_end(s, stage->id);
+	dv_tail_unlink(s, stage->tail, NULL);
+	dv_stage_end(s, n);
+	dv_tell_changed(s, n);
+	return 0;
+}

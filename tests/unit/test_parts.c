@@ -1,0 +1,842 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_parts.c - values in two parts: streams that are packed while they are written, and bytes that are
+ * added to packed values, over the kernel. Limits are small, so that a few frames are much.
+ */
+#include "core/cleanup.h"
+#include "core/log.h"
+#include "core/store.h"
+#include "tests/support/check.h"
+#include "tests/support/random.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <zstd.h>
+
+#define FRAME	4096u
+#define STREAM	(4 * FRAME)
+#define APPEND	(2 * FRAME)
+#define SEGMENT (8 * FRAME)
+#define MAX	(96 * FRAME)
+
+static const struct dv_call call;
+
+struct fix {
+	char path[64];
+	struct dv_store *s;
+	struct dv_node *root, *n;
+	struct dv_stat st;
+	uint8_t *bytes; /* what the value is to be */
+	size_t len;
+	unsigned seed;
+	int writers; /* what the store is told of them */
+};
+
+static void no_log(enum dv_log_level level, const char *line)
+{
+	if (getenv("TEST_LOG"))
+		fprintf(stderr, "%d %s\n", level, line);
+}
+
+static int has_writer(void *self, struct dv_node *n)
+{
+	struct fix *f = self;
+	(void)n;
+	return f->writers;
+}
+
+static void open_store(struct fix *f)
+{
+	char why[512];
+	struct dv_store_options o = {.threads = 2,
+				     .stream_bytes = STREAM,
+				     .append_bytes = APPEND,
+				     .segment_bytes = SEGMENT,
+				     .hooks = {.self = f, .has_writer = has_writer}};
+	dv_err err = dv_store_open(dv_backing_posix(), f->path, &o, &f->s, why, sizeof(why));
+	if (err)
+		fprintf(stderr, "open: %s\n", why);
+	CHECK_EQ(err, 0);
+	f->root = dv_store_root(f->s);
+}
+
+static void setup(struct fix *f)
+{
+	char why[512];
+	struct dv_init_options init = {.frame_size = FRAME};
+	*f = (struct fix){.bytes = calloc(1, MAX + 64)};
+	CHECK(f->bytes != NULL);
+	strcpy(f->path,
+	       access("/dev/shm", W_OK) ? "/tmp/dv-parts-XXXXXX" : "/dev/shm/dv-parts-XXXXXX");
+	CHECK(mkdtemp(f->path) != NULL);
+	CHECK_EQ(dv_store_init(dv_backing_posix(), f->path, &init, why, sizeof(why)), 0);
+	open_store(f);
+}
+
+static void close_store(struct fix *f)
+{
+	dv_node_unref(f->s, f->n);
+	dv_node_unref(f->s, f->root);
+	f->n = NULL;
+	CHECK_EQ(dv_store_close(&f->s, NULL), 0);
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+static void teardown(struct fix *f)
+{
+	close_store(f);
+	CHECK_EQ(nftw(f->path, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+	free(f->bytes);
+}
+
+static void make(struct fix *f, const char *name)
+{
+	dv_node_unref(f->s, f->n);
+	CHECK_EQ(dv_store_mknod(f->s, &call, f->root, name, S_IFREG | 0640, 0, &f->n, &f->st), 0);
+	f->len = 0;
+}
+
+static void look_up(struct fix *f, const char *name)
+{
+	dv_node_unref(f->s, f->n);
+	f->n = NULL;
+	CHECK_EQ(dv_store_lookup(f->s, &call, f->root, name, &f->n, &f->st), 0);
+}
+
+static void fill(struct fix *f, size_t off, size_t len, bool noise)
+{
+	char line[64];
+	f->seed++;
+	uint64_t x = f->seed * 0x9e3779b97f4a7c15u + 1;
+	for (size_t i = 0; i < len; i++) {
+		if (i % 32 == 0)
+			snprintf(line, sizeof(line), "write %06u at %010zu, text\n", f->seed,
+				 off + i);
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		f->bytes[off + i] = noise ? (uint8_t)(x >> 20) : (uint8_t)line[i % 32];
+	}
+}
+
+static void write_at(struct fix *f, size_t off, size_t len, unsigned flags)
+{
+	CHECK(off + len <= MAX);
+	fill(f, off, len, false);
+	if (off + len > f->len)
+		f->len = off + len;
+	CHECK_EQ(dv_store_write(f->s, &call, f->n, f->bytes + off, (struct dv_range){off, len},
+				flags),
+		 (ssize_t)len);
+}
+
+static void add(struct fix *f, size_t len)
+{
+	write_at(f, f->len, len, f->seed & 1 ? DV_WRITE_APPEND : 0);
+}
+
+static void set_size(struct fix *f, size_t len)
+{
+	struct dv_setattr set = {.valid = DV_SET_SIZE, .size = len};
+	CHECK_EQ(dv_store_setattr(f->s, &call, f->n, &set, &f->st), 0);
+	if (len > f->len)
+		memset(f->bytes + f->len, 0, len - f->len);
+	f->len = len;
+}
+
+static const char *form(struct fix *f)
+{
+	static char buf[64];
+	ssize_t len =
+		dv_store_getxattr(f->s, &call, f->n, "user.diskvfs.form", buf, sizeof(buf) - 1);
+	CHECK(len >= 0);
+	buf[len] = '\0';
+	return buf;
+}
+
+static long frames(struct fix *f)
+{
+	char buf[64];
+	ssize_t len =
+		dv_store_getxattr(f->s, &call, f->n, "user.diskvfs.frames", buf, sizeof(buf) - 1);
+	CHECK(len >= 0);
+	buf[len] = '\0';
+	return atol(buf);
+}
+
+static struct dv_store_stats stats(struct fix *f)
+{
+	struct dv_store_stats st;
+	dv_store_stats(f->s, &st);
+	return st;
+}
+
+/* All of it, and pieces that cross borders. */
+static void check_bytes(struct fix *f)
+{
+	char *buf = malloc(MAX + 1);
+	CHECK(buf != NULL);
+	CHECK_EQ(dv_store_getattr(f->s, &call, f->n, &f->st), 0);
+	CHECK_EQ(f->st.size, f->len);
+	CHECK(f->st.blocks > 0 || !f->len);
+	CHECK_EQ(dv_store_read(f->s, &call, f->n, buf, (struct dv_range){0, MAX + 1}),
+		 (ssize_t)f->len);
+	CHECK(!f->len || !memcmp(buf, f->bytes, f->len));
+	for (size_t off = 0; off < f->len; off += FRAME - 700) {
+		size_t want = f->len - off < 1500 ? f->len - off : 1500;
+		CHECK_EQ(dv_store_read(f->s, &call, f->n, buf, (struct dv_range){off, 1500}),
+			 (ssize_t)want);
+		CHECK(!memcmp(buf, f->bytes + off, want));
+	}
+	free(buf);
+}
+
+/* The store's own file, as zstd sees it. */
+static void check_stored(struct fix *f, const char *stored)
+{
+	char path[200];
+	snprintf(path, sizeof(path), "%s/%s", f->path, stored);
+	FILE *file = fopen(path, "r");
+	CHECK(file != NULL);
+	char *in = malloc(2 * MAX), *out = malloc(MAX + 1);
+	CHECK(in && out);
+	size_t len = fread(in, 1, 2 * MAX, file);
+	fclose(file);
+	size_t plain = ZSTD_decompress(out, MAX + 1, in, len);
+	CHECK(!ZSTD_isError(plain));
+	CHECK_EQ(plain, f->len);
+	CHECK(!memcmp(out, f->bytes, f->len));
+	free(in);
+	free(out);
+}
+
+static bool is_there(struct fix *f, const char *stored)
+{
+	char path[200];
+	snprintf(path, sizeof(path), "%s/%s", f->path, stored);
+	return access(path, F_OK) == 0;
+}
+
+/* ---- streams ---- */
+
+static void test_a_value_written_in_sequence_is_packed_while_it_is_written(void)
+{
+	struct fix f;
+	setup(&f);
+	make(&f, "a");
+	while (f.len < STREAM)
+		add(&f, 1000);
+	CHECK_STR(form(&f), "raw");
+	add(&f, 1000);
+	CHECK_STR(form(&f), "streaming");
+	check_bytes(&f);
+	while (f.len < 50 * FRAME) {
+		add(&f, 3333);
+		check_bytes(&f);
+	}
+	CHECK(stats(&f).frames_encoded > 40);
+	/* What it takes of the disk is frames, and what waits to become some. */
+	CHECK(f.st.blocks * 512 < f.len / 2 + 24 * FRAME);
+	uint64_t ino = f.st.ino;
+	struct timespec mtime = f.st.mtime;
+	(void)dv_store_run(f.s, true);
+	CHECK_STR(form(&f), "packed");
+	check_bytes(&f);
+	CHECK_EQ(f.st.ino, ino);
+	CHECK_EQ(f.st.mtime.tv_nsec, mtime.tv_nsec);
+	CHECK_EQ(f.st.mode & 07777, 0640);
+	check_stored(&f, "a.zst");
+	CHECK(!is_there(&f, "a"));
+	CHECK_EQ(frames(&f), (long)((f.len + FRAME - 1) / FRAME));
+	CHECK_EQ(stats(&f).streamed, 1);
+	close_store(&f);
+	open_store(&f);
+	look_up(&f, "a");
+	check_bytes(&f);
+	CHECK_EQ(f.st.ino, ino);
+	teardown(&f);
+}
+
+static void test_fsync_puts_a_stream_in_place_and_it_goes_on(void)
+{
+	struct fix f;
+	setup(&f);
+	make(&f, "a");
+	while (f.len < 10 * FRAME)
+		add(&f, 5000);
+	CHECK_EQ(dv_store_fsync(f.s, &call, f.n, false), 0);
+	CHECK_STR(form(&f), "packed");
+	check_stored(&f, "a.zst");
+	add(&f, 100);
+	CHECK_STR(form(&f), "appending");
+	while (f.len < 40 * FRAME)
+		add(&f, 5000);
+	check_bytes(&f);
+	CHECK_EQ(dv_store_fsync(f.s, &call, f.n, false), 0);
+	check_bytes(&f);
+	(void)dv_store_run(f.s, true);
+	CHECK_STR(form(&f), "packed");
+	check_bytes(&f);
+	check_stored(&f, "a.zst");
+	CHECK_EQ(frames(&f), (long)((f.len + FRAME - 1) / FRAME));
+	teardown(&f);
+}
+
+static void test_a_replacement_that_streams_leaves_the_old_value_until_its_writer_is_gone(void)
+{
+	for (int packed = 0; packed < 2; packed++) {
+		struct fix f;
+		setup(&f);
+		make(&f, "a");
+		add(&f, 3 * FRAME);
+		if (packed)
+			(void)dv_store_run(f.s, true);
+		f.writers = 1;
+		size_t old = f.len;
+		uint8_t *was = malloc(old);
+		CHECK(was != NULL);
+		memcpy(was, f.bytes, old);
+		set_size(&f, 0);
+		while (f.len < 30 * FRAME)
+			add(&f, 2500);
+		CHECK_STR(form(&f), "streaming");
+		(void)dv_store_run(f.s, true);
+		CHECK_STR(form(&f), "streaming");
+		check_bytes(&f);
+		struct fix g = f;
+		g.bytes = was;
+		g.len = old;
+		if (packed)
+			check_stored(&g, "a.zst");
+		else
+			CHECK(is_there(&f, "a") && !is_there(&f, "a.zst"));
+		free(was);
+		f.writers = 0;
+		(void)dv_store_run(f.s, true);
+		CHECK_STR(form(&f), "packed");
+		check_bytes(&f);
+		check_stored(&f, "a.zst");
+		CHECK(!is_there(&f, "a"));
+		CHECK_EQ(stats(&f).replaced, 1);
+		teardown(&f);
+	}
+}
+
+static void test_incompressible_bytes_and_twins_are_not_streamed(void)
+{
+	struct fix f;
+	setup(&f);
+	make(&f, "a");
+	fill(&f, 0, 20 * FRAME, true);
+	for (; f.len < 20 * FRAME; f.len += FRAME)
+		CHECK_EQ(dv_store_write(f.s, &call, f.n, f.bytes + f.len,
+					(struct dv_range){f.len, FRAME}, 0),
+			 FRAME);
+	CHECK_STR(form(&f), "raw");
+	check_bytes(&f);
+	make(&f, "b");
+	char path[200];
+	snprintf(path, sizeof(path), "%s/b.zst", f.path);
+	FILE *file = fopen(path, "w");
+	CHECK(file && fputs("not ours", file) >= 0 && fclose(file) == 0);
+	while (f.len < 20 * FRAME)
+		add(&f, 3000);
+	CHECK_STR(form(&f), "raw");
+	check_bytes(&f);
+	teardown(&f);
+}
+
+/* The same at each number of bytes written so far, around the borders. */
+static void for_each_length(void (*step)(struct fix *f))
+{
+	static const size_t lengths[] = {
+		STREAM + 1,  STREAM + FRAME,	   STREAM + FRAME + 1,	    SEGMENT - 1,    SEGMENT,
+		SEGMENT + 1, SEGMENT + 10 * FRAME, 2 * SEGMENT + 8 * FRAME, 50 * FRAME + 77};
+	for (size_t i = 0; i < DV_ARRAY_LEN(lengths); i++)
+		for (int replaces = 0; replaces < 2; replaces++) {
+			struct fix f;
+			setup(&f);
+			make(&f, "a");
+			if (replaces) {
+				add(&f, 9000);
+				set_size(&f, 0);
+				f.writers = 1;
+			}
+			while (f.len < lengths[i])
+				add(&f, lengths[i] - f.len < 2048 ? lengths[i] - f.len : 2048);
+			CHECK_STR(form(&f), "streaming");
+			step(&f);
+			check_bytes(&f);
+			f.writers = 0;
+			(void)dv_store_run(f.s, true);
+			check_bytes(&f);
+			(void)dv_store_run(f.s, true);
+			check_bytes(&f);
+			close_store(&f);
+			open_store(&f);
+			look_up(&f, "a");
+			check_bytes(&f);
+			teardown(&f);
+		}
+}
+
+static void write_in_front(struct fix *f)
+{
+	write_at(f, 100, 50, 0);
+	CHECK_EQ(stats(f).joined, 1);
+	check_bytes(f);
+	add(f, 5000);
+}
+
+static void leave_a_hole(struct fix *f)
+{
+	size_t end = f->len;
+	memset(f->bytes + end, 0, 3000);
+	write_at(f, end + 3000, 1000, 0);
+}
+
+static void cut(struct fix *f)
+{
+	set_size(f, f->len - FRAME - 3);
+	add(f, 100);
+}
+
+static void grow(struct fix *f)
+{
+	set_size(f, f->len + 2 * FRAME + 3);
+	add(f, 100);
+}
+
+static void empty(struct fix *f)
+{
+	set_size(f, 0);
+	check_bytes(f);
+	add(f, 5000);
+}
+
+static void empty_and_stream_again(struct fix *f)
+{
+	set_size(f, 0);
+	while (f->len < 2 * STREAM)
+		add(f, 2000);
+	CHECK_STR(form(f), "streaming");
+}
+
+static void rename_it(struct fix *f)
+{
+	CHECK_EQ(dv_store_rename(f->s, &call, f->root, "a", f->root, "b", 0), 0);
+	CHECK_STR(form(f), "packed");
+	check_stored(f, "b.zst");
+	add(f, 10);
+	CHECK_EQ(dv_store_rename(f->s, &call, f->root, "b", f->root, "a", 0), 0);
+	check_stored(f, "a.zst");
+}
+
+static void link_it(struct fix *f)
+{
+	CHECK_EQ(dv_store_link(f->s, &call, f->n, f->root, "b", &f->st), 0);
+	CHECK_EQ(f->st.nlink, 2);
+	add(f, 777);
+	CHECK_EQ(dv_store_fsync(f->s, &call, f->n, false), 0);
+	CHECK_EQ(dv_store_unlink(f->s, &call, f->root, "b"), 0);
+}
+
+static void set_attributes(struct fix *f)
+{
+	struct dv_setattr set = {.valid = DV_SET_MODE | DV_SET_MTIME,
+				 .mode = 0604,
+				 .mtime = {.tv_sec = 1234567890, .tv_nsec = 5}};
+	CHECK_EQ(dv_store_setxattr(f->s, &call, f->n, "user.colour", "blue", 4, 0), 0);
+	CHECK_EQ(dv_store_setattr(f->s, &call, f->n, &set, &f->st), 0);
+	f->writers = 0;
+	for (int i = 0; i < 2; i++) {
+		char buf[8];
+		CHECK_EQ(f->st.mode & 07777, 0604);
+		CHECK_EQ(f->st.mtime.tv_sec, 1234567890);
+		CHECK_EQ(f->st.mtime.tv_nsec, 5);
+		CHECK_EQ(dv_store_getxattr(f->s, &call, f->n, "user.colour", buf, sizeof(buf)), 4);
+		(void)dv_store_run(f->s, true);
+		CHECK_STR(form(f), "packed");
+		CHECK_EQ(dv_store_getattr(f->s, &call, f->n, &f->st), 0);
+	}
+}
+
+static void test_a_write_elsewhere_loses_nothing(void)
+{
+	for_each_length(write_in_front);
+}
+
+static void test_a_hole_loses_nothing(void)
+{
+	for_each_length(leave_a_hole);
+}
+
+static void test_truncation_loses_nothing(void)
+{
+	for_each_length(cut);
+	for_each_length(grow);
+}
+
+static void test_a_stream_may_be_emptied_and_begun_again(void)
+{
+	for_each_length(empty);
+	for_each_length(empty_and_stream_again);
+}
+
+static void test_a_stream_may_be_renamed_and_linked(void)
+{
+	for_each_length(rename_it);
+	for_each_length(link_it);
+}
+
+static void test_attributes_set_while_it_streams_are_kept(void)
+{
+	for_each_length(set_attributes);
+}
+
+static void test_a_stream_that_is_unlinked_goes_on_for_those_who_have_it_open(void)
+{
+	struct fix f;
+	setup(&f);
+	make(&f, "a");
+	while (f.len < 20 * FRAME + 5)
+		add(&f, 2000);
+	CHECK_STR(form(&f), "streaming");
+	CHECK_EQ(dv_store_unlink(f.s, &call, f.root, "a"), 0);
+	check_bytes(&f);
+	add(&f, 1000);
+	write_at(&f, 5, 10, 0);
+	check_bytes(&f);
+	CHECK(!is_there(&f, "a") && !is_there(&f, "a.zst"));
+	teardown(&f);
+}
+
+/* ---- appends ---- */
+
+static void pack_value(struct fix *f, size_t len)
+{
+	make(f, "a");
+	while (f->len < len)
+		add(f, len - f->len < 3000 ? len - f->len : 3000);
+	(void)dv_store_run(f->s, true);
+	(void)dv_store_run(f->s, true);
+	CHECK_STR(form(f), "packed");
+}
+
+static void test_many_small_appends_leave_whole_frames(void)
+{
+	struct fix f;
+	setup(&f);
+	pack_value(&f, 3 * FRAME + 100);
+	for (int i = 0; i < 500; i++) {
+		add(&f, 100);
+		if (i % 7 == 0)
+			CHECK_EQ(dv_store_fsync(f.s, &call, f.n, true), 0);
+		if (i % 13 == 0) {
+			(void)dv_store_run(f.s, true);
+			CHECK_STR(form(&f), "packed");
+			check_stored(&f, "a.zst");
+		}
+		if (i % 29 == 0)
+			check_bytes(&f);
+	}
+	(void)dv_store_run(f.s, true);
+	CHECK_EQ(frames(&f), (long)((f.len + FRAME - 1) / FRAME));
+	CHECK_EQ(stats(&f).unpacked, 0);
+	check_bytes(&f);
+	check_stored(&f, "a.zst");
+	teardown(&f);
+}
+
+static void test_small_values_are_unpacked_instead(void)
+{
+	struct fix f;
+	setup(&f);
+	pack_value(&f, APPEND);
+	add(&f, 100);
+	CHECK_STR(form(&f), "editing");
+	check_bytes(&f);
+	teardown(&f);
+}
+
+static void test_an_append_keeps_numbers_and_other_links(void)
+{
+	struct fix f;
+	setup(&f);
+	pack_value(&f, 5 * FRAME);
+	uint64_t ino = f.st.ino;
+	CHECK_EQ(dv_store_link(f.s, &call, f.n, f.root, "b", &f.st), 0);
+	add(&f, 1000);
+	CHECK_STR(form(&f), "appending");
+	check_bytes(&f);
+	CHECK_EQ(f.st.nlink, 2);
+	CHECK_EQ(dv_store_unlink(f.s, &call, f.root, "a"), 0);
+	look_up(&f, "b");
+	check_bytes(&f);
+	CHECK_EQ(f.st.ino, ino);
+	check_stored(&f, "b.zst");
+	teardown(&f);
+}
+
+static void test_an_edit_after_an_append_finds_all_bytes(void)
+{
+	for (int i = 0; i < 5; i++) {
+		struct fix f;
+		setup(&f);
+		pack_value(&f, 5 * FRAME + 9);
+		for (int j = 0; j < i * 8; j++)
+			add(&f, 2000);
+		add(&f, 10);
+		CHECK_STR(form(&f), "appending");
+		if (i & 1)
+			write_at(&f, 7, 7, 0);
+		else
+			set_size(&f, f.len - 20);
+		check_bytes(&f);
+		(void)dv_store_run(f.s, true);
+		check_bytes(&f);
+		teardown(&f);
+	}
+}
+
+static void test_a_value_that_is_emptied_while_it_is_appended_to_stays_until_it_is_replaced(void)
+{
+	struct fix f;
+	setup(&f);
+	pack_value(&f, 5 * FRAME + 9);
+	add(&f, 3000);
+	check_bytes(&f);
+	struct fix old = f;
+	old.bytes = malloc(f.len);
+	CHECK(old.bytes != NULL);
+	memcpy(old.bytes, f.bytes, f.len);
+	f.writers = 1;
+	set_size(&f, 0);
+	check_bytes(&f);
+	add(&f, 100);
+	(void)dv_store_run(f.s, true);
+	check_bytes(&f);
+	check_stored(&old, "a.zst");
+	free(old.bytes);
+	f.writers = 0;
+	teardown(&f);
+}
+
+static void test_a_lost_table_is_made_again_by_an_append(void)
+{
+	struct fix f;
+	char path[200];
+	struct stat st;
+	setup(&f);
+	pack_value(&f, 9 * FRAME + 9);
+	close_store(&f);
+	snprintf(path, sizeof(path), "%s/a.zst", f.path);
+	CHECK_EQ(stat(path, &st), 0);
+	CHECK_EQ(truncate(path, st.st_size - (8 + 10 * 12 + 9)), 0);
+	open_store(&f);
+	look_up(&f, "a");
+	check_bytes(&f);
+	add(&f, 10);
+	CHECK_STR(form(&f), "appending");
+	(void)dv_store_run(f.s, true);
+	check_bytes(&f);
+	check_stored(&f, "a.zst");
+	CHECK_EQ(frames(&f), 10);
+	teardown(&f);
+}
+
+/* Another process adds bytes that were filled in, by pieces, and dies. */
+static void die_while_adding(struct fix *f, size_t len)
+{
+	close_store(f);
+	fill(f, f->len, len, false);
+	pid_t pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		open_store(f);
+		look_up(f, "a");
+		for (size_t end = f->len + len; f->len < end; f->len += FRAME)
+			CHECK_EQ(dv_store_write(f->s, &call, f->n, f->bytes + f->len,
+						(struct dv_range){f->len, FRAME}, 0),
+				 FRAME);
+		_exit(0);
+	}
+	int status = -1;
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+}
+
+static void remove_stages(struct fix *f)
+{
+	char path[200];
+	snprintf(path, sizeof(path), "%s/.diskvfs/stage", f->path);
+	CHECK_EQ(nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+}
+
+static void test_what_was_added_is_there_after_a_kill(void)
+{
+	struct fix f;
+	setup(&f);
+	pack_value(&f, 9 * FRAME + 10);
+	die_while_adding(&f, 21 * FRAME);
+	f.len += 21 * FRAME;
+	open_store(&f);
+	look_up(&f, "a");
+	CHECK_STR(form(&f), "packed");
+	check_bytes(&f);
+	check_stored(&f, "a.zst");
+	CHECK_EQ(stats(&f).recovered, 1);
+	teardown(&f);
+}
+
+static void test_a_torn_end_without_a_record_is_left_out_and_cut_by_the_next_append(void)
+{
+	struct fix f;
+	char path[200];
+	struct stat st;
+	setup(&f);
+	pack_value(&f, 9 * FRAME);
+	die_while_adding(&f, 21 * FRAME);
+	remove_stages(&f);
+	snprintf(path, sizeof(path), "%s/a.zst", f.path);
+	CHECK_EQ(stat(path, &st), 0);
+	CHECK_EQ(truncate(path, st.st_size - 7), 0);
+	open_store(&f);
+	look_up(&f, "a");
+	CHECK(f.st.size >= 9 * FRAME && f.st.size < 30 * FRAME);
+	f.len = f.st.size;
+	check_bytes(&f);
+	add(&f, 100);
+	CHECK_STR(form(&f), "appending");
+	(void)dv_store_run(f.s, true);
+	check_bytes(&f);
+	check_stored(&f, "a.zst");
+	/* Without that mark it is damage. */
+	close_store(&f);
+	CHECK_EQ(stat(path, &st), 0);
+	CHECK_EQ(truncate(path, st.st_size - 8 - 12 * 20 - 9 - 7), 0);
+	open_store(&f);
+	look_up(&f, "a");
+	CHECK_EQ(dv_store_read(f.s, &call, f.n, &(char){0}, (struct dv_range){0, 1}), -EBADMSG);
+	teardown(&f);
+}
+
+static void test_a_value_replaced_in_the_store_while_it_is_appended_to_is_left_alone(void)
+{
+	struct fix f;
+	char path[200], other[200];
+	setup(&f);
+	pack_value(&f, 9 * FRAME + 9);
+	add(&f, 10);
+	CHECK_STR(form(&f), "appending");
+	snprintf(path, sizeof(path), "%s/a.zst", f.path);
+	snprintf(other, sizeof(other), "%s/other", f.path);
+	FILE *file = fopen(other, "w");
+	CHECK(file && fputs("another", file) >= 0 && fclose(file) == 0);
+	CHECK_EQ(rename(other, path), 0);
+	(void)dv_store_run(f.s, true);
+	check_bytes(&f); /* who has it open goes on */
+	CHECK_EQ(stats(&f).put_aside, 1);
+	file = fopen(path, "r");
+	char buf[16] = "";
+	CHECK(file && fgets(buf, sizeof(buf), file));
+	fclose(file);
+	CHECK_STR(buf, "another");
+	teardown(&f);
+}
+
+/* ---- anything ---- */
+
+static void random_step(struct fix *f, struct test_random *r)
+{
+	size_t x = test_random_below(r, 6000);
+	switch (test_random_below(r, 16)) {
+	case 0:
+		if (f->len) {
+			size_t off = test_random_below(r, f->len);
+			write_at(f, off, 1 + x < MAX - off ? 1 + x : 1, 0);
+		}
+		break;
+	case 1:
+		set_size(f, f->len / 4 * test_random_below(r, 5));
+		break;
+	case 2:
+		set_size(f, 0);
+		break;
+	case 3:
+		CHECK_EQ(dv_store_fsync(f->s, &call, f->n, false), 0);
+		break;
+	case 4:
+		(void)dv_store_run(f->s, true);
+		break;
+	case 5:
+		close_store(f);
+		open_store(f);
+		look_up(f, "a");
+		break;
+	case 6:
+		f->writers ^= 1;
+		break;
+	default:
+		for (size_t i = 0; i < 8 && f->len + x < MAX; i++)
+			add(f, x + 1);
+	}
+}
+
+static void test_whatever_is_done_the_bytes_are_right(void)
+{
+	for (uint64_t seed = 1; seed <= 25; seed++) {
+		struct fix f;
+		struct test_random r = {.state = seed * 77777};
+		setup(&f);
+		make(&f, "a");
+		for (int i = 0; i < 60; i++) {
+			random_step(&f, &r);
+			check_bytes(&f);
+		}
+		f.writers = 0;
+		CHECK_EQ(stats(&f).put_aside, 0);
+		teardown(&f);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	static const struct check_test tests[] = {
+		CHECK_TEST(test_a_value_written_in_sequence_is_packed_while_it_is_written),
+		CHECK_TEST(test_fsync_puts_a_stream_in_place_and_it_goes_on),
+		CHECK_TEST(
+			test_a_replacement_that_streams_leaves_the_old_value_until_its_writer_is_gone),
+		CHECK_TEST(test_incompressible_bytes_and_twins_are_not_streamed),
+		CHECK_TEST(test_a_write_elsewhere_loses_nothing),
+		CHECK_TEST(test_a_hole_loses_nothing),
+		CHECK_TEST(test_truncation_loses_nothing),
+		CHECK_TEST(test_a_stream_may_be_emptied_and_begun_again),
+		CHECK_TEST(test_a_stream_may_be_renamed_and_linked),
+		CHECK_TEST(test_attributes_set_while_it_streams_are_kept),
+		CHECK_TEST(test_a_stream_that_is_unlinked_goes_on_for_those_who_have_it_open),
+		CHECK_TEST(test_many_small_appends_leave_whole_frames),
+		CHECK_TEST(test_small_values_are_unpacked_instead),
+		CHECK_TEST(test_an_append_keeps_numbers_and_other_links),
+		CHECK_TEST(test_an_edit_after_an_append_finds_all_bytes),
+		CHECK_TEST(
+			test_a_value_that_is_emptied_while_it_is_appended_to_stays_until_it_is_replaced),
+		CHECK_TEST(test_a_lost_table_is_made_again_by_an_append),
+		CHECK_TEST(
+			test_a_value_replaced_in_the_store_while_it_is_appended_to_is_left_alone),
+		CHECK_TEST(test_what_was_added_is_there_after_a_kill),
+		CHECK_TEST(test_a_torn_end_without_a_record_is_left_out_and_cut_by_the_next_append),
+		CHECK_TEST(test_whatever_is_done_the_bytes_are_right),
+	};
+	dv_log_set_sink(no_log);
+	return check_main(argc, argv, tests, DV_ARRAY_LEN(tests));
+}
