@@ -18,6 +18,8 @@ import time
 
 diskvfs, store, mnt, rounds, seed, log = sys.argv[1:4] + [int(sys.argv[4]), int(sys.argv[5])] + sys.argv[6:]
 KEYS = ["key%02d" % i for i in range(12)] + ["foo.zst", "sub/a", "sub/b.zst"]
+LARGE = ["large0", "large1"]  # streamed, and appended to
+APPENDED = 1 << 20            # from here on bytes are added to the packed file
 GONE = (errno.ENOTCONN, errno.ECONNABORTED, errno.EIO, errno.ENODEV)
 rng = random.Random(seed)
 
@@ -145,11 +147,29 @@ def op_append(m, key):
     if key not in m.values:
         return op_write_new(m, key)
     old = m.values[key]
+    if key in KEYS and len(old) > APPENDED - 50000:
+        return op_write_new(m, key)
     fd = open_for(m, key, os.O_WRONLY | os.O_APPEND)
     try:
-        data = content(rng.choice((100, 5000, 50000)))
+        data = content(rng.choice((100, 5000, 50000) if key in KEYS else (100, 50000, 1 << 20)))
         n = m.attempt({key: written(old, len(old), data)}, lambda: os.write(fd, data))
         acknowledged(m, key, old, len(old), data, n)
+    finally:
+        close(fd)
+
+
+def op_stream(m, key):
+    """Past the size from which on it is packed while it is written."""
+    fd = open_for(m, key, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        line = b"%08x a line of a long text that goes on and on\n" % rng.getrandbits(32)
+        block = (line * ((1 << 20) // len(line) + 1))[:1 << 20]
+        for i in range(rng.randint(5, 14)):
+            write(m, key, fd, i << 20, block)
+        if rng.random() < 0.3:
+            m.attempt({}, lambda: os.fsync(fd))
+        if rng.random() < 0.3:
+            write(m, key, fd, rng.randint(0, len(m.values[key])), content(9000))
     finally:
         close(fd)
 
@@ -200,6 +220,7 @@ def op_fsync(m, key):
             close(fd)
 
 
+LARGE_OPS = (op_stream, op_append, op_append, op_append, op_fsync, op_edit)
 OPS = (op_write_new, op_write_new, op_edit, op_append, op_append, op_truncate, op_rename, op_rename,
        op_unlink, op_read, op_fsync)
 
@@ -242,7 +263,10 @@ def work(m, pid):
     killer.start()
     try:
         while True:
-            rng.choice(OPS)(m, rng.choice(KEYS))
+            if rng.random() < 0.1:
+                rng.choice(LARGE_OPS)(m, rng.choice(LARGE))
+            else:
+                rng.choice(OPS)(m, rng.choice(KEYS))
     except Dead:
         pass
     finally:
@@ -258,7 +282,7 @@ def verify(m, where):
     for folder, _, names in os.walk(mnt):
         for name in names:
             listed.add(os.path.relpath(os.path.join(folder, name), mnt))
-    for key in KEYS:
+    for key in KEYS + LARGE:
         got = None
         if key in listed:
             with open(path(key), "rb") as f:
@@ -272,9 +296,9 @@ def verify(m, where):
         source, target, mine = m.doubt["pair"]
         if source not in listed and read_or_none(target) != mine:
             sys.exit("%s: the rename of %s to %s lost the value" % (where, source, target))
-    if listed - set(KEYS):
-        sys.exit("%s: strays: %s" % (where, sorted(listed - set(KEYS))))
-    m.values = {key: read_or_none(key) for key in KEYS if key in listed}
+    if listed - set(KEYS + LARGE):
+        sys.exit("%s: strays: %s" % (where, sorted(listed - set(KEYS + LARGE))))
+    m.values = {key: read_or_none(key) for key in KEYS + LARGE if key in listed}
     m.doubt = {}
 
 
@@ -290,12 +314,14 @@ def describe(data):
     return "absent" if data is None else "%d bytes beginning %r" % (len(data), data[:24])
 
 
-def check_packed(where):
+def check_packed(where, all_of_them):
+    """A file that was being added to when the daemon died is good after recovery."""
     files = []
     for folder, folders, names in os.walk(store):
         if ".diskvfs" in folders:
             folders.remove(".diskvfs")
-        files += [folder + "/" + n for n in names if n.endswith(".zst")]
+        files += [folder + "/" + n for n in names
+                  if n.endswith(".zst") and (all_of_them or n[:-4] not in LARGE)]
     if files and subprocess.run(["zstd", "-tq", "--"] + files).returncode:
         sys.exit("%s: a packed file does not pass zstd -t" % where)
 
@@ -309,10 +335,10 @@ def main():
         for i in range(1, rounds + 1):
             where = "seed %d, round %d" % (seed, i)
             work(m, pid)
-            check_packed(where + ", killed")
+            check_packed(where + ", killed", False)
             pid = mount()
             verify(m, where)
-            check_packed(where + ", recovered")
+            check_packed(where + ", recovered", True)
     finally:
         if subprocess.run([diskvfs, "unmount", mnt], stderr=subprocess.DEVNULL).returncode:
             subprocess.run(["umount", "-l", mnt], stderr=subprocess.DEVNULL)
