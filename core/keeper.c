@@ -97,7 +97,7 @@ void dv_keeper_forget(struct dv_store *s, struct dv_node *n)
 
 /* What the keeper needs to know of a node, taken under its gate. */
 struct look {
-	bool staged, replacement, loser;
+	bool staged, replacement, loser, failed;
 	int64_t append_ns; /* of an append: when it began; else 0 */
 	bool raw;	   /* a value in raw form */
 	uint64_t writes;
@@ -111,6 +111,7 @@ static struct look look_at(struct dv_node *n)
 	l.staged = n->stage != NULL;
 	l.replacement = n->stage && dv_stage_is_replacement(n->stage);
 	l.append_ns = dv_stage_appends(n->stage) ? dv_stage_began(n->stage) : 0;
+	l.failed = n->stage && dv_stage_error(n->stage);
 	l.loser = n->loser;
 	l.raw = S_ISREG(n->type) && n->form == DV_FORM_RAW;
 	l.writes = n->writes;
@@ -150,6 +151,7 @@ static void failed(struct dv_store *s, struct dv_node *n, dv_err err)
 
 struct urgency {
 	bool now;   /* nothing has to be quiet */
+	bool room;  /* for somebody whose write has failed, and is made again: his stage stays */
 	bool force; /* whoever writes */
 };
 
@@ -181,6 +183,7 @@ static void prepare_commits(struct dv_store *s, struct commit *c, size_t count,
 						   changes `writes` */
 		c[i].going = (c[i].look.staged || c[i].look.loser) &&
 			     (!c[i].look.replacement || u->force || !dv_has_writer(s, c[i].node)) &&
+			     !(u->room && c[i].look.failed) &&
 			     (u->now || is_settled_append(s, c[i].node, &c[i].look));
 		if (c[i].going && c[i].look.staged)
 			c[i].err = dv_stage_sync(s, c[i].node);
@@ -465,7 +468,7 @@ void dv_keeper_make_room(struct dv_store *s)
 	pthread_mutex_lock(&s->round_lock);
 	uint64_t before = gains(s), backlog = dv_space_backlog(s);
 	size_t count = take_due(s, true, taken, ROUND_MAX);
-	commit_some(s, taken, count, false);
+	commit_some(s, taken, count, &(struct urgency){.now = true, .room = true});
 	for (size_t i = 0; i < count; i++) {
 		enum verdict v = judge(s, taken[i], true);
 		if (v == V_PACK)
