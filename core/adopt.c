@@ -57,7 +57,11 @@ static dv_err refuse(struct walk *w, const char *name, dv_err err, const char *t
 
 static dv_err refuse_errno(struct walk *w, const char *name, dv_err err)
 {
-	return refuse(w, name, err, strerror(-err));
+	char text[160];
+	snprintf(text, sizeof(text), "can not be %s: %s%s",
+		 w->pass == RENAME ? "renamed" : "looked at", strerror(-err),
+		 w->pass == RENAME ? "; when that is mended, run this again" : "");
+	return refuse(w, name, err, text);
 }
 
 static bool ends_in(const char *name, const char *ending)
