@@ -238,6 +238,14 @@ static size_t total_bytes(const struct dv_foreign *f)
 	return sum;
 }
 
+size_t dv_foreign_bytes(struct dv_foreign *f)
+{
+	pthread_mutex_lock(&f->lock);
+	size_t bytes = total_bytes(f);
+	pthread_mutex_unlock(&f->lock);
+	return bytes;
+}
+
 /* Of those that are not busy the one used longest ago, but for `keep`. NULL: none. */
 static struct slot *oldest(struct dv_foreign *f, const struct slot *keep)
 {

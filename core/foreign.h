@@ -34,6 +34,9 @@ DV_CHECK dv_err dv_foreign_new(struct dv_foreign **out);
 /* Nobody is inside. */
 void dv_foreign_free(struct dv_foreign **f);
 
+/* Memory that decoders which stay hold. */
+size_t dv_foreign_bytes(struct dv_foreign *f);
+
 /* Frames of more plain bytes than this are units. 4 MiB (frames of ours) to 16 MiB. */
 uint64_t dv_whole_frame_max(const struct dv_store *s);
 

@@ -389,6 +389,7 @@ void dv_store_stats(struct dv_store *s, struct dv_store_stats *out)
 		.left_pending = s->left_pending,
 		.cache_bytes = c.bytes,
 		.cache_entries = c.entries,
+		.decoder_bytes = dv_foreign_bytes(s->foreign),
 	};
 	pthread_mutex_lock(&s->files_lock);
 	out->open_fds = s->file_count + s->pinned_count;

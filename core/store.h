@@ -183,6 +183,7 @@ struct dv_store_stats {
 	uint64_t
 		twins; /* K beside a foreign K.zst, as far as they were met: in listings, by packing */
 	uint64_t nodes, open_fds, pending, waiting, cache_bytes, cache_entries;
+	uint64_t decoder_bytes; /* of decoders that stand in foreign files, taken off the cache's */
 	bool read_only;
 };
 void dv_store_stats(struct dv_store *s, struct dv_store_stats *out);

@@ -17,7 +17,7 @@
 #define DV_WALK_DECODED_MAX (UINT64_C(32) << 30)
 #define DV_WALK_GAIN_MAX    64u
 /* Blocks and frames that are looked at: they need not take place on the disk in a file with holes. */
-#define DV_WALK_STEPS_MAX (UINT64_C(1) << 31)
+#define DV_WALK_STEPS_MAX (UINT64_C(1) << 28)
 
 /* What a walk finds. A plain value type. */
 struct dv_walk {

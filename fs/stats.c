@@ -179,9 +179,10 @@ static void add_store(struct text *t, const struct dv_store_stats *s)
 	    s->errors_corrupt, s->errors_io, s->errors_space, s->errors_other);
 	add(t,
 	    "\"cache\": {\"hits\": %" PRIu64 ", \"misses\": %" PRIu64 ", \"evictions\": %" PRIu64
-	    ", \"bytes\": %" PRIu64 ", \"entries\": %" PRIu64 ", \"open_fds\": %" PRIu64 "},\n",
+	    ", \"bytes\": %" PRIu64 ", \"entries\": %" PRIu64 ", \"decoders\": %" PRIu64
+	    ", \"open_fds\": %" PRIu64 "},\n",
 	    s->cache_hits, s->cache_misses, s->cache_evictions, s->cache_bytes, s->cache_entries,
-	    s->open_fds);
+	    s->decoder_bytes, s->open_fds);
 	add(t, "\"twins\": %" PRIu64 ",\n", s->twins);
 	add(t, "\"store_nodes\": %" PRIu64 ",\n", s->nodes);
 }

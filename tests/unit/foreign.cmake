@@ -1,5 +1,5 @@
 # zstd files of other makers, and mutations of them.
-dv_unit_test(foreign MODULES store SOURCES unit/foreign_kinds.c TIMEOUT 300)
+dv_unit_test(foreign MODULES store SOURCES unit/foreign_kinds.c support/simfs.c TIMEOUT 300)
 add_test(NAME unit/foreign_50000 COMMAND test_foreign mutations)
 set_tests_properties(unit/foreign_50000 PROPERTIES LABELS slow TIMEOUT 3600
 	ENVIRONMENT "MUTATIONS=50000;SEED=1")

@@ -275,6 +275,27 @@ static void test_cache_of_no_bytes_keeps_nothing(void)
 	dv_cache_free(&c);
 }
 
+static void test_what_is_reserved_is_taken_off_the_bound_up_to_half(void)
+{
+	struct dv_cache *c = cache_of(1 << 20, 4);
+	for (uint64_t n = 0; n < 400; n++)
+		use(c, n, 4096);
+	CHECK(stats_of(c).bytes > 900000);
+	dv_cache_reserve(c, 256 << 10);
+	CHECK(stats_of(c).bytes <= 768 << 10);
+	for (uint64_t n = 400; n < 800; n++)
+		use(c, n, 4096);
+	CHECK(stats_of(c).bytes <= 768 << 10);
+	dv_cache_reserve(c, 100 << 20);
+	CHECK(stats_of(c).bytes <= 512 << 10);
+	CHECK(stats_of(c).bytes > 400000); /* the rest stays a cache */
+	dv_cache_reserve(c, 0);
+	for (uint64_t n = 0; n < 400; n++)
+		use(c, n, 4096);
+	CHECK(stats_of(c).bytes > 900000);
+	dv_cache_free(&c);
+}
+
 static void test_odd_shard_counts_are_refused(void)
 {
 	struct dv_cache *c = NULL;
@@ -499,6 +520,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_entries_in_use_may_pass_the_bound_until_they_are_put),
 		CHECK_TEST(test_entry_larger_than_a_share_is_made_for_its_users_and_not_kept),
 		CHECK_TEST(test_cache_of_no_bytes_keeps_nothing),
+		CHECK_TEST(test_what_is_reserved_is_taken_off_the_bound_up_to_half),
 		CHECK_TEST(test_odd_shard_counts_are_refused),
 		CHECK_TEST(test_nowait_never_fills_and_never_waits),
 		CHECK_TEST(test_one_fill_serves_all_who_wait),
