@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # A folder of zstd files that zstd and pzstd made: each is served as its content, to cat, mmap, cp,
-# tar and rsync; what can not be read is EIO with the reason in the log; nothing of it is packed.
+# tar and rsync; what can not be read is EIO with the reason in the log; nothing of it is packed. Twins.
 . "$(dirname "$0")/harness.sh"
 need jq python3 zstd pzstd rsync tar
 
@@ -151,4 +151,25 @@ before=$(stat_json .frames.pieces)
 diff "$T/want" "$T/got" || fail "see above"
 [ "$(stat_json .frames.pieces)" = "$before" ] || fail "sizes were decoded again"
 diff -r "$P" "$M" || fail "see above"
+mnt_down
+
+claim "K beside K.zst (zstd -k): K is served, told and counted; removed, its name is free"
+mkdir "$S/twins"
+text 50000 >"$S/twins/K"
+zstd -q -k "$S/twins/K"
+mnt_up -o coherence=0,settle=1
+[ "$(ls "$M/twins")" = K ] || fail "$(ls "$M/twins")"
+same "$M/twins/K" <(text 50000)
+pack_now
+[ -e "$S/twins/K" ] && [ -e "$S/twins/K.zst" ] || fail "one of them is gone"
+[ "$(stat_json .twins)" = 1 ] || fail "twins: $(stat_json .twins)"
+sed -i 's/^2$/two/' "$M/twins/K" # writes another file and renames it over K
+[ -e "$S/twins/K.zst" ] || fail "an edit took it"
+mv "$M/twins/K" "$M/twins/K~"
+(set -o noclobber && echo anew >"$M/twins/K") || fail "the name is not free"
+zstd -tq "$M/twins/K.zst" || fail "the other does not show as itself"
+same <(zstdcat "$M/twins/K.zst") <(text 50000)
+[ "$(cat "$M/twins/K")" = anew ] || fail "$(cat "$M/twins/K")"
+rm -r "$M/twins"
+[ ! -e "$S/twins" ] || fail "left: $(ls "$S/twins")"
 mnt_down
