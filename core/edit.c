@@ -21,7 +21,8 @@ bool dv_edit_is_quick(struct dv_store *s, struct dv_node *n)
 		return false;
 	bool quick = DV_B(s, stat, f->fd, "", &st) == 0 && st.size <= DV_EDIT_INLINE_STORED_MAX &&
 		     (dv_facts_get(s, n, &st, &facts) ||
-		      (st.size <= DV_INLINE_STORED_MAX && dv_packed_facts(s, n, f, true, &facts) == 0)) &&
+		      (st.size <= DV_INLINE_STORED_MAX &&
+		       dv_packed_facts(s, n, f, true, &facts) == 0)) &&
 		     facts.plain_size <= DV_EDIT_INLINE_PLAIN_MAX;
 	dv_file_unref(s, f);
 	return quick;

@@ -13,7 +13,9 @@
 #include <uthash.h>
 #include <utlist.h>
 
-#define KEPT (DV_LOOSE_MADE | DV_LOOSE_PRUNED | DV_LOOSE_PRUNE) /* says nothing of names in the directory */
+#define KEPT                                                                                       \
+	(DV_LOOSE_MADE | DV_LOOSE_PRUNED |                                                         \
+	 DV_LOOSE_PRUNE) /* says nothing of names in the directory */
 
 struct loose_dir {
 	struct loose_name *names; /* utlist */

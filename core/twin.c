@@ -2,8 +2,11 @@
 /* twin.c - see twin.h. */
 #include "core/twin.h"
 
+#include "core/cleanup.h"
+#include "core/journal.h"
 #include "core/log.h"
 #include "core/meta.h"
+#include "core/pending.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,6 +82,55 @@ uint64_t dv_twin_ino(struct dv_store *s, int dirfd, const char *stored, const st
 	return tagged ? tag.st_ino : dv_meta_ino(&id);
 }
 
+/* Device numbers change over a reboot. */
+static bool is_object(const struct dv_ident *a, const struct dv_ident *b)
+{
+	return a->ino == b->ino && a->btime_ns == b->btime_ns;
+}
+
+/* A value that was packed: its record is open as long as the log, and says nothing against it. */
+static bool is_plainly_packed(const struct dv_record *r)
+{
+	return r->type == DV_RECORD_SWAP && (r->flags & DV_RECORD_PACKED_WINS);
+}
+
+/* Does an open record of the owner folder speak of the packed object? Where that can not be told it
+ * may. */
+static bool folder_speaks_of(struct dv_store *s, int dirfd, const struct dv_ident *packed)
+{
+	struct dv_pending p;
+	bool does = dv_pending_read(s, dirfd, &p) != 0;
+	for (struct dv_open_record *o = p.open; !does && o; o = o->hh.next)
+		does = is_object(&o->r.packed, packed) && !is_plainly_packed(&o->r);
+	dv_pending_release(&p);
+	return does;
+}
+
+static bool is_recorded(struct dv_store *s, const struct dv_ident *packed)
+{
+	enum { BUF = 32768, MAX = 256 };
+	DV_AUTO_FREE char *buf = malloc(BUF);
+	DV_AUTO_FREE struct dv_dirent *ents = malloc(MAX * sizeof(*ents));
+	int64_t cookie = 0;
+	ssize_t n = -1;
+	bool is = !buf || !ents;
+	int stagefd =
+		DV_B(s, open, s->rootfd, DV_STAGE_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (stagefd < 0)
+		return true;
+	while (!is && (n = DV_B(s, readdir, stagefd, cookie, buf, BUF, ents, MAX)) > 0)
+		for (ssize_t i = 0; i < n && !is; i++) {
+			int fd = DV_B(s, open, stagefd, ents[i].name,
+				      O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+			cookie = ents[i].cookie;
+			is = fd >= 0 && folder_speaks_of(s, fd, packed);
+			if (fd >= 0)
+				DV_B(s, close, fd);
+		}
+	DV_B(s, close, stagefd);
+	return is || n < 0;
+}
+
 /* The key's path, for people. */
 static void key_text(struct dv_store *s, struct dv_node *dir, const char *name, char *out,
 		     size_t size)
@@ -108,8 +160,13 @@ void dv_twin_release(struct dv_store *s, const struct dv_place *p, uint64_t ino)
 {
 	char as[DV_NAME_MAX + 8], text[1024];
 	const char *packed = p->names.packed;
+	struct dv_stat st;
 	/* Without tags a form that another mount is about to take back looks the same. */
-	if (!s->has_xattrs || !dv_twin_is_foreign(s, p->dirfd, packed, ino))
+	if (!s->has_xattrs || !dv_twin_is_foreign(s, p->dirfd, packed, ino) ||
+	    DV_B(s, stat, p->dirfd, packed, &st))
+		return;
+	struct dv_ident id = dv_ident_of(&st);
+	if (is_recorded(s, &id)) /* its owner drops it */
 		return;
 	key_text(s, p->dir, p->name, text, sizeof(text));
 	snprintf(as, sizeof(as), "%s.raw", packed);

@@ -9,7 +9,7 @@
  * written to for what happens to K.
  *
  * What tells it from a superseded or a coming form of K itself: those bear K's inode number in a tag
- * that is not a copy's.
+ * that is not a copy's, or are in an open record of some owner (what a rename took K's name from).
  */
 #ifndef DV_TWIN_H
 #define DV_TWIN_H

@@ -279,6 +279,49 @@ static void test_forms_of_our_own_are_no_twins(void)
 	teardown();
 }
 
+static void test_raw_put_beside_what_was_packed_here_is_one(void)
+{
+	struct dv_node *n = NULL;
+	struct dv_stat st;
+	setup();
+	CHECK_EQ(dv_store_mknod(s, &call, root, "O", S_IFREG | 0644, 0, &n, &st), 0);
+	CHECK_EQ(dv_store_write(s, &call, n, text, (struct dv_range){0, PLAIN}, 0), PLAIN);
+	dv_node_unref(s, n);
+	dv_store_run(s, true);
+	CHECK(is_there("O.zst") && !is_there("O"));
+	put_file("O", "restored", 8);
+	check_is("O", "restored", 8);
+	CHECK_EQ(dv_store_unlink(s, &call, root, "O"), 0);
+	CHECK_EQ(look("O", &st), -ENOENT);
+	CHECK(is_there("O.zst.raw"));
+	teardown();
+}
+
+static void test_what_another_mount_is_about_to_drop_is_no_twin(void)
+{
+	struct dv_store_options o = {.threads = 1, .boot_id = "boot"};
+	struct dv_store *other = NULL;
+	struct dv_node *n = NULL, *other_root;
+	struct dv_stat st;
+	setup();
+	CHECK_EQ(dv_store_unlink(s, &call, root, "K"), 0);
+	CHECK_EQ(dv_store_unlink(s, &call, root, "K.zst"), 0);
+	CHECK_EQ(dv_store_mknod(s, &call, root, "O", S_IFREG | 0644, 0, &n, &st), 0);
+	CHECK_EQ(dv_store_write(s, &call, n, text, (struct dv_range){0, PLAIN}, 0), PLAIN);
+	dv_node_unref(s, n);
+	dv_store_run(s, true);
+	make("L", "raw, renamed over a packed one");
+	CHECK_EQ(dv_store_rename(s, &call, root, "L", root, "O", 0), 0);
+	CHECK(is_there("O") && is_there("O.zst"));
+	CHECK_EQ(dv_store_open(b, "/", &o, &other, why, sizeof(why)), 0);
+	other_root = dv_store_root(other);
+	CHECK_EQ(dv_store_unlink(other, &call, other_root, "O"), 0);
+	CHECK(!is_there("O.zst.raw"));
+	dv_node_unref(other, other_root);
+	CHECK_EQ(dv_store_close(&other, NULL), 0);
+	teardown();
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check_test tests[] = {
@@ -290,6 +333,8 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_what_is_in_the_way_is_not_overwritten),
 		CHECK_TEST(test_a_directory_beside_a_packed_file_is_listed_once),
 		CHECK_TEST(test_forms_of_our_own_are_no_twins),
+		CHECK_TEST(test_raw_put_beside_what_was_packed_here_is_one),
+		CHECK_TEST(test_what_another_mount_is_about_to_drop_is_no_twin),
 	};
 	return check_main(argc, argv, tests, DV_ARRAY_LEN(tests));
 }
