@@ -77,4 +77,21 @@ claim "replacing keeps the owner: root writes over a user's value with '>'"
 seq 5000 >"$M/here/home/big"
 pack_now
 [ "$(stat -c '%a %u:%g' "$M/here/home/big")" = "600 $user:$group" ] || fail "replacing changed them"
+
+claim "what is made where a packed value was just removed belongs to its maker, as its directory says"
+again() { # again FOLDER: by others than made them
+	rm "$1/home/again" "$1/shared/again" "$1/sticky/again"
+	as_user bash -c 'umask 027 && echo x >"$1/again"' - "$1/home"
+	as_member bash -c 'umask 002 && echo x >"$1/again"' - "$1/shared"
+	as_other bash -c 'umask 0 && echo x >"$1/again"' - "$1/sticky"
+}
+for d in "$T/plain" "$M/here"; do
+	for f in home shared sticky; do seq 5000 >"$d/$f/again"; done
+done
+pack_now
+[ "$(store_form here/shared/again)" = packed ] || fail "not packed"
+again "$T/plain"
+again "$M/here"
+diff <(cd "$T/plain" && stat -c '%n %a %u:%g' */again) <(cd "$M/here" && stat -c '%n %a %u:%g' */again) ||
+	fail "owners or modes differ"
 mnt_down
