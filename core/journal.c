@@ -18,6 +18,8 @@
 #include <unistd.h>
 #include <uthash.h>
 
+#define MAKE_TRIES 16
+
 struct open_record {
 	uint64_t id;
 	bool ended; /* of a swap: what it led to may not be durable yet, so that the log goes on to
@@ -44,6 +46,12 @@ struct dv_journal {
 };
 
 /* ---- the owner folder ---- */
+
+static void close_fd(struct dv_store *s, int fd)
+{
+	if (fd >= 0)
+		DV_B(s, close, fd);
+}
 
 static dv_err make_folder(struct dv_store *s, struct dv_journal *j)
 {
@@ -80,10 +88,24 @@ static dv_err make_folder(struct dv_store *s, struct dv_journal *j)
 	return DV_B(s, fsync, j->stagefd);
 }
 
-static void close_fd(struct dv_store *s, int fd)
+static void close_folder(struct dv_store *s, struct dv_journal *j)
 {
-	if (fd >= 0)
-		DV_B(s, close, fd);
+	close_fd(s, j->logfd);
+	close_fd(s, j->ownerfd);
+	close_fd(s, j->dirfd);
+	j->dirfd = j->ownerfd = j->logfd = -1;
+}
+
+/* Another mount that recovers may take a folder that is being made for one that was left so. */
+static dv_err make_folder_once_more(struct dv_store *s, struct dv_journal *j)
+{
+	dv_err err = make_folder(s, j);
+	for (int tries = 0; (err == -ENOENT || err == -EWOULDBLOCK) && tries < MAKE_TRIES;
+	     tries++) {
+		close_folder(s, j);
+		err = make_folder(s, j);
+	}
+	return err;
 }
 
 /* The stage folder's own name: without it no record outlives the power. */
@@ -117,7 +139,7 @@ dv_err dv_journal_open(struct dv_store *s, struct dv_journal **out)
 	if (!err) /* also where it is there: who made it may have died at once */
 		err = sync_control_dir(s);
 	if (!err)
-		err = make_folder(s, j);
+		err = make_folder_once_more(s, j);
 	*out = j;
 	if (err)
 		dv_journal_close(s, out);
@@ -144,9 +166,7 @@ void dv_journal_close(struct dv_store *s, struct dv_journal **slot)
 		free(r);
 	}
 	s->owner_fd = s->stage_fd = -1;
-	close_fd(s, j->logfd);
-	close_fd(s, j->ownerfd);
-	close_fd(s, j->dirfd);
+	close_folder(s, j);
 	close_fd(s, j->stagefd);
 	pthread_mutex_destroy(&j->lock);
 	pthread_mutex_destroy(&j->sync_lock);
