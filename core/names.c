@@ -412,7 +412,7 @@ dv_err dv_store_link(struct dv_store *s, const struct dv_call *call, struct dv_n
 /* Unlinks every form of n's name; raw last, so that dying in between leaves the value whole. A
  * superseded form goes as it would later: once the value's name is durable. Gates held. */
 static dv_err unlink_forms(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
-			   bool nowait)
+			   bool nowait, bool patient)
 {
 	struct dv_found f;
 	if (n->loser && nowait)
@@ -421,7 +421,7 @@ static dv_err unlink_forms(struct dv_store *s, struct dv_node *n, const struct d
 	if (!err && n->loser)
 		err = dv_stage_settle(s, n);
 	if (!err)
-		err = dv_rival_packs(s, n, p);
+		err = dv_rival_packs(s, n, p, patient);
 	if (!err)
 		err = dv_place_find(s, p, &f);
 	struct dv_ident id = dv_ident_of(&f.st);
@@ -443,7 +443,7 @@ static dv_err unlink_forms(struct dv_store *s, struct dv_node *n, const struct d
 }
 
 static dv_err unlink_known(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
-			   const char *name, struct dv_node *n)
+			   const char *name, struct dv_node *n, bool patient)
 {
 	struct dv_place p;
 	if (S_ISDIR(n->type))
@@ -458,7 +458,7 @@ static dv_err unlink_known(struct dv_store *s, const struct dv_call *call, struc
 	if (!err)
 		err = dv_place_open(s, dir, name, false, &p);
 	if (!err) {
-		err = unlink_forms(s, n, &p, call->nowait);
+		err = unlink_forms(s, n, &p, call->nowait, patient);
 		dv_place_close(s, &p);
 	}
 	if (!err) {
@@ -489,7 +489,7 @@ dv_err dv_store_unlink(struct dv_store *s, const struct dv_call *call, struct dv
 		if (!err)
 			err = dv_gate_shared(dir, call->nowait);
 		if (!err) {
-			err = unlink_known(s, call, dir, name, n);
+			err = unlink_known(s, call, dir, name, n, tries < DV_PATIENCE);
 			dv_gate_open(dir);
 		}
 		dv_node_unref(s, n);

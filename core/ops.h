@@ -11,8 +11,9 @@
 
 /* An operation that meets another object than its node's looks again this often: others may replace
  * a name all the time. */
-#define DV_TRIES 100
-#define DV_WAITS 1000 /* of 10 ms, for what another mount has locked */
+#define DV_TRIES    100
+#define DV_PATIENCE 100	 /* the same, for what may have to be waited for */
+#define DV_WAITS    1000 /* of 10 ms, for what another mount has locked */
 
 /* Looks up without giving attributes. */
 DV_CHECK dv_err dv_find(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,

@@ -29,6 +29,7 @@ struct renaming {
 	struct dv_node *olddir, *newdir, *n, *over; /* over: NULL where the new name is free */
 	const char *oldname, *newname;
 	unsigned flags;
+	bool patient; /* it may wait for what another mount is about to take away */
 	struct dv_place from, to;
 	struct dv_found src, dst;
 	bool dst_there;
@@ -420,9 +421,7 @@ static dv_err rename_gated(struct dv_store *s, const struct dv_call *call, struc
 		return err;
 	err = dv_place_open(s, r->newdir, r->newname, true, &r->to);
 	if (!err) {
-		err = dv_rival_packs(s, r->n, &r->from);
-		if (!err && r->over)
-			err = dv_rival_packs(s, r->over, &r->to);
+		err = dv_rival_packs(s, r->n, &r->from, r->patient);
 		if (!err)
 			err = find_both(s, r);
 		if (!err && packed_over_other(r) &&
@@ -485,7 +484,8 @@ dv_err dv_store_rename(struct dv_store *s, const struct dv_call *call, struct dv
 				     .newdir = newdir,
 				     .oldname = oldname,
 				     .newname = newname,
-				     .flags = flags};
+				     .flags = flags,
+				     .patient = tries < DV_PATIENCE};
 		err = rename_once(s, call, &r);
 		if (!err && r.n && (s->nopack || s->config.nopack))
 			dv_keeper_touch(s, r.n); /* its new name may let it be packed */

@@ -6,6 +6,9 @@
 #include "core/meta.h"
 
 #include <sys/file.h>
+#include <time.h>
+
+#define RECENT_S 5 /* so long another mount may need to take a superseded form away */
 
 dv_err dv_rival_lock(struct dv_store *s, struct dv_node *n, struct dv_file *f,
 		     struct dv_file **locked)
@@ -57,18 +60,30 @@ bool dv_rival_is_older(struct dv_store *s, const struct dv_node *n, const struct
 		(tag.has_ctime || is_later(mine->here, tag.swapped)));
 }
 
-dv_err dv_rival_packs(struct dv_store *s, const struct dv_node *n, const struct dv_place *p)
+/* Did it get its name, or anything else, just now? */
+static bool is_recent(const struct dv_stat *st)
 {
-	struct dv_stat st;
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return now.tv_sec - st->ctime.tv_sec <= RECENT_S;
+}
+
+dv_err dv_rival_packs(struct dv_store *s, const struct dv_node *n, const struct dv_place *p,
+		      bool patient)
+{
+	struct dv_stat st, raw;
 	struct dv_tag tag;
 	if (n->form != DV_FORM_RAW || !S_ISREG(n->type) || n->stage || n->job || n->loser ||
 	    !p->names.packed[0] || DV_B(s, stat, p->dirfd, p->names.packed, &st) ||
-	    !dv_tag_load(s, p->dirfd, p->names.packed, &st, &tag) || tag.st_ino != n->ino)
+	    !dv_tag_load(s, p->dirfd, p->names.packed, &st, &tag))
 		return 0; /* mostly nothing is there; or a file of others, which stays */
 	int fd = DV_B(s, open, p->dirfd, p->names.raw, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
 	if (fd < 0)
 		return 0;
 	dv_err err = DV_B(s, flock, fd, LOCK_SH | LOCK_NB); /* a packer holds it exclusively */
+	if (tag.st_ino != n->ino) /* superseded: it goes when the raw name is durable */
+		err = patient && DV_B(s, stat, fd, "", &raw) == 0 && is_recent(&raw) ? -EWOULDBLOCK
+										     : 0;
 	DV_B(s, close, fd);
 	return err == -EWOULDBLOCK ? -EAGAIN : 0;
 }

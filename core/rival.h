@@ -36,11 +36,13 @@ bool dv_rival_is_older(struct dv_store *s, const struct dv_node *n, const struct
 		       const struct dv_found *f, const struct dv_changed_at *mine);
 
 /*
- * Has another mount put the packed form beside n's raw one, which lies at p, and not taken the raw one
- * away yet? Whoever renames or removes only one of them would leave the other. -EAGAIN: it has; its end
- * is to be waited for, without a gate. n's gate.
+ * Is a packed form that a mount made beside n's raw one, which lies at p? Either another mount packs the
+ * value, and has not taken the raw form away yet; or one has renamed the raw one over a packed value,
+ * which goes soon. Whoever renames or removes only the raw one would leave the other, or take it for
+ * another program's. -EAGAIN: its end is to be waited for, without a gate; of a superseded one only while
+ * the caller is patient, since a program in the store may have put the raw one there. n's gate.
  */
 DV_CHECK dv_err dv_rival_packs(struct dv_store *s, const struct dv_node *n,
-			       const struct dv_place *p);
+			       const struct dv_place *p, bool patient);
 
 #endif
