@@ -468,7 +468,8 @@ void dv_keeper_make_room(struct dv_store *s)
 	pthread_mutex_lock(&s->round_lock);
 	uint64_t before = gains(s), backlog = dv_space_backlog(s);
 	size_t count = take_due(s, true, taken, ROUND_MAX);
-	commit_some(s, taken, count, &(struct urgency){.now = true, .room = true});
+	if (dv_knows_writers(s)) /* else the caller who waits for room may be the writer of one */
+		commit_some(s, taken, count, &(struct urgency){.now = true, .room = true});
 	for (size_t i = 0; i < count; i++) {
 		enum verdict v = judge(s, taken[i], true);
 		if (v == V_PACK)

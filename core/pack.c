@@ -37,6 +37,14 @@ struct dv_pack_job {
 	struct timespec ctime; /* as shown before */
 };
 
+bool dv_knows_writers(struct dv_store *s)
+{
+	pthread_mutex_lock(&s->hooks_lock);
+	bool knows = s->hooks.has_writer;
+	pthread_mutex_unlock(&s->hooks_lock);
+	return knows;
+}
+
 bool dv_has_writer(struct dv_store *s, struct dv_node *n)
 {
 	pthread_mutex_lock(&s->hooks_lock);

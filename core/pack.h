@@ -36,6 +36,9 @@ bool dv_has_writer(struct dv_store *s, struct dv_node *n);
 /* Does a pattern say that n stays raw (option nopack)? Of several names the first counts. */
 bool dv_pack_is_excluded(struct dv_store *s, struct dv_node *n);
 
+/* Can writers be asked for? */
+bool dv_knows_writers(struct dv_store *s);
+
 enum dv_pack_outcome {
 	DV_PACK_DONE,
 	DV_PACK_NO_GAIN, /* too small, incompressible, sparse, excluded, several links, no packed

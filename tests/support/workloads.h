@@ -54,6 +54,9 @@ static const struct workload workloads[] = {
 	 "put abcdefg 20000; put abc 9000; put abcabc 9000; run; unpack; unlink abc; run"},
 	{"unpack and rename", "path",
 	 "put a 20000; put b 9000; link b c; run; unpack; rename a d; run; packall; rename d b"},
+	{"write without room", "path",
+	 "put b 60000; put c 20000; fsync b; fsync c; create a; room 8; write a 0 60000; room "
+	 "100000; fsync a; append a 10; run"},
 	{"append to packed", "path",
 	 "put a 20000; fsync a; run; append a 700; append a 5000; fsync a; append a 1; run"},
 	{"edit packed", "path",

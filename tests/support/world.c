@@ -798,6 +798,10 @@ static bool step_names(struct world *w, const char *op, const char *a, const cha
 		return do_run(w, op);
 	if (!strcmp(op, "reopen"))
 		return do_reopen(w);
+	if (!strcmp(op, "room")) {
+		simfs_set_free_blocks(w->fs, strtoul(a, NULL, 10));
+		return true;
+	}
 	*known = false;
 	return true;
 }
