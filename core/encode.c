@@ -95,7 +95,12 @@ static dv_err encode_all(struct dv_store *s, int from, uint64_t plain_size, int 
 		}
 		if (err)
 			return err == -EBADMSG ? -ECANCELED : err; /* it shrank: someone writes */
-		dv_pool_map(s->pack_pool, encode_step, b, count);
+		if (atomic_load(
+			    &s->space.wanted)) /* in a hurry: those threads give way to everybody */
+			for (size_t i = 0; i < count; i++)
+				encode_step(b, i);
+		else
+			dv_pool_map(s->pack_pool, encode_step, b, count);
 		for (size_t i = 0; !err && i < count; i++)
 			err = add_frame(s, w, to, &b->slots[i]);
 		if (!err && w->off > max_stored)

@@ -96,6 +96,7 @@ struct dv_store {
 	bool adopted;			       /* constant after opening: such an owner was there */
 	int64_t keeper_wake_ns;		       /* when the keeper looks again by itself */
 	pthread_t keeper;
+	atomic_int keeper_tid;	    /* 0: it does not run yet */
 	pthread_mutex_t round_lock; /* one round of the keeper at a time: what it took out of the
 				       queue is in nobody's count */
 	pthread_mutex_t

@@ -11,6 +11,7 @@
 #include "core/value.h"
 
 #include <string.h>
+#include <unistd.h>
 #include <utlist.h>
 
 #define MS	   1000000ll
@@ -539,8 +540,9 @@ static void *keeper_main(void *arg)
 	struct dv_store *s = arg;
 	int64_t leftovers_ns =
 		s->leftovers ? dv_now_ns() + (int64_t)s->options.settle_ms * MS : INT64_MAX;
-	/* Packing gives way to whoever works in the mount. */
+	/* Packing gives way to whoever works in the mount, but not to those who wait for it. */
 	dv_pool_background();
+	atomic_store(&s->keeper_tid, gettid());
 	pthread_mutex_lock(&s->queue_lock);
 	while (!s->keeper_ending) {
 		int64_t due = earliest_locked(s), now = dv_now_ns();
@@ -555,6 +557,7 @@ static void *keeper_main(void *arg)
 			s->keeper_wake_ns = 0;
 			pthread_mutex_unlock(&s->queue_lock);
 			dv_keeper_make_room(s);
+			dv_pool_background();
 			pthread_mutex_lock(&s->queue_lock);
 			continue;
 		}

@@ -76,6 +76,12 @@ void dv_pool_background(void)
 	dv_ignore(syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_LOWEST));
 }
 
+void dv_pool_foreground(int tid)
+{
+	dv_ignore(setpriority(PRIO_PROCESS, (id_t)tid, 0));
+	dv_ignore(syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, tid, 0));
+}
+
 dv_err dv_pool_new(unsigned threads, bool background, struct dv_pool **out)
 {
 	struct dv_pool *p = calloc(1, sizeof(*p));

@@ -103,6 +103,9 @@ bool dv_space_wait(struct dv_store *s, const struct dv_call *call, dv_err *err, 
 		s->space.round(s);
 		return true;
 	}
+	int tid = atomic_load(&s->keeper_tid);
+	if (tid) /* else a busy machine keeps it from its work for longer than one waits */
+		dv_pool_foreground(tid);
 	wake_keeper(s);
 	if (call->parks) {
 		*err = -EINPROGRESS;

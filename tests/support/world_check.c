@@ -355,6 +355,7 @@ bool world_check(struct world *w, struct simfs *disk, const char *boot)
 	struct model_seen seen[2][MODEL_KEYS] = {0};
 	struct dv_store *mine = w->s;
 	bool ok = true;
+	simfs_set_free_blocks(disk, 1u << 20); /* to open a store takes a few */
 	for (int round = 0; round < 2 && ok; round++) {
 		w->s = NULL;
 		dv_err err = world_open(w, disk, boot);
