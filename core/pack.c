@@ -6,10 +6,10 @@
 #include "core/cleanup.h"
 #include "core/encode.h"
 #include "core/format.h"
-#include "core/globs.h"
 #include "core/journal.h"
 #include "core/log.h"
 #include "core/meta.h"
+#include "core/nopack.h"
 #include "core/refusal.h"
 #include "core/space.h"
 #include "core/stage.h"
@@ -59,18 +59,6 @@ bool dv_has_writer(struct dv_store *s, struct dv_node *n)
 	bool recent = n->changed_ns && dv_now_ns() - n->changed_ns < DV_QUIET_MS * 1000000ll;
 	pthread_mutex_unlock(&s->queue_lock);
 	return recent;
-}
-
-bool dv_pack_is_excluded(struct dv_store *s, struct dv_node *n)
-{
-	if (!s->nopack && !s->config.nopack)
-		return false;
-	DV_AUTO_FREE char *path = malloc(DV_RECORD_PATH_MAX + 1);
-	if (!path)
-		return true; /* it can be packed later, and not unpacked by itself */
-	dv_node_path(s, n, path, DV_RECORD_PATH_MAX + 1);
-	return (s->nopack && dv_globs_match(s->nopack, path)) ||
-	       (s->config.nopack && dv_globs_match(s->config.nopack, path));
 }
 
 /* ---- 1 prepare ---- */
@@ -284,7 +272,7 @@ static enum dv_pack_outcome worth_a_try(struct dv_store *s, const struct dv_pack
 	const char *stored;
 	struct dv_stat st;
 	enum dv_pack_outcome outcome = DV_PACK_BUSY;
-	if (dv_pack_is_excluded(s, n))
+	if (dv_nopack_holds(s, n))
 		return DV_PACK_NO_GAIN;
 	if (dv_gate_shared(n, false))
 		return outcome;

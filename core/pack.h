@@ -33,9 +33,6 @@
  * gate may be held. */
 bool dv_has_writer(struct dv_store *s, struct dv_node *n);
 
-/* Does a pattern say that n stays raw (option nopack)? Of several names the first counts. */
-bool dv_pack_is_excluded(struct dv_store *s, struct dv_node *n);
-
 /* Can writers be asked for? */
 bool dv_knows_writers(struct dv_store *s);
 

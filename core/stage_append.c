@@ -20,6 +20,7 @@
 #include "core/io.h"
 #include "core/journal.h"
 #include "core/meta.h"
+#include "core/nopack.h"
 #include "core/packed.h"
 #include "core/stage_private.h"
 #include "core/value.h"
@@ -157,7 +158,8 @@ static dv_err begin(struct dv_store *s, struct dv_node *n, struct dv_stage *stag
 dv_err dv_stage_extend(struct dv_store *s, struct dv_node *n, bool *began)
 {
 	*began = false;
-	if (!s->journal || !s->config.compress || s->options.shared || n->loser)
+	if (!s->journal || !s->config.compress || s->options.shared || n->loser ||
+	    dv_nopack_holds(s, n))
 		return 0;
 	DV_AUTO_FREE struct dv_stage *stage = calloc(1, sizeof(*stage));
 	if (!stage)

@@ -13,6 +13,7 @@
 #include "core/io.h"
 #include "core/journal.h"
 #include "core/meta.h"
+#include "core/nopack.h"
 #include "core/stage_private.h"
 #include "core/value.h"
 
@@ -41,8 +42,8 @@ static bool is_fit(struct dv_store *s, struct dv_node *n, struct dv_file *f)
 	const char *stored;
 	struct dv_stat st, twin;
 	bool fit = false, good = false;
-	if (DV_B(s, stat, f->fd, "", &st) || st.size != n->in_sequence || st.nlink != 1 ||
-	    dv_place_of(s, n, 0, &p, &stored))
+	if (dv_nopack_holds(s, n) || DV_B(s, stat, f->fd, "", &st) || st.size != n->in_sequence ||
+	    st.nlink != 1 || dv_place_of(s, n, 0, &p, &stored))
 		return false;
 	good = p.names.packed[0] && (n->form == DV_FORM_PACKED ||
 				     DV_B(s, stat, p.dirfd, p.names.packed, &twin) == -ENOENT);

@@ -174,6 +174,38 @@ static void test_a_packed_value_that_matches_stays_packed_until_it_changes(void)
 	teardown(&f);
 }
 
+static void test_neither_a_stream_nor_an_append_packs_a_value_that_matches(void)
+{
+	struct fix f;
+	const size_t len = 10 * MIB, piece = MIB / 2;
+	DV_AUTO_FREE char *text = text_of(len + 100, 12);
+	static const char *const names[] = {"a.db", "a.txt"};
+	setup(&f, (struct dv_store_options){0}, NULL);
+	put(&f, "old.db", text, len);
+	pack_all(&f);
+	close_store(&f);
+	open_store(&f, (struct dv_store_options){.nopack = "*.db"});
+	uint64_t before = stats(&f).frames_encoded;
+	for (size_t i = 0; i < DV_ARRAY_LEN(names); i++) {
+		struct dv_node *n = create(&f, names[i]);
+		for (size_t at = 0; at < len; at += piece)
+			CHECK_EQ(write_at(&f, n, text, (struct dv_range){at, piece}),
+				 (ssize_t)piece);
+		CHECK((stats(&f).frames_encoded > before) == (i == 1));
+		CHECK_EQ(dv_store_fsync(f.s, &call, n, false), 0);
+		dv_node_unref(f.s, n);
+	}
+	CHECK(!is_packed(&f, "a.db") && is(&f, "a.db", text, len));
+	CHECK(is(&f, "a.txt", text, len));
+	struct dv_node *n = find(&f, "old.db");
+	CHECK_EQ(write_at(&f, n, text, (struct dv_range){len, 100}), 100);
+	CHECK_EQ(dv_store_fsync(f.s, &call, n, false), 0);
+	dv_node_unref(f.s, n);
+	pack_all(&f);
+	CHECK(!is_packed(&f, "old.db") && is(&f, "old.db", text, len + 100));
+	teardown(&f);
+}
+
 static void test_a_new_name_that_does_not_match_lets_a_value_be_packed(void)
 {
 	struct fix f;
@@ -450,6 +482,7 @@ int main(int argc, char **argv)
 	static const struct check_test tests[] = {
 		CHECK_TEST(test_values_that_match_a_pattern_stay_raw_whoever_packs),
 		CHECK_TEST(test_a_packed_value_that_matches_stays_packed_until_it_changes),
+		CHECK_TEST(test_neither_a_stream_nor_an_append_packs_a_value_that_matches),
 		CHECK_TEST(test_a_new_name_that_does_not_match_lets_a_value_be_packed),
 		CHECK_TEST(test_a_pattern_that_is_none_is_refused_with_its_text),
 		CHECK_TEST(test_each_unpacking_doubles_the_wait_also_over_a_remount),
