@@ -11,6 +11,7 @@ mkdir "$disk"
 # A disk that stayed frozen could not be unmounted, nor those be killed who wait for it.
 ended() {
 	local status=$?
+	trap - ERR
 	set +eE
 	fsfreeze -u "$disk" 2>/dev/null
 	(exit "$status")
