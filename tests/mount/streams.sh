@@ -130,6 +130,38 @@ old_again() { cmp -s "$T/dump" "$M/dump"; }
 until_true 20 old_again
 rm "$disk/ballast"
 
+claim "two mounts add to one value: no line is lost, and each sees those of the other"
+mkdir "$T/other"
+"$DISKVFS" mount "$S" "$T/other" >>"$T/log" 2>&1 || fail "a second mount"
+dv_pids="$dv_pids $(jq .pid <"$T/other/.diskvfs/stats")"
+seq 1 300000 >"$M/shared"
+quiet shared
+python3 - "$M/shared" "$T/other/shared" <<'END'
+import os, sys, threading
+def add(path, name):
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND)
+    for i in range(200):
+        os.write(fd, b"%s %d\n" % (name, i))
+        if i % 40 == 0:
+            os.fsync(fd)
+    os.close(fd)
+threads = [threading.Thread(target=add, args=a) for a in zip(sys.argv[1:], (b"one", b"two"))]
+for t in threads:
+    t.start()
+for t in threads:
+    t.join()
+END
+all_there() { # all_there FILE
+	[ "$(grep -c '^one ' "$1")" = 200 ] && [ "$(grep -c '^two ' "$1")" = 200 ] &&
+		[ "$(wc -l <"$1")" = 300400 ]
+}
+until_true 20 all_there "$M/shared"
+until_true 20 all_there "$T/other/shared"
+echo more >>"$M/shared"
+until_true 20 eval '[ "$(tail -n 1 "$T/other/shared")" = more ]'
+"$DISKVFS" unmount "$T/other" >>"$T/log" 2>&1 || fail "unmount"
+[ -z "$(ls -A "$S/.diskvfs/lost" 2>/dev/null)" ] || fail "put aside: $(ls "$S/.diskvfs/lost")"
+
 claim "incompressible data is not streamed"
 noise 12000000 >"$M/noise"
 is_form noise raw || fail "it is $(store_form noise)"
