@@ -289,11 +289,9 @@ ssize_t dv_store_write(struct dv_store *s, const struct dv_call *call, struct dv
 			err = dv_gate_exclusive(n, call->nowait);
 		if (!err) {
 			err = write_gated(s, call, n, &w);
-			bool due = dv_stage_backlog(n->stage) >= dv_tail_batch_bytes(s);
+			uint64_t backlog = dv_stage_backlog(n->stage);
 			dv_gate_open(n);
-			if (due &&
-			    !call->nowait) /* what is written stays as it is where that fails */
-				dv_ignore(dv_stage_pump(s, n, dv_tail_batch_bytes(s)));
+			dv_stage_relieve(s, n, backlog, call->nowait);
 		}
 		if (w.done && (flags & DV_WRITE_APPEND)) /* once more would append it twice */
 			break;

@@ -89,7 +89,7 @@ ssize_t dv_add_gated(struct dv_store *s, const struct dv_call *call, struct dv_n
 		     const void *buf, size_t len, unsigned flags)
 {
 	/* Who may not wait can not make the frames that are due after it. */
-	if (call->nowait && dv_stage_backlog(n->stage) + len >= dv_tail_batch_bytes(s))
+	if (call->nowait && dv_stage_backlog(n->stage) + len >= dv_stage_backlog_max(s))
 		return -EAGAIN;
 	dv_err err =
 		flags & DV_WRITE_KILL_SUIDGID ? dv_kill_suid(s, call, n, dv_stage_fd(n->stage)) : 0;

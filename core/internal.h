@@ -28,12 +28,23 @@ struct dv_limits {
 	uint64_t segment_bytes; /* of a tail's segment, about */
 };
 
+/* A thread that makes frames, stage_worker.c. */
+struct dv_worker {
+	pthread_mutex_t lock; /* a leaf */
+	pthread_cond_t cond;
+	pthread_t thread;
+	struct dv_node *offered; /* a reference */
+	bool running;		 /* constant while the store is open */
+	bool ending;
+};
+
 struct dv_store {
 	struct dv_backing b;
 	struct dv_store_options options; /* strings not kept */
 	struct dv_limits limits;	 /* constant after opening */
 	atomic_ullong tails;		 /* counts tails (tail.h) */
 	struct dv_tail_batch *frames;	 /* frames_lock; room for one, NULL: none yet */
+	struct dv_worker worker;
 	pthread_mutex_t frames_lock; /* one batch of a tail's frames at a time; before the gates */
 	struct dv_config config;
 	struct dv_transform *transform;

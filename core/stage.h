@@ -127,6 +127,14 @@ uint64_t dv_stage_backlog(const struct dv_stage *st);
 uint64_t dv_stage_size(const struct dv_stage *st);
 /* Makes frames until less than `below` wait. No gate held. */
 DV_CHECK dv_err dv_stage_pump(struct dv_store *s, struct dv_node *n, uint64_t below);
+/* After a write: if a batch waits, frames are made of it, by the worker's thread where that runs and is
+ * not far behind. No gate held. */
+void dv_stage_relieve(struct dv_store *s, struct dv_node *n, uint64_t backlog, bool nowait);
+/* With so much waiting a writer makes frames itself. */
+#define DV_BACKLOG_BATCHES 4
+uint64_t dv_stage_backlog_max(const struct dv_store *s);
+DV_CHECK dv_err dv_stage_worker_start(struct dv_store *s);
+void dv_stage_worker_stop(struct dv_store *s);
 /* A stream becomes a stage that is one raw file; empty: with nothing in it. */
 DV_CHECK dv_err dv_stage_join(struct dv_store *s, struct dv_node *n, bool empty);
 /* fsync of an append: what was added so far is durable, though not yet put in place. No gate held. */

@@ -178,6 +178,8 @@ static void init_locks(struct dv_store *s)
 	pthread_mutex_init(&s->batch_lock, NULL);
 	pthread_mutex_init(&s->bulk_lock, NULL);
 	pthread_mutex_init(&s->frames_lock, NULL);
+	pthread_mutex_init(&s->worker.lock, NULL);
+	pthread_cond_init(&s->worker.cond, NULL);
 	pthread_mutex_init(&s->hooks_lock, NULL);
 	dv_space_init(s);
 	for (size_t i = 0; i < DV_ARRAY_LEN(s->list_locks); i++)
@@ -186,6 +188,7 @@ static void init_locks(struct dv_store *s)
 
 static void free_store(struct dv_store *s)
 {
+	dv_stage_worker_stop(s);
 	if (s->root)
 		dv_node_unref(s, s->root);
 	dv_beat_stop(s);
@@ -209,6 +212,8 @@ static void free_store(struct dv_store *s)
 	pthread_mutex_destroy(&s->batch_lock);
 	pthread_mutex_destroy(&s->bulk_lock);
 	pthread_mutex_destroy(&s->frames_lock);
+	pthread_mutex_destroy(&s->worker.lock);
+	pthread_cond_destroy(&s->worker.cond);
 	pthread_mutex_destroy(&s->queue_lock);
 	pthread_cond_destroy(&s->queue_cond);
 	dv_nodes_release(s);
@@ -246,7 +251,9 @@ static dv_err start(struct dv_store *s, char *why, size_t why_size)
 	err = dv_beat_start(s);
 	if (err)
 		return err;
-	return s->options.background ? dv_keeper_start(s) : 0;
+	if (s->options.background)
+		err = dv_stage_worker_start(s);
+	return err || !s->options.background ? err : dv_keeper_start(s);
 }
 
 dv_err dv_store_open(struct dv_backing backing, const char *path,
@@ -315,6 +322,7 @@ dv_err dv_store_close(struct dv_store **store, unsigned *left)
 	if (!s)
 		return 0;
 	dv_keeper_stop(s);
+	dv_stage_worker_stop(s);
 	dv_err err = s->journal ? dv_store_finish(s) : 0;
 	dv_keeper_drain(s, &remain);
 	dv_place_prune_due(s);

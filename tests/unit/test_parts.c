@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <ftw.h>
+#include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <zstd.h>
@@ -31,7 +32,8 @@ struct fix {
 	uint8_t *bytes; /* what the value is to be */
 	size_t len;
 	unsigned seed;
-	int writers; /* what the store is told of them */
+	int writers;	 /* what the store is told of them */
+	bool background; /* with the store's own threads */
 };
 
 static void no_log(enum dv_log_level level, const char *line)
@@ -51,6 +53,8 @@ static void open_store(struct fix *f)
 {
 	char why[512];
 	struct dv_store_options o = {.threads = 2,
+				     .background = f->background,
+				     .settle_ms = 50,
 				     .stream_bytes = STREAM,
 				     .append_bytes = APPEND,
 				     .segment_bytes = SEGMENT,
@@ -809,6 +813,75 @@ static void test_whatever_is_done_the_bytes_are_right(void)
 	}
 }
 
+/* ---- with the store's own threads ---- */
+
+#define STREAMS 4
+
+struct stream {
+	struct fix *f;
+	int number;
+	uint8_t *bytes;
+	struct dv_node *n;
+};
+
+static void *write_stream(void *arg)
+{
+	struct stream *w = arg;
+	char name[8];
+	struct dv_stat st;
+	snprintf(name, sizeof(name), "s%d", w->number);
+	CHECK_EQ(dv_store_mknod(w->f->s, &call, w->f->root, name, S_IFREG | 0644, 0, &w->n, &st),
+		 0);
+	for (size_t off = 0; off < MAX; off += 3072) {
+		for (size_t i = 0; i < 3072; i++)
+			w->bytes[off + i] = (uint8_t)((off + i) / 64 + (size_t)w->number);
+		CHECK_EQ(dv_store_write(w->f->s, &call, w->n, w->bytes + off,
+					(struct dv_range){off, 3072}, 0),
+			 3072);
+		uint8_t back[3072];
+		size_t at = off / 2;
+		size_t want = off + 3072 - at < 3072 ? off + 3072 - at : 3072;
+		CHECK_EQ(dv_store_read(w->f->s, &call, w->n, back, (struct dv_range){at, 3072}),
+			 (ssize_t)want);
+		CHECK(!memcmp(back, w->bytes + at, want));
+		if (off % (24 * 3072) == 0)
+			CHECK_EQ(dv_store_fsync(w->f->s, &call, w->n, true), 0);
+	}
+	return NULL;
+}
+
+static void test_frames_are_made_while_several_writers_go_on(void)
+{
+	struct fix f;
+	struct stream streams[STREAMS];
+	pthread_t threads[STREAMS];
+	setup(&f);
+	close_store(&f);
+	f.background = true;
+	open_store(&f);
+	for (int i = 0; i < STREAMS; i++) {
+		streams[i] = (struct stream){.f = &f, .number = i, .bytes = malloc(MAX)};
+		CHECK(streams[i].bytes != NULL);
+		CHECK_EQ(pthread_create(&threads[i], NULL, write_stream, &streams[i]), 0);
+	}
+	for (int i = 0; i < STREAMS; i++)
+		CHECK_EQ(pthread_join(threads[i], NULL), 0);
+	uint8_t *own = f.bytes;
+	for (int i = 0; i < STREAMS; i++) {
+		f.bytes = streams[i].bytes;
+		f.len = MAX;
+		dv_node_unref(f.s, f.n);
+		f.n = streams[i].n;
+		check_bytes(&f);
+	}
+	CHECK(stats(&f).streamed >= 1);
+	CHECK_EQ(stats(&f).put_aside, 0);
+	f.bytes = own;
+	for (int i = 0; i < STREAMS; i++)
+		free(streams[i].bytes);
+	teardown(&f);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check_test tests[] = {
@@ -835,6 +908,7 @@ int main(int argc, char **argv)
 			test_a_value_replaced_in_the_store_while_it_is_appended_to_is_left_alone),
 		CHECK_TEST(test_what_was_added_is_there_after_a_kill),
 		CHECK_TEST(test_a_torn_end_without_a_record_is_left_out_and_cut_by_the_next_append),
+		CHECK_TEST(test_frames_are_made_while_several_writers_go_on),
 		CHECK_TEST(test_whatever_is_done_the_bytes_are_right),
 	};
 	dv_log_set_sink(no_log);
