@@ -16,9 +16,10 @@
 
 /* What is in the folder. A plain value type. */
 struct dv_adoption {
-	bool empty;	/* nothing but an unfinished control folder, and lost+found */
-	bool begun;	/* keeping was begun and not finished */
-	char zst[4096]; /* a regular file *.zst, from the root; "" where there is none */
+	bool empty; /* nothing but an unfinished control folder, and lost+found */
+	bool begun; /* keeping was begun and not finished */
+	char zst[4096 + DV_NAME_MAX +
+		 2]; /* a regular file *.zst, from the root; "" where there is none */
 };
 
 /* Looks at the root, or deep: through all of it for a *.zst. Uses the backing, rootfd and transform
