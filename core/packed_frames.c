@@ -48,6 +48,17 @@ static dv_err table_checksums(struct dv_store *s, int fd, uint64_t size, uint32_
 	return err;
 }
 
+/* As diskvfs makes them: a frame is decoded as a whole, in memory, each time it is needed. */
+static bool are_ours(const struct dv_layout *l)
+{
+	for (uint32_t i = 0; i < l->count; i++) {
+		struct dv_frame fr = dv_layout_frame(l, i);
+		if (fr.plain_len == 0 || fr.plain_len > DV_FRAME_SIZE_MAX)
+			return false;
+	}
+	return true;
+}
+
 dv_err dv_packed_layout(struct dv_store *s, int fd, uint64_t size, struct dv_layout *out,
 			uint32_t **out_checksums)
 {
@@ -56,7 +67,7 @@ dv_err dv_packed_layout(struct dv_store *s, int fd, uint64_t size, struct dv_lay
 	*out_checksums = NULL;
 	dv_layout_init(out);
 	dv_err err = dv_load_layout(s, fd, size, false, &w, &walked, &torn);
-	if (!err && w.stream)
+	if (!err && (w.stream || !are_ours(&w.layout)))
 		err = -EOPNOTSUPP;
 	if (err) {
 		dv_layout_release(&w.layout);
@@ -91,9 +102,11 @@ dv_err dv_frames_decode(struct dv_store *s, const struct dv_frames *frames, int 
 		if (fr.plain_len > largest)
 			largest = fr.plain_len;
 	}
+	if (largest > DV_FRAME_PLAIN_MAX)
+		return dv_as_corrupt(-EFBIG);
 	DV_AUTO_FREE void *plain = malloc(largest ? (size_t)largest : 1);
-	if (!plain || largest > DV_FRAME_PLAIN_MAX)
-		err = plain ? -EFBIG : -ENOMEM;
+	if (!plain)
+		err = -ENOMEM;
 	for (uint32_t i = 0; !err && i < l->count; i++) {
 		struct dv_frame fr = dv_layout_frame(l, i);
 		if (fr.plain_len == 0)
