@@ -128,14 +128,17 @@ dv_err dv_recover_put_parts_aside(struct adoption *a, const struct dv_record *r,
 	DV_AUTO_FREE struct found_segment *found = calloc(SEGMENTS_MAX, sizeof(*found));
 	if (!found)
 		return -ENOMEM;
-	if (!dv_recover_is_whole(a, r))
+	struct dv_stat st;
+	dv_tail_packed_name(r->id, name);
+	/* It has its place, or is not to have one: its segments tell nothing more. */
+	if (!dv_recover_is_whole(a, r) ||
+	    (r->type == DV_RECORD_STREAM && DV_B(s, stat, a->dirfd, name, &st) == -ENOENT))
 		return 0;
 	ssize_t count = find_segments(a, r->id, found);
 	dv_err err = count < 0 ? (dv_err)count : 0;
 	for (ssize_t i = 0; i < count && !err; i++)
 		if (found[i].len)
 			err = dv_put_aside(s, a->dirfd, found[i].name, key, why);
-	dv_tail_packed_name(r->id, name);
 	snprintf(packed, sizeof(packed), "%.4000s.zst", key);
 	return err ? err : dv_put_aside(s, a->dirfd, name, packed, why);
 }
@@ -245,7 +248,9 @@ static dv_err publish(struct adoption *a, const struct dv_record *r, const struc
 				 .path = r->path,
 				 .path_len = r->path_len};
 	bool was_packed = r->flags & DV_RECORD_OLD_PACKED;
-	dv_err err = 0;
+	struct dv_loose_at at = dv_place_at(&t->p);
+	/* A raw form that was packed of late must not come back beside another one of the value. */
+	dv_err err = was_packed ? dv_loose_sync(s, &at, t->p.dirfd) : 0;
 	if (!was_packed) { /* I4 */
 		swap.id = dv_journal_new_id(s->journal);
 		err = dv_journal_append(s, &swap);
@@ -256,7 +261,6 @@ static dv_err publish(struct adoption *a, const struct dv_record *r, const struc
 	if (!err)
 		err = DV_B(s, rename, a->dirfd, name, t->p.dirfd, t->p.names.packed,
 			   was_packed ? 0 : RENAME_NOREPLACE);
-	struct dv_loose_at at = dv_place_at(&t->p);
 	if (!err)
 		err = dv_loose_sync(s, &at, t->p.dirfd); /* I3 */
 	if (!err && !was_packed)

@@ -384,7 +384,8 @@ dv_err dv_stream_commit(struct dv_store *s, struct dv_node *n, const struct dv_p
 	struct dv_ident id = dv_ident_of(&st);
 	if (!err && was_raw)
 		err = record_swap(s, n, &id);
-	if (!err && was_raw)
+	/* A raw form that was packed of late must not come back beside another one of the value. */
+	if (!err)
 		err = dv_settle_move(s, p, p->names.packed);
 	if (!err)
 		err = publish(s, n, p, stored);
