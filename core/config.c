@@ -236,8 +236,11 @@ static dv_err parse_line(struct parser *p, const char *line, size_t len)
 	for (int i = 0; i < FIELD_COUNT; i++) {
 		if (strlen(field_names[i]) != name_len || memcmp(field_names[i], name, name_len))
 			continue;
-		DV_AUTO_FREE char *copy = strndup(value, value_len);
-		return copy ? set_field(p, (enum field)i, copy) : -ENOMEM;
+		DV_AUTO_FREE char *copy = calloc(1, value_len + 1); /* text ends without a NUL */
+		if (!copy)
+			return -ENOMEM;
+		memcpy(copy, value, value_len);
+		return set_field(p, (enum field)i, copy);
 	}
 	keep_unknown(p, line, len);
 	return 0;
