@@ -124,10 +124,11 @@ static dv_err remember_busy(struct look *k, const char *key)
 
 static dv_err tell_record(struct look *k, const struct dv_info_owner *o, const struct dv_record *r)
 {
-	DV_AUTO_FREE char *key = strndup(r->path, r->path_len);
+	DV_AUTO_FREE char *key = calloc(1, (size_t)r->path_len + 1); /* path ends without a NUL */
 	enum dv_info_fate fate = DV_FATE_FINISHED;
 	if (!key)
 		return -ENOMEM;
+	memcpy(key, r->path, r->path_len);
 	if (r->type == DV_RECORD_SWAP) { /* most are done: their end is not written */
 		if (!has_both_forms(k, key))
 			return 0;

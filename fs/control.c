@@ -224,11 +224,12 @@ void fs_control_write(struct fs_session *fs, fuse_req_t req, uint64_t id, const 
 		fuse_reply_err(req, EBUSY);
 		return;
 	}
-	command = strndup(buf, len);
+	command = calloc(1, len + 1); /* buf ends without a NUL */
 	if (!command) {
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
+	memcpy(command, buf, len);
 	err = run_command(fs, command, &result);
 	if (err == -ENOTSUP) {
 		fuse_reply_err(req, EINVAL);
