@@ -13,7 +13,7 @@
  * the table, however large the value, and as many small additions as one likes leave frames that are
  * whole.
  *
- * The object is flocked exclusively meanwhile: another mount that wants to add to it unpacks it.
+ * The object is flocked exclusively meanwhile: another mount that wants to change it waits.
  */
 #include "core/cleanup.h"
 #include "core/codec.h"
@@ -28,7 +28,8 @@
 #include <string.h>
 #include <sys/file.h>
 
-/* Opens and locks the object. -EOPNOTSUPP: it is not to be added to. */
+/* Opens and locks the object. -EOPNOTSUPP: it is not to be added to; -EAGAIN: another mount is changing
+ * it, or one of our own descriptors of it is about to be closed. */
 static dv_err open_object(struct dv_store *s, struct dv_node *n, struct dv_file **out)
 {
 	struct dv_place p;
@@ -46,7 +47,7 @@ static dv_err open_object(struct dv_store *s, struct dv_node *n, struct dv_file 
 	if (!err && !dv_ident_equal(&id, &n->id))
 		err = -ESTALE;
 	if (!err && DV_B(s, flock, fd, LOCK_EX | LOCK_NB) == -EWOULDBLOCK)
-		err = -EOPNOTSUPP;
+		err = -EAGAIN;
 	if (err) {
 		DV_B(s, close, fd);
 		return err;

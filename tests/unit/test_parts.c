@@ -10,8 +10,10 @@
 #include "tests/support/random.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <pthread.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <zstd.h>
@@ -561,6 +563,37 @@ static void test_many_small_appends_leave_whole_frames(void)
 	teardown(&f);
 }
 
+/* Gives the lock of fd back a while after the append has begun to wait for it. */
+static void *let_go(void *ctx)
+{
+	usleep(200000);
+	CHECK_EQ(flock(*(int *)ctx, LOCK_UN), 0);
+	return NULL;
+}
+
+static void test_an_append_waits_for_who_has_the_value_locked(void)
+{
+	struct fix f;
+	pthread_t other;
+	char path[128];
+	setup(&f);
+	pack_value(&f, 3 * FRAME + 100);
+	snprintf(path, sizeof(path), "%s/a.zst", f.path);
+	int fd = open(path, O_RDONLY);
+	CHECK(fd >= 0);
+	CHECK_EQ(flock(fd, LOCK_EX), 0);
+	CHECK_EQ(pthread_create(&other, NULL, let_go, &fd), 0);
+	add(&f, 100);
+	CHECK_EQ(pthread_join(other, NULL), 0);
+	close(fd);
+	(void)dv_store_run(f.s, true);
+	CHECK_STR(form(&f), "packed");
+	CHECK_EQ(stats(&f).appended, 1);
+	CHECK_EQ(stats(&f).unpacked, 0);
+	check_bytes(&f);
+	teardown(&f);
+}
+
 static void test_small_values_are_unpacked_instead(void)
 {
 	struct fix f;
@@ -898,6 +931,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_attributes_set_while_it_streams_are_kept),
 		CHECK_TEST(test_a_stream_that_is_unlinked_goes_on_for_those_who_have_it_open),
 		CHECK_TEST(test_many_small_appends_leave_whole_frames),
+		CHECK_TEST(test_an_append_waits_for_who_has_the_value_locked),
 		CHECK_TEST(test_small_values_are_unpacked_instead),
 		CHECK_TEST(test_an_append_keeps_numbers_and_other_links),
 		CHECK_TEST(test_an_edit_after_an_append_finds_all_bytes),
