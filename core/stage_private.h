@@ -39,8 +39,8 @@ struct dv_stage {
 	uint64_t mark;	      /* ..and dv_tail_mark() of what is before */
 	uint64_t began_size;  /* appends: of the value, before */
 	int64_t began_ns;
-	struct dv_file *locked; /* an edit: the old object, whose lock keeps other mounts' edits
-				   away; NULL: none */
+	struct dv_file *locked; /* an edit, or the stream of a new value: the old object, whose lock
+				   keeps other mounts away; NULL: none */
 	uint16_t generation;	/* of the value once this is it */
 	struct dv_changed_at changed; /* by a caller */
 	uint64_t changed_writes;      /* n->writes when changed.backing was looked at */

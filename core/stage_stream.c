@@ -2,8 +2,9 @@
 /*
  * stage_stream.c - a value that is packed while it is written. See stage.h.
  *
- *   begin    a new value is copied to a first segment and stays in the store as it is, until the commit;
- *            the raw file of a replacement becomes the first segment
+ *   begin    a new value is copied to a first segment and stays in the store as it is, until the commit,
+ *            flocked exclusively: a mount that wants to write to it waits. The raw file of a replacement
+ *            becomes the first segment
  *   commit   old form packed: ID.z is renamed over it. Old form raw: a SWAP record, ID.z gets the packed
  *            name, that is durable (I3), the raw one goes
  *
@@ -19,6 +20,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 
 #define COPY_BYTES (256u << 10)
 
@@ -144,6 +146,32 @@ static dv_err begin(struct dv_store *s, struct dv_node *n, struct dv_stage *stag
 	return err;
 }
 
+/* As those who write to a raw object in place hold it. */
+static void share_raw(struct dv_store *s, struct dv_node *n, struct dv_file *f)
+{
+	if (DV_B(s, flock, f->fd, LOCK_SH | LOCK_NB) == -EWOULDBLOCK)
+		dv_node_drop_file(s,
+				  n); /* who opens it again waits, and looks what it is by then */
+}
+
+/*
+ * Nobody else writes to the raw object f of a new value, or may begin to, until the commit takes it
+ * away. Whoever waits for it then finds the packed one.
+ */
+static bool lock_raw(struct dv_store *s, struct dv_node *n, struct dv_file *f,
+		     struct dv_stage *fresh)
+{
+	if (!dv_node_has_name(s, n))
+		return false;
+	if (DV_B(s, flock, f->fd, LOCK_EX | LOCK_NB) == -EWOULDBLOCK) {
+		share_raw(s, n, f); /* the lock was given up for it */
+		return false;
+	}
+	atomic_fetch_add(&f->refs, 1);
+	fresh->locked = f;
+	return true;
+}
+
 void dv_stage_stream(struct dv_store *s, struct dv_node *n)
 {
 	struct dv_file *f = NULL;
@@ -155,11 +183,9 @@ void dv_stage_stream(struct dv_store *s, struct dv_node *n)
 	} else if (dv_value_file(s, n, true, false, &f)) {
 		return; /* the write itself tells what is wrong */
 	}
-	bool fit = is_fit(s, n, f);
-	if (fit && !stage) {
+	if (!stage)
 		stage = fresh = calloc(1, sizeof(*fresh));
-		fit = stage;
-	}
+	bool fit = stage && (!fresh || lock_raw(s, n, f, fresh)) && is_fit(s, n, f);
 	if (fit && fresh) {
 		fresh->id = dv_journal_new_id(s->journal);
 		fresh->generation = n->generation;
@@ -169,6 +195,10 @@ void dv_stage_stream(struct dv_store *s, struct dv_node *n)
 	/* Where that fails it goes on raw, as it is. */
 	if (!fit || begin(s, n, stage, f)) {
 		n->in_sequence = DV_NOT_IN_SEQUENCE;
+		if (fresh && fresh->locked) {
+			share_raw(s, n, f);
+			dv_file_unref(s, fresh->locked);
+		}
 	} else if (fresh) {
 		fresh->began_ns = dv_now_ns();
 		n->stage = dv_take_ptr(&fresh);

@@ -157,6 +157,22 @@ all_there() { # all_there FILE
 }
 until_true 20 all_there "$M/shared"
 until_true 20 all_there "$T/other/shared"
+python3 - "$M/begun" "$T/other/begun" <<'END'
+import os, sys, time
+for i in range(9): # the other one writes as a stream begins, while it is put in place, afterwards
+    one, two = (os.open("%s%d" % (path, i), os.O_WRONLY | os.O_CREAT | os.O_APPEND) for path in sys.argv[1:])
+    line = b"%d a line of the first\n" % i
+    for _ in range(9):
+        os.write(one, line * ((1 << 20) // len(line)))
+    time.sleep(i % 3 * 0.1)
+    os.write(two, b"of the other\n")
+    os.write(one, b"of the first\n")
+END
+all_begun() { # all_begun FOLDER
+	[ "$(cat "$1"/begun? | grep -c '^of the')" = 18 ]
+}
+until_true 20 all_begun "$M"
+until_true 20 all_begun "$T/other"
 echo more >>"$M/shared"
 until_true 20 eval '[ "$(tail -n 1 "$T/other/shared")" = more ]'
 "$DISKVFS" unmount "$T/other" >>"$T/log" 2>&1 || fail "unmount"
