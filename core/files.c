@@ -204,7 +204,7 @@ static dv_err write_gated(struct dv_store *s, const struct dv_call *call, struct
 	int fd;
 	struct dv_file *file;
 	bool at_end;
-	dv_err err = dv_is_added(s, call, n, w->range.off, w->flags, &at_end);
+	dv_err err = dv_is_added(s, call, n, w->range, w->flags, &at_end);
 	if (err)
 		return err;
 	if (at_end) {
@@ -258,7 +258,7 @@ static dv_err before_change(struct dv_store *s, const struct dv_call *call, stru
 		return 0;
 	dv_err err = make_room_for_stage(s, call);
 	if (!err)
-		err = w ? dv_before_write(s, call, n, w->range.off, w->flags, &added)
+		err = w ? dv_before_write(s, call, n, w->range, w->flags, &added)
 			: dv_before_other(s, call, n);
 	if (err || call->nowait || (w && added))
 		return err;

@@ -33,8 +33,8 @@ static dv_err begin_parts(struct dv_store *s, struct dv_node *n, bool nowait, bo
 	return err;
 }
 
-dv_err dv_is_added(struct dv_store *s, const struct dv_call *call, struct dv_node *n, uint64_t off,
-		   unsigned flags, bool *out_at_end)
+dv_err dv_is_added(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
+		   struct dv_range range, unsigned flags, bool *out_at_end)
 {
 	struct dv_stat st;
 	bool append = flags & DV_WRITE_APPEND;
@@ -43,23 +43,25 @@ dv_err dv_is_added(struct dv_store *s, const struct dv_call *call, struct dv_nod
 	if (s->options.read_only)
 		return -EROFS;
 	if (dv_stage_in_parts(n->stage)) {
-		*out_at_end = append || off == dv_stage_size(n->stage);
+		*out_at_end = (append || range.off == dv_stage_size(n->stage)) &&
+			      dv_stage_has_room(s, n->stage, range.len);
 		return 0;
 	}
-	if ((append || off == n->in_sequence) && dv_stage_may_stream(s, n)) {
+	if ((append || range.off == n->in_sequence) && dv_stage_may_stream(s, n)) {
 		err = begin_parts(s, n, call->nowait, true);
 	} else if (!n->stage && n->form == DV_FORM_PACKED && dv_node_has_name(s, n)) {
 		err = dv_value_stat(s, n, call->nowait, &st);
-		if (!err && st.size > s->limits.append_bytes && (append || off == st.size))
+		if (!err && st.size > s->limits.append_bytes && (append || range.off == st.size))
 			err = begin_parts(s, n, call->nowait, false);
 	}
-	*out_at_end = !err && dv_stage_in_parts(n->stage);
+	*out_at_end =
+		!err && dv_stage_in_parts(n->stage) && dv_stage_has_room(s, n->stage, range.len);
 	return err;
 }
 
 /* Takes the gate for a look, and for what is to be done before the bytes are unpacked beside the value. */
 dv_err dv_before_write(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
-		       uint64_t off, unsigned flags, bool *out_added)
+		       struct dv_range range, unsigned flags, bool *out_added)
 {
 	*out_added = false;
 	if (s->options.read_only)
@@ -67,7 +69,7 @@ dv_err dv_before_write(struct dv_store *s, const struct dv_call *call, struct dv
 	dv_err err = dv_gate_exclusive(n, call->nowait);
 	if (err)
 		return err;
-	err = dv_is_added(s, call, n, off, flags, out_added);
+	err = dv_is_added(s, call, n, range, flags, out_added);
 	if (!err && !*out_added && dv_stage_appends(n->stage))
 		err = dv_leave_parts(s, n, call->nowait, false);
 	dv_gate_open(n);

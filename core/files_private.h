@@ -14,14 +14,14 @@ DV_CHECK dv_err dv_kill_suid(struct dv_store *s, const struct dv_call *call, str
  * is put in place first. */
 DV_CHECK dv_err dv_leave_parts(struct dv_store *s, struct dv_node *n, bool nowait, bool empty);
 
-/* Does a write at off, or at the end, go to the end of a value in two parts, which it may make one?
+/* Does a write of range, or at the end, go to the end of a value in two parts, which it may make one?
  * Then dv_add_gated() makes it. */
 DV_CHECK dv_err dv_is_added(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
-			    uint64_t off, unsigned flags, bool *out_at_end);
+			    struct dv_range range, unsigned flags, bool *out_at_end);
 /* Before a write, or another change, of a packed value; no gate held: what is added to it is put in place
  * where the change is elsewhere. *out_added as above. */
 DV_CHECK dv_err dv_before_write(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
-				uint64_t off, unsigned flags, bool *out_added);
+				struct dv_range range, unsigned flags, bool *out_added);
 DV_CHECK dv_err dv_before_other(struct dv_store *s, const struct dv_call *call, struct dv_node *n);
 DV_CHECK ssize_t dv_add_gated(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
 			      const void *buf, size_t len, unsigned flags);

@@ -26,6 +26,7 @@ struct dv_limits {
 	uint64_t stream_bytes;	/* written in sequence: from here on frames are made */
 	uint64_t append_bytes;	/* a packed value larger than this is appended to, not unpacked */
 	uint64_t segment_bytes; /* of a tail's segment, about */
+	uint64_t frames_max;	/* of a packed value; one that would have more is raw */
 };
 
 /* A thread that makes frames, stage_worker.c. */
@@ -174,7 +175,8 @@ static inline struct dv_version dv_version_of(const struct dv_stat *st)
 /* Memory that the layout of one value may take; a value that needs more stays raw. 2 million
  * frames: 256 GiB in frames of 128 KiB. It does not depend on the mount's options, so that what one
  * mount packs every other can read. */
-#define DV_LAYOUT_BYTES_MAX (32u << 20)
+#define DV_LAYOUT_BYTES_MAX  (32u << 20)
+#define DV_LAYOUT_FRAMES_MAX (DV_LAYOUT_BYTES_MAX / 16)
 
 /* Quiet time before packing doubles with each unpacking, up to a day. */
 #define DV_SETTLE_MAX_MS 86400000ll

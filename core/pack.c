@@ -82,7 +82,7 @@ static uint64_t gain_limit(const struct dv_store *s, uint64_t size)
 static bool too_many_frames(const struct dv_store *s, uint64_t size)
 {
 	uint64_t frames = size / s->config.frame_size + 1;
-	return frames > DV_FRAMES_MAX || frames * 16 > DV_LAYOUT_BYTES_MAX;
+	return frames > DV_FRAMES_MAX || frames > s->limits.frames_max;
 }
 
 static bool is_sparse(struct dv_store *s, int fd, uint64_t size)

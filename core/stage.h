@@ -120,6 +120,9 @@ void dv_stage_stream(struct dv_store *s, struct dv_node *n);
  * not be: it is unpacked then. */
 DV_CHECK dv_err dv_stage_extend(struct dv_store *s, struct dv_node *n, bool *began);
 
+/* May `len` bytes be added at its end? Not past the frames that a packed value may have. Gate at least
+ * shared. */
+bool dv_stage_has_room(const struct dv_store *s, const struct dv_stage *st, uint64_t len);
 /* Adds bytes at the end. */
 DV_CHECK ssize_t dv_stage_add(struct dv_store *s, struct dv_node *n, const void *buf, size_t len);
 /* Plain bytes that wait for frames to be made of them. Gate at least shared. */

@@ -43,6 +43,13 @@ uint64_t dv_stage_size(const struct dv_stage *st)
 	return st->tail->size;
 }
 
+bool dv_stage_has_room(const struct dv_store *s, const struct dv_stage *st, uint64_t len)
+{
+	const struct dv_tail *t = st->tail;
+	uint64_t frame = s->config.frame_size, left = t->size - dv_tail_plain(t) + len;
+	return t->frames.count + (left + frame - 1) / frame <= s->limits.frames_max;
+}
+
 ssize_t dv_stage_add(struct dv_store *s, struct dv_node *n, const void *buf, size_t len)
 {
 	return dv_tail_append(s, n->stage->tail, buf, len);

@@ -113,7 +113,8 @@ static dv_err apply_options(struct dv_store *s, const struct dv_store_options *o
 	s->limits = (struct dv_limits){
 		.stream_bytes = o->stream_bytes ? o->stream_bytes : DV_STREAM_BYTES,
 		.append_bytes = o->append_bytes ? o->append_bytes : DV_APPEND_BYTES,
-		.segment_bytes = o->segment_bytes ? o->segment_bytes : DV_SEGMENT_BYTES};
+		.segment_bytes = o->segment_bytes ? o->segment_bytes : DV_SEGMENT_BYTES,
+		.frames_max = o->frames_max ? o->frames_max : DV_LAYOUT_FRAMES_MAX};
 	return check_transform(s, o->transform, why, why_size);
 }
 

@@ -116,6 +116,7 @@ struct dv_store_options {
 	bool shared; /* other hosts may have the store open too; nothing is packed then */
 	/* For tests, 0: as in stage.h. UINT64_MAX: never. */
 	uint64_t stream_bytes, append_bytes, segment_bytes;
+	uint64_t frames_max; /* for tests, 0: as many as a layout holds (internal.h) */
 	struct dv_store_hooks hooks;
 };
 

@@ -36,6 +36,7 @@ struct fix {
 	unsigned seed;
 	int writers;	 /* what the store is told of them */
 	bool background; /* with the store's own threads */
+	unsigned frames_max;
 };
 
 static void no_log(enum dv_log_level level, const char *line)
@@ -60,6 +61,7 @@ static void open_store(struct fix *f)
 				     .stream_bytes = STREAM,
 				     .append_bytes = APPEND,
 				     .segment_bytes = SEGMENT,
+				     .frames_max = f->frames_max,
 				     .hooks = {.self = f, .has_writer = has_writer}};
 	dv_err err = dv_store_open(dv_backing_posix(), f->path, &o, &f->s, why, sizeof(why));
 	if (err)
@@ -594,6 +596,45 @@ static void test_an_append_waits_for_who_has_the_value_locked(void)
 	teardown(&f);
 }
 
+static void test_more_frames_than_a_value_may_have_are_not_made(void)
+{
+	for (int i = 0; i < 3; i++) {
+		struct fix f;
+		setup(&f);
+		close_store(&f);
+		f.frames_max = 20;
+		open_store(&f);
+		if (i < 2) {
+			make(&f, "a");
+			if (i == 1) { /* replaced: it is not put in place before */
+				add(&f, 100);
+				set_size(&f, 0);
+				f.writers = 1;
+			}
+			while (f.len < 15 * FRAME)
+				add(&f, 3333);
+			CHECK_STR(form(&f), "streaming");
+		} else {
+			pack_value(&f, 19 * FRAME + 5);
+			add(&f, FRAME - 5);
+			CHECK_STR(form(&f), "appending");
+		}
+		while (f.len < 30 * FRAME) {
+			add(&f, 3333);
+			check_bytes(&f);
+		}
+		f.writers = 0;
+		(void)dv_store_run(f.s, true);
+		CHECK_STR(form(&f), "raw");
+		check_bytes(&f);
+		close_store(&f);
+		open_store(&f);
+		look_up(&f, "a");
+		check_bytes(&f);
+		teardown(&f);
+	}
+}
+
 static void test_small_values_are_unpacked_instead(void)
 {
 	struct fix f;
@@ -932,6 +973,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_a_stream_that_is_unlinked_goes_on_for_those_who_have_it_open),
 		CHECK_TEST(test_many_small_appends_leave_whole_frames),
 		CHECK_TEST(test_an_append_waits_for_who_has_the_value_locked),
+		CHECK_TEST(test_more_frames_than_a_value_may_have_are_not_made),
 		CHECK_TEST(test_small_values_are_unpacked_instead),
 		CHECK_TEST(test_an_append_keeps_numbers_and_other_links),
 		CHECK_TEST(test_an_edit_after_an_append_finds_all_bytes),
