@@ -212,6 +212,18 @@ static bool supersede(struct dv_store *s, struct dv_node *n, const struct dv_pla
 	return true;
 }
 
+/* Of a stream: may its packed part have that name? Others may have put a file there meanwhile, a twin of
+ * the raw one: then raw is what it goes on to be. */
+static bool is_packed_name_free(struct dv_store *s, const struct dv_node *n,
+				const struct dv_place *p)
+{
+	struct dv_stat st;
+	if (!p->names.packed[0])
+		return false;
+	return n->form == DV_FORM_PACKED || n->stage->astray ||
+	       DV_B(s, stat, p->dirfd, p->names.packed, &st) == -ENOENT;
+}
+
 dv_err dv_stage_commit(struct dv_store *s, struct dv_node *n, bool settle)
 {
 	struct dv_place p;
@@ -250,7 +262,8 @@ dv_err dv_stage_commit(struct dv_store *s, struct dv_node *n, bool settle)
 	}
 	bool shared = dv_node_links(n, st.nlink) > 1;
 	/* One with other names is not replaced by a file of its own. */
-	if (!err && !other && dv_stage_streams(n->stage) && (shared || !p.names.packed[0]))
+	if (!err && !other && dv_stage_streams(n->stage) &&
+	    (shared || !is_packed_name_free(s, n, &p)))
 		err = dv_stage_join(s, n, false);
 	if (other)
 		err = dv_stage_conflict(s, n);

@@ -339,6 +339,38 @@ static void test_a_replacement_that_streams_leaves_the_old_value_until_its_write
 	}
 }
 
+static void test_a_stream_beside_which_others_put_a_packed_file_is_raw(void)
+{
+	for (int i = 0; i < 2; i++) {
+		struct fix f;
+		char path[200];
+		setup(&f);
+		make(&f, "a");
+		if (i == 1) {
+			add(&f, 100);
+			set_size(&f, 0);
+		}
+		while (f.len < 20 * FRAME)
+			add(&f, 5000);
+		CHECK_STR(form(&f), "streaming");
+		snprintf(path, sizeof(path), "%s/a.zst", f.path);
+		FILE *twin = fopen(path, "w");
+		CHECK(twin != NULL);
+		CHECK(fputs("of others", twin) > 0);
+		fclose(twin);
+		(void)dv_store_run(f.s, true);
+		CHECK_STR(form(&f), "raw");
+		check_bytes(&f);
+		CHECK_EQ(stats(&f).put_aside, 0);
+		CHECK(is_there(&f, "a.zst"));
+		close_store(&f);
+		open_store(&f);
+		look_up(&f, "a");
+		check_bytes(&f);
+		teardown(&f);
+	}
+}
+
 static void test_incompressible_bytes_and_twins_are_not_streamed(void)
 {
 	struct fix f;
@@ -963,6 +995,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_fsync_puts_a_stream_in_place_and_it_goes_on),
 		CHECK_TEST(
 			test_a_replacement_that_streams_leaves_the_old_value_until_its_writer_is_gone),
+		CHECK_TEST(test_a_stream_beside_which_others_put_a_packed_file_is_raw),
 		CHECK_TEST(test_incompressible_bytes_and_twins_are_not_streamed),
 		CHECK_TEST(test_a_write_elsewhere_loses_nothing),
 		CHECK_TEST(test_a_hole_loses_nothing),
