@@ -133,7 +133,8 @@ static dv_err tell_record(struct look *k, const struct dv_info_owner *o, const s
 		if (!has_both_forms(k, key))
 			return 0;
 		fate = DV_FATE_ONE_FORM;
-	} else if (r->type == DV_RECORD_STAGE && !o->same_boot && !(r->flags & DV_RECORD_DURABLE)) {
+	} else if ((r->type == DV_RECORD_STAGE || r->type == DV_RECORD_STREAM) && !o->same_boot &&
+		   !(r->flags & DV_RECORD_DURABLE)) {
 		fate = DV_FATE_DROPPED;
 	}
 	if (o->alive)

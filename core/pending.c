@@ -110,18 +110,27 @@ void dv_pending_release(struct dv_pending *p)
 	*p = (struct dv_pending){0};
 }
 
+/* Has the folder bytes that are to come to the store? */
+static bool has_bytes(struct dv_store *s, int dirfd, const struct dv_record *r)
+{
+	struct dv_stat st;
+	char name[DV_STAGE_NAME + 2];
+	dv_journal_stage_name(r->id, name);
+	if (r->type == DV_RECORD_STREAM) /* its packed part, until that has its place */
+		strcat(name, ".z");
+	return r->type == DV_RECORD_TAIL ||
+	       ((r->type == DV_RECORD_STAGE || r->type == DV_RECORD_STREAM) &&
+		DV_B(s, stat, dirfd, name, &st) == 0);
+}
+
 /* Values of one folder whose newer bytes are in it. */
 static uint64_t count_in(struct dv_store *s, int dirfd)
 {
 	struct dv_pending p;
-	struct dv_stat st;
-	char name[DV_STAGE_NAME];
 	uint64_t n = 0;
 	if (dv_pending_read(s, dirfd, &p) == 0)
-		for (struct dv_open_record *o = p.open; o; o = o->hh.next) {
-			dv_journal_stage_name(o->r.id, name);
-			n += o->r.type == DV_RECORD_STAGE && DV_B(s, stat, dirfd, name, &st) == 0;
-		}
+		for (struct dv_open_record *o = p.open; o; o = o->hh.next)
+			n += has_bytes(s, dirfd, &o->r);
 	dv_pending_release(&p);
 	return n;
 }

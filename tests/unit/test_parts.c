@@ -37,6 +37,7 @@ struct fix {
 	int writers;	 /* what the store is told of them */
 	bool background; /* with the store's own threads */
 	unsigned frames_max;
+	bool read_only;
 };
 
 static void no_log(enum dv_log_level level, const char *line)
@@ -62,6 +63,7 @@ static void open_store(struct fix *f)
 				     .append_bytes = APPEND,
 				     .segment_bytes = SEGMENT,
 				     .frames_max = f->frames_max,
+				     .read_only = f->read_only,
 				     .hooks = {.self = f, .has_writer = has_writer}};
 	dv_err err = dv_store_open(dv_backing_posix(), f->path, &o, &f->s, why, sizeof(why));
 	if (err)
@@ -808,6 +810,36 @@ static void test_what_was_added_is_there_after_a_kill(void)
 	teardown(&f);
 }
 
+static void test_a_read_only_store_counts_what_was_left_in_parts(void)
+{
+	for (int i = 0; i < 2; i++) {
+		struct fix f;
+		setup(&f);
+		if (i == 0)
+			make(&f, "a");
+		else
+			pack_value(&f, 9 * FRAME + 10);
+		die_while_adding(&f, 21 * FRAME);
+		f.read_only = true;
+		open_store(&f);
+		CHECK_EQ(stats(&f).left_pending, 1);
+		close_store(&f);
+		f.read_only = false;
+		f.len += 21 * FRAME;
+		open_store(&f);
+		look_up(&f, "a");
+		check_bytes(&f);
+		CHECK_EQ(stats(&f).recovered, 1);
+		close_store(&f);
+		f.read_only = true;
+		open_store(&f);
+		CHECK_EQ(stats(&f).left_pending, 0);
+		look_up(&f, "a");
+		check_bytes(&f);
+		teardown(&f);
+	}
+}
+
 static void test_a_torn_end_without_a_record_is_left_out_and_cut_by_the_next_append(void)
 {
 	struct fix f;
@@ -1016,6 +1048,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(
 			test_a_value_replaced_in_the_store_while_it_is_appended_to_is_left_alone),
 		CHECK_TEST(test_what_was_added_is_there_after_a_kill),
+		CHECK_TEST(test_a_read_only_store_counts_what_was_left_in_parts),
 		CHECK_TEST(test_a_torn_end_without_a_record_is_left_out_and_cut_by_the_next_append),
 		CHECK_TEST(test_frames_are_made_while_several_writers_go_on),
 		CHECK_TEST(test_whatever_is_done_the_bytes_are_right),
