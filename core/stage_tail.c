@@ -324,6 +324,10 @@ dv_err dv_stage_promise(struct dv_store *s, struct dv_node *n)
 	if (err)
 		return err;
 	struct dv_tail *t = dv_stage_tail(n);
+	if (t && !n->stage->appends) { /* it was put in place, and replaced by a stream */
+		dv_gate_open(n);
+		return -EAGAIN;
+	}
 	if (t && !n->stage->durable) {
 		n->stage->durable = true;
 		err = dv_append_record(s, n, n->stage);
