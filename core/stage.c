@@ -123,6 +123,9 @@ void dv_stage_set_replacement(struct dv_store *s, struct dv_node *n)
 		dv_stage_write_tag(s, n, stage, &own);
 	}
 	stage->replacement = true;
+	if (n->form ==
+	    DV_FORM_RAW) /* it was a stream: its writer may take long, nobody waits for him */
+		dv_rival_unlock(s, &stage->locked);
 }
 
 #define CONFLICT                                                                                   \

@@ -168,6 +168,18 @@ for i in range(9): # the other one writes as a stream begins, while it is put in
     os.write(two, b"of the other\n")
     os.write(one, b"of the first\n")
 END
+# A stream that is emptied waits for its writer, who may take long: the other mount does not.
+timeout 60 python3 - "$M/emptied" "$T/other/emptied" <<'END' || fail "a writer waits for one who is not done"
+import os, sys
+for i in range(3):
+    one, two = (os.open("%s%d" % (path, i), os.O_WRONLY | os.O_CREAT) for path in sys.argv[1:])
+    for _ in range(9):
+        os.write(one, b"a line of text, " * (1 << 16))
+    os.ftruncate(one, 0)
+    os.write(two, b"of the other")
+    os.close(two)
+    os.close(one)
+END
 all_begun() { # all_begun FOLDER
 	[ "$(cat "$1"/begun? | grep -c '^of the')" = 18 ]
 }
