@@ -4,7 +4,8 @@
  *
  * Two tables exist: dv_backing_posix() here, and the simulated filesystem of tests/support/simfs.h,
  * which fails the N-th call and cuts the power. Nothing else in core/ may call the kernel about a
- * file of the store (files that are not of the store, such as /proc, are read by backing.c alone).
+ * file of the store (files that are not of the store, such as /proc, are read by this module
+ * alone).
  *
  * Errors      every function returns >= 0 or a negative errno. EINTR is retried inside.
  * Threads     all functions may be called from any thread at once.
@@ -151,8 +152,8 @@ struct dv_backing dv_backing_posix(void);
 
 /*
  * Once, before any thread starts: keeps capabilities over act_as (SECBIT_NO_SETUID_FIXUP), clears
- * the umask, ignores SIGIO (a broken lease), raises RLIMIT_NOFILE to its hard limit, gives up the power
- * to write past quotas.
+ * the umask, ignores SIGIO (a broken lease), raises RLIMIT_NOFILE to its hard limit, gives up the
+ * power to write past quotas.
  */
 void dv_backing_posix_prepare(void);
 
