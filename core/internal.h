@@ -154,6 +154,12 @@ struct dv_store {
 
 int64_t dv_now_ns(void); /* monotonic */
 
+/* Is a listing of dir under way? NULL: no. */
+static inline bool dv_node_is_listed(struct dv_node *dir)
+{
+	return dir && atomic_load(&dir->listed_until_ns) > dv_now_ns();
+}
+
 /* The calling thread makes files as the daemon again, and not as its last caller. */
 static inline void dv_act_as_self(struct dv_store *s)
 {
