@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* keeper.c - see keeper.h. */
-#include "core/keeper.h"
-#include "core/io.h"
+#include "core/keeper_private.h"
 
 #include "core/cleanup.h"
+#include "core/io.h"
 #include "core/journal.h"
 #include "core/log.h"
 #include "core/space.h"
@@ -14,7 +14,6 @@
 #include <unistd.h>
 #include <utlist.h>
 
-#define MS	   1000000ll
 #define SCAN_MAX   (2u * DV_QUEUE_MAX) /* past DV_QUEUE_MAX all are due */
 #define ROUNDED_MS 50	/* dues fall together, so that values share a round and its durability */
 #define PROBES_MAX 5	/* by then the wait has come to DV_PROBE_LAST_MS */
@@ -96,172 +95,22 @@ void dv_keeper_forget(struct dv_store *s, struct dv_node *n)
 
 /* ---- one value ---- */
 
-/* What the keeper needs to know of a node, taken under its gate. */
-struct look {
-	bool staged, replacement, loser, failed;
-	int64_t append_ns; /* of an append: when it began; else 0 */
-	bool raw;	   /* a value in raw form */
-	uint64_t writes;
-};
-
-static struct look look_at(struct dv_node *n)
-{
-	struct look l = {0};
-	if (dv_gate_shared(n, false))
-		return l;
-	l.staged = n->stage != NULL;
-	l.replacement = n->stage && dv_stage_is_replacement(n->stage);
-	l.append_ns = dv_stage_appends(n->stage) ? dv_stage_began(n->stage) : 0;
-	l.failed = n->stage && dv_stage_error(n->stage);
-	l.loser = n->loser;
-	l.raw = S_ISREG(n->type) && n->form == DV_FORM_RAW;
-	l.writes = n->writes;
-	dv_gate_open(n);
-	return l;
-}
-
-static bool is_listed(struct dv_node *dir)
-{
-	return dir && atomic_load(&dir->listed_until_ns) > dv_now_ns();
-}
-
 static bool listed(struct dv_store *s, struct dv_node *n)
 {
 	struct dv_node *dir = NULL;
 	char name[DV_NAME_MAX + 1];
 	if (dv_node_name(s, n, 0, &dir, name, NULL))
 		return false;
-	bool is = is_listed(dir);
+	bool is = dv_node_is_listed(dir);
 	dv_node_unref(s, dir);
 	return is;
-}
-
-static void failed(struct dv_store *s, struct dv_node *n, dv_err err)
-{
-	char path[4096], text[1024];
-	dv_node_path(s, n, path, sizeof(path));
-	dv_error("pending bytes of %s can not be put in place yet, they are kept and tried again: "
-		 "%s",
-		 dv_log_key(text, sizeof(text), path), strerror(-err));
-	dv_count_error(s, err);
-	atomic_store(&n->error, (short)err);
-	atomic_store(&s->put_off, err);
-}
-
-/* ---- commits, several at a time so that they share their durability ---- */
-
-struct urgency {
-	bool now;   /* nothing has to be quiet */
-	bool room;  /* for somebody whose write has failed, and is made again: his stage stays */
-	bool force; /* whoever writes */
-};
-
-struct commit {
-	struct dv_node *node; /* borrowed */
-	struct look look;
-	dv_err err;
-	bool going; /* this one is being committed; else it is left as it is */
-};
-
-/* Each commit of an append writes a frame and the seek table anew: small ones wait for each other, but
- * not for long, since other mounts and programs see none of them before. */
-static bool is_settled_append(struct dv_store *s, struct dv_node *n, const struct look *l)
-{
-	int64_t now = dv_now_ns();
-	pthread_mutex_lock(&s->queue_lock);
-	bool quiet = now - n->changed_ns >= DV_APPEND_QUIET_MS * MS;
-	pthread_mutex_unlock(&s->queue_lock);
-	return !l->append_ns || quiet || now - l->append_ns >= DV_APPEND_MAX_MS * MS;
-}
-
-/* Ungated: who may be committed, and its bytes and record on the disk. */
-static void prepare_commits(struct dv_store *s, struct commit *c, size_t count,
-			    const struct urgency *u)
-{
-	bool recorded = false;
-	for (size_t i = 0; i < count; i++) {
-		c[i].look = look_at(c[i].node); /* before the probe: a writer that comes after it
-						   changes `writes` */
-		c[i].going = (c[i].look.staged || c[i].look.loser) &&
-			     (!c[i].look.replacement || u->force || !dv_has_writer(s, c[i].node)) &&
-			     !(u->room && c[i].look.failed) &&
-			     (u->now || is_settled_append(s, c[i].node, &c[i].look));
-		if (c[i].going && c[i].look.staged)
-			c[i].err = dv_stage_sync(s, c[i].node);
-		if (c[i].going && !c[i].err)
-			c[i].err = dv_stage_record(s, c[i].node, &recorded);
-	}
-	dv_err err = recorded ? dv_journal_sync(s) : 0;
-	for (size_t i = 0; i < count; i++)
-		if (c[i].going && !c[i].err)
-			c[i].err = err;
-}
-
-static void publish_one(struct dv_store *s, struct commit *c, bool force)
-{
-	struct dv_node *n = c->node, *dir = NULL;
-	c->err = dv_swap_gates(s, n, false, &dir);
-	if (c->err)
-		return;
-	/* Whoever truncated or wrote it since it was probed may not be done. */
-	if (n->stage && dv_stage_is_replacement(n->stage) && !force && n->writes != c->look.writes)
-		c->going = false;
-	/* One form takes the other's place at once: a listing must not come by both, or none. */
-	else if (dv_stage_in_parts(n->stage) && !dv_stage_appends(n->stage) && !force &&
-		 is_listed(dir))
-		c->going = false;
-	else
-		c->err = dv_stage_commit(s, n, false);
-	dv_swap_gates_open(s, n, dir);
-}
-
-static void settle_one(struct dv_store *s, struct commit *c, bool force)
-{
-	struct dv_node *n = c->node, *dir = NULL;
-	c->err = dv_sync_names(
-		s, n); /* ungated; mostly the first of a directory syncs for the others */
-	if (!c->err)
-		c->err = dv_swap_gates(s, n, false, &dir);
-	if (c->err)
-		return;
-	if (n->loser && (force || !is_listed(dir)))
-		c->err = dv_stage_settle(s, n);
-	dv_swap_gates_open(s, n, dir);
-}
-
-/* Commits what may be. c[i].going on return: it is at rest, or has failed with c[i].err. */
-static void commit_batch(struct dv_store *s, struct commit *c, size_t count,
-			 const struct urgency *u)
-{
-	bool force = u->force;
-	prepare_commits(s, c, count, u);
-	for (size_t i = 0; i < count; i++)
-		if (c[i].going && !c[i].err)
-			publish_one(s, &c[i], force);
-	for (size_t i = 0; i < count; i++) {
-		if (c[i].going && !c[i].err && look_at(c[i].node).loser)
-			settle_one(s, &c[i], force);
-		/* Put aside, and logged; or another mount writes there: again next time. */
-		if (c[i].err == -EBUSY || c[i].err == -EAGAIN)
-			c[i].err = 0;
-		else if (c[i].err)
-			failed(s, c[i].node, c[i].err);
-	}
-}
-
-bool dv_keeper_commit(struct dv_store *s, struct dv_node *n)
-{
-	struct commit c = {.node = n};
-	commit_batch(s, &c, 1, &(struct urgency){.now = true});
-	struct look l = look_at(n);
-	return !l.staged && !l.loser;
 }
 
 enum verdict { V_DONE, V_LATER, V_PACK };
 
 static enum verdict judge(struct dv_store *s, struct dv_node *n, bool now)
 {
-	struct look l = look_at(n);
+	struct dv_keeper_look l = dv_keeper_look(n);
 	if (l.staged || l.loser)
 		return V_LATER;
 	if (!l.raw || !dv_node_has_name(s, n))
@@ -291,7 +140,7 @@ static int64_t next_due_locked(struct dv_store *s, struct dv_node *n, bool stage
 
 static void put_back(struct dv_store *s, struct dv_node *n)
 {
-	struct look l = look_at(n);
+	struct dv_keeper_look l = dv_keeper_look(n);
 	bool staged = l.staged || l.loser;
 	pthread_mutex_lock(&s->queue_lock);
 	bool again = !n->queued;
@@ -351,25 +200,6 @@ static size_t take_due(struct dv_store *s, bool now, struct dv_node **out, size_
 	return count;
 }
 
-/* Commits those of taken[] that wait for it. */
-static void commit_some(struct dv_store *s, struct dv_node **taken, size_t count,
-			const struct urgency *u)
-{
-	struct commit batch[DV_PACK_BATCH_MAX];
-	size_t fill = 0;
-	for (size_t i = 0; i <= count; i++) {
-		if (fill == DV_ARRAY_LEN(batch) || (i == count && fill)) {
-			commit_batch(s, batch, fill, u);
-			fill = 0;
-		}
-		if (i == count)
-			break;
-		struct look l = look_at(taken[i]);
-		if (l.staged || l.loser)
-			batch[fill++] = (struct commit){.node = taken[i]};
-	}
-}
-
 int dv_keeper_run(struct dv_store *s, bool now, bool force)
 {
 	struct dv_node *taken[ROUND_MAX];
@@ -378,7 +208,7 @@ int dv_keeper_run(struct dv_store *s, bool now, bool force)
 	bool hurries = dv_space_hurries(s);
 	uint64_t backlog = dv_space_backlog(s);
 	size_t count = take_due(s, now || hurries, taken, ROUND_MAX), fill = 0;
-	commit_some(s, taken, count, &(struct urgency){.now = now, .force = force});
+	dv_keeper_commit_some(s, taken, count, &(struct dv_urgency){.now = now, .force = force});
 	for (size_t i = 0; i < count; i++) {
 		switch (judge(s, taken[i], now || hurries)) {
 		case V_DONE:
@@ -470,7 +300,8 @@ void dv_keeper_make_room(struct dv_store *s)
 	uint64_t before = gains(s), backlog = dv_space_backlog(s);
 	size_t count = take_due(s, true, taken, ROUND_MAX);
 	if (dv_knows_writers(s)) /* else the caller who waits for room may be the writer of one */
-		commit_some(s, taken, count, &(struct urgency){.now = true, .room = true});
+		dv_keeper_commit_some(s, taken, count,
+				      &(struct dv_urgency){.now = true, .room = true});
 	for (size_t i = 0; i < count; i++) {
 		enum verdict v = judge(s, taken[i], true);
 		if (v == V_PACK)
@@ -493,7 +324,7 @@ void dv_keeper_commit_quiet(struct dv_store *s)
 	size_t rounds = 0, count;
 	do { /* stages stand in front of the queue */
 		count = take_due(s, true, taken, ROUND_MAX);
-		commit_some(s, taken, count, &(struct urgency){.now = true});
+		dv_keeper_commit_some(s, taken, count, &(struct dv_urgency){.now = true});
 		for (size_t i = 0; i < count; i++)
 			put_back(s, taken[i]);
 	} while (count == ROUND_MAX && ++rounds < DV_QUEUE_MAX / ROUND_MAX);
