@@ -79,8 +79,8 @@ static bool is_raw_of_zst(const char *name)
 	return len < strlen(name) && len >= 4 && memcmp(name + len - 4, ".zst", 4) == 0;
 }
 
-/* Would a mount take the regular file for a packed value, or, of ".zst", for nothing? Under split and
- * hash the directory decides too: there it is answered with yes. */
+/* Would a mount take the regular file for a packed value, or, of ".zst", for nothing? Under split
+ * and hash the directory decides too: there it is answered with yes. */
 static bool is_packed_name(struct dv_store *s, const char *name)
 {
 	char key[DV_NAME_MAX + 1];

@@ -73,8 +73,8 @@ void dv_cache_failed(struct dv_cache *c, struct dv_cache_entry *e, dv_err err);
 void dv_cache_put(struct dv_cache *c, struct dv_cache_entry *e);
 
 /*
- * Memory besides the cache that its bound is to cover: so many bytes less lie in it from now on, but
- * never less than half of bytes_max. What does not fit any more is evicted.
+ * Memory besides the cache that its bound is to cover: so many bytes less lie in it from now on,
+ * but never less than half of bytes_max. What does not fit any more is evicted.
  */
 void dv_cache_reserve(struct dv_cache *c, size_t bytes);
 

@@ -8,12 +8,12 @@
  *
  * A reader wants one piece. It takes it out of the ring of a decoder that has just made it; else it
  * drives the nearest decoder before it, a piece at a time, for whoever waits beside it; else it
- * begins a new one. Each decoder is driven by one thread at a time (busy) without the lock, into the
- * one place of the ring that nobody may read.
+ * begins a new one. Each decoder is driven by one thread at a time (busy) without the lock, into
+ * the one place of the ring that nobody may read.
  *
- * States of a slot: free (no decoder, no error) -> standing <-> busy -> ended (all is made: the ring
- * stays) or failed (the error stays, for the piece `next` and those behind it) -> free. Only slots
- * that are not busy are taken away.
+ * States of a slot: free (no decoder, no error) -> standing <-> busy -> ended (all is made: the
+ * ring stays) or failed (the error stays, for the piece `next` and those behind it) -> free. Only
+ * slots that are not busy are taken away.
  *
  * Locks: `lock`, under which the cache's are taken and no others. Not held across I/O or decoding.
  */
@@ -110,8 +110,8 @@ static uint64_t piece_len(const struct dv_unit *u, uint64_t piece)
 	return left < DV_PIECE_BYTES ? left : DV_PIECE_BYTES;
 }
 
-/* One step; reads on where the last bytes are used up. *made: bytes written. -EBADMSG: the unit ends
- * before its frames do. */
+/* One step; reads on where the last bytes are used up. *made: bytes written. -EBADMSG: the unit
+ * ends before its frames do. */
 static dv_err step(struct dv_store *s, const struct dv_unit *u, struct slot *t, void *out,
 		   size_t room, size_t *made)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * info.h - what a store is and holds, for people who look at it. Writes nothing: the store is opened
- * read only, mounted or not.
+ * info.h - what a store is and holds, for people who look at it. Writes nothing: the store is
+ * opened read only, mounted or not.
  *
  * Of a store that is mounted it is a picture of a moment, or of several: values may be packed and
  * unpacked while they are counted.
@@ -15,7 +15,7 @@
 enum dv_info_fate {
 	DV_FATE_UNDER_WAY, /* its owner lives */
 	DV_FATE_FINISHED,  /* the next mount puts newer bytes in its place, */
-	DV_FATE_DROPPED, /* ..leaves the old value, since the power went before the new one was whole, */
+	DV_FATE_DROPPED,  /* ..leaves the old value: the power went before the new one was whole, */
 	DV_FATE_ONE_FORM, /* ..or removes the form that was superseded */
 };
 
@@ -26,8 +26,8 @@ struct dv_info_owner {
 	bool alive, same_boot;
 };
 
-/* Called while the store is looked at. Each may be NULL. Strings are lent for the call; keys are paths in
- * the mount. */
+/* Called while the store is looked at. Each may be NULL. Strings are lent for the call; keys are
+ * paths in the mount. */
 struct dv_info_ops {
 	void *self;
 	void (*owner)(void *self, const struct dv_info_owner *owner);
@@ -45,8 +45,8 @@ struct dv_info {
 	/* by the walk */
 	uint64_t raw, packed, directories, others, twins; /* names */
 	uint64_t unreadable;				  /* their size could not be told */
-	/* of raw and packed values, each object once: as programs see them, as long as their files are,
-	 * and what those take of the disk */
+	/* of raw and packed values, each object once: as programs see them, as long as their files
+	 * are, and what those take of the disk */
 	uint64_t plain_bytes, stored_bytes, disk_bytes;
 	uint64_t packed_plain_bytes, packed_stored_bytes;
 };

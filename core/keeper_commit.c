@@ -49,8 +49,8 @@ struct commit {
 	bool going; /* this one is being committed; else it is left as it is */
 };
 
-/* Each commit of an append writes a frame and the seek table anew: small ones wait for each other, but
- * not for long, since other mounts and programs see none of them before. */
+/* Each commit of an append writes a frame and the seek table anew: small ones wait for each other,
+ * but not for long, since other mounts and programs see none of them before. */
 static bool is_settled_append(struct dv_store *s, struct dv_node *n, const struct dv_keeper_look *l)
 {
 	int64_t now = dv_now_ns();

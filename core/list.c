@@ -2,8 +2,8 @@
 /*
  * list.c - the names of a directory of the mount: each once, without memory of them all.
  *
- *   without a handle   path, flat: one directory, in the order of the backing; positions are its own
- *                      cookies, so that no state is kept between calls. What a mount does.
+ *   without a handle   path, flat: one directory, in the order of the backing; positions are its
+ *                      own cookies, so that no state is kept between calls. What a mount does.
  *   with one           path, flat, split: in the order of the keys, a window of them at a time
  *                      (order.h); split and hash walk over the tree of shard directories, hash in
  *                      the order of the backing. The handle holds the open directories; positions
@@ -69,8 +69,8 @@ struct lister {
 	bool gave;    /* was one? */
 };
 
-/* Does what lies under (dirfd, stored) hide a packed value? Objects do where they have the name of a
- * raw one. */
+/* Does what lies under (dirfd, stored) hide a packed value? Objects do where they have the name of
+ * a raw one. */
 static bool hides(const struct lister *l, const struct dv_names *names, const char *stored,
 		  struct dv_stat *st)
 {

@@ -144,7 +144,7 @@ dv_err dv_make_raw(struct dv_store *s, struct dv_node *n, bool nowait)
 {
 	dv_err err = -EAGAIN;
 	for (unsigned tries = 0; err == -EAGAIN && !nowait && tries < DV_WAITS; tries++) {
-		if (tries) /* another mount is editing it: not under a gate, which its end may need */
+		if (tries) /* another mount edits it: not under a gate, which its end may need */
 			dv_wait_for_others();
 		err = make_raw_once(s, n);
 	}

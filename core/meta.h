@@ -7,12 +7,13 @@
  * puts another object in a value's place: the tag, the extended attribute user.diskvfs of the new
  * object, keeps what was shown before.
  *
- *   tag   u8 version 1 | u8 flags | u16 generation | u32 fold of mtime | u64 st_ino | u64 own inode number
- *         u64 plain size | u56 stored size | u8 times unpacked | u64 own birth time | u64 ctime shown
- *         u64 time of the swap          (times in ns since 1970; little endian)
+ *   tag   u8 version 1 | u8 flags | u16 generation | u32 fold of mtime | u64 st_ino
+ *         u64 own inode number | u64 plain size | u56 stored size | u8 times unpacked
+ *         u64 own birth time | u64 ctime shown | u64 time of the swap
+ *         (times in ns since 1970; little endian)
  *
- * The generation is another after each replacement: an object with the same st_ino and generation holds the same
- * value in another form, perhaps edited; with another generation, other bytes.
+ * The generation is another after each replacement: an object with the same st_ino and generation
+ * holds the same value in another form, perhaps edited; with another generation, other bytes.
  *
  * A tag is void on a copy of the file (own number or birth time differ). Its ctime is shown as long
  * as the object's own ctime is not later than the swap by more than DV_TAG_SLACK_S; its plain size

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* nopack.h - values that are to stay raw by their key: the patterns of the store and of the mount. */
+/* nopack.h - values that are to stay raw by their key: the patterns of the store and of the
+ * mount. */
 #ifndef DV_NOPACK_H
 #define DV_NOPACK_H
 

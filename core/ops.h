@@ -52,8 +52,8 @@ void dv_forget_kept_ctime(struct dv_store *s, struct dv_node *n);
 void dv_wait_for_others(void);
 
 /*
- * The loop of an operation on names: is it to be made (again)? err: -ESTALE before the first time, and
- * what it gave since. Waits for other mounts.
+ * The loop of an operation on names: is it to be made (again)? err: -ESTALE before the first time,
+ * and what it gave since. Waits for other mounts.
  */
 bool dv_goes_on(const struct dv_call *call, dv_err err, unsigned *tries);
 
@@ -61,7 +61,8 @@ bool dv_goes_on(const struct dv_call *call, dv_err err, unsigned *tries);
 void dv_touch_dir(struct dv_store *s, struct dv_node *dir);
 
 /* After an error of an operation on n: was it that n's object is another now? Then n is looked at
- * anew. Or that another mount has it locked? Then it is waited for. true: try again. No gate held. */
+ * anew. Or that another mount has it locked? Then it is waited for. true: try again. No gate
+ * held. */
 bool dv_try_again(struct dv_store *s, const struct dv_call *call, struct dv_node *n, dv_err *err,
 		  unsigned *tries);
 

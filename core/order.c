@@ -2,7 +2,8 @@
 /*
  * order.c - a window over a sorted directory.
  *
- *   window   [ entry ][ entry ] ... [ free ]       entry: u8 not/is a directory | text NUL | name NUL
+ *   window   [ entry ][ entry ] ... [ free ]
+ *   entry    u8 not/is a directory | text NUL | name NUL
  *   index    where each entry begins, in the order in which they are given
  *
  * Entries are compared as a whole, the kind behind the text, so that each has its own place in the

@@ -28,8 +28,8 @@ struct dv_order;
 struct dv_order *dv_order_new(size_t window, dv_order_text_fn *text, void *ctx);
 void dv_order_free(struct dv_order **o);
 
-/* The first entry that was not taken: borrowed until it is, cookie and ino are 0; NULL: the end. fd:
- * the directory, always the same one. Errors of readdir and of text; -ENOMEM. */
+/* The first entry that was not taken: borrowed until it is, cookie and ino are 0; NULL: the end.
+ * fd: the directory, always the same one. Errors of readdir and of text; -ENOMEM. */
 DV_CHECK dv_err dv_order_peek(struct dv_store *s, struct dv_order *o, int fd,
 			      const struct dv_dirent **out);
 void dv_order_take(struct dv_order *o);

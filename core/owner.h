@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * owner.h - who has the store open: the owner file of each folder in .diskvfs/stage, and whether its
- * owner lives.
+ * owner.h - who has the store open: the owner file of each folder in .diskvfs/stage, and whether
+ * its owner lives.
  *
  *   boot=        id of the kernel's run         since=     when it was opened, seconds since 1970
  *   host=        machine id                     shared=    1: opened with `shared`
  *   name=        host name, for people          beat_ms=   how often it touches the file, 0 never
  *   pid=         process                        mountpoint=
  *
- * On one kernel a lock tells: the owner holds a flock on its file, and one on its folder, which only
- * dv_owner_is_here() asks for, so that asking never looks like a living owner to who recovers.
+ * On one kernel a lock tells: the owner holds a flock on its file, and one on its folder, which
+ * only dv_owner_is_here() asks for, so that asking never looks like a living owner to who recovers.
  *
- * Between kernels no lock is trusted. An owner touches its file every beat; one whose file was touched
- * less than three beats ago, by the clock of the backing, lives. One whose file is older, or has a time to
- * come, is watched for a beat and a half: clocks may differ, and who does not touch it meanwhile is gone.
- * What this machine left before it was started anew is gone too.
+ * Between kernels no lock is trusted. An owner touches its file every beat; one whose file was
+ * touched less than three beats ago, by the clock of the backing, lives. One whose file is older,
+ * or has a time to come, is watched for a beat and a half: clocks may differ, and who does not
+ * touch it meanwhile is gone. What this machine left before it was started anew is gone too.
  *
  * A dead owner's folder is taken by renaming it to OWNER.by-ADOPTER: exactly one can.
  *
@@ -67,20 +67,22 @@ struct dv_owners {
 };
 
 /*
- * All owners but this process. May wait for a beat and a half of one that has not been heard of. watch:
- * false takes those for dead.
+ * All owners but this process. May wait for a beat and a half of one that has not been heard of.
+ * watch: false takes those for dead.
  */
 DV_CHECK dv_err dv_owners_find(struct dv_store *s, int stagefd, bool watch, struct dv_owners *out);
 void dv_owners_release(struct dv_owners *o);
 
-/* -EBUSY: another machine has the store open, and not both share it; why[] says who and what to do. */
+/* -EBUSY: another machine has the store open, and not both share it; why[] says who and what to
+ * do. */
 DV_CHECK dv_err dv_owners_check(struct dv_store *s, const struct dv_owners *o, char *why,
 				size_t why_size);
 
 /*
- * Takes the folder of a dead owner, and waits for another mount that is taking it. *lock_fd keeps others
- * away until it is closed, *same_boot: killed, and the kernel goes on. -EWOULDBLOCK: its owner lives;
- * -ENOENT: it has no owner file; -ESTALE: others have taken it, and perhaps died over it.
+ * Takes the folder of a dead owner, and waits for another mount that is taking it. *lock_fd keeps
+ * others away until it is closed, *same_boot: killed, and the kernel goes on. -EWOULDBLOCK: its
+ * owner lives; -ENOENT: it has no owner file; -ESTALE: others have taken it, and perhaps died over
+ * it.
  */
 DV_CHECK dv_err dv_owner_take(struct dv_store *s, int stagefd, int dirfd, struct dv_owner *owner,
 			      int *lock_fd, bool *same_boot);
@@ -88,8 +90,8 @@ DV_CHECK dv_err dv_owner_take(struct dv_store *s, int stagefd, int dirfd, struct
 /* Starts and ends the thread that beats; without a beat in the options it does nothing. */
 DV_CHECK dv_err dv_beat_start(struct dv_store *s);
 void dv_beat_stop(struct dv_store *s);
-/* -EIO: this process was taken for dead (it was stopped, or its machine slept), and its folder by others.
- */
+/* -EIO: this process was taken for dead (it was stopped, or its machine slept), and its folder by
+ * others. */
 DV_CHECK dv_err dv_beat_check(struct dv_store *s);
 
 #endif

@@ -159,7 +159,8 @@ static void tell_bad(struct dv_store *s, struct dv_node *n, const struct dv_stat
 	dv_facts_set(s, n, &facts);
 }
 
-/* What was much work to find is kept in the tag, and the ctime that this moves is shown as it was. */
+/* What was much work to find is kept in the tag, and the ctime that this moves is shown as it
+ * was. */
 static void keep_in_tag(struct dv_store *s, struct dv_node *n, int fd, const struct dv_stat *st,
 			struct dv_facts *facts)
 {
@@ -473,7 +474,8 @@ static ssize_t read_frames(struct packed *p, uint64_t plain_size, void *buf, str
 	return err ? err : (ssize_t)range.len;
 }
 
-/* What was found is not to be explained by one state of the file: was there another one meanwhile? */
+/* What was found is not to be explained by one state of the file: was there another one
+ * meanwhile? */
 static bool changed_meanwhile(struct packed *p, ssize_t got)
 {
 	struct dv_stat st;

@@ -46,7 +46,8 @@ DV_CHECK ssize_t dv_frames_read(struct dv_store *s, const struct dv_frames *fram
 				struct dv_range range, bool nowait);
 /* As dv_packed_decode(). */
 DV_CHECK dv_err dv_frames_decode(struct dv_store *s, const struct dv_frames *frames, int fd);
-/* Decodes the frames from `from` on, until one is damaged. *out_good: its number, or how many there are. */
+/* Decodes the frames from `from` on, until one is damaged. *out_good: its number, or how many there
+ * are. */
 DV_CHECK dv_err dv_frames_check(struct dv_store *s, const struct dv_frames *frames, uint32_t from,
 				uint32_t *out_good);
 
@@ -55,9 +56,9 @@ DV_CHECK dv_err dv_frame_checksum(struct dv_store *s, int fd, const struct dv_fr
 				  uint32_t *out);
 
 /*
- * The frames of the packed file fd of `size` bytes and the checksum that ends each, both to be released
- * by the caller: from its seek table, else from the frames. -EOPNOTSUPP: one has none,
- * or is none that diskvfs would make (empty, over DV_FRAME_SIZE_MAX plain).
+ * The frames of the packed file fd of `size` bytes and the checksum that ends each, both to be
+ * released by the caller: from its seek table, else from the frames. -EOPNOTSUPP: one has none, or
+ * is none that diskvfs would make (empty, over DV_FRAME_SIZE_MAX plain).
  */
 DV_CHECK dv_err dv_packed_layout(struct dv_store *s, int fd, uint64_t size, struct dv_layout *out,
 				 uint32_t **out_checksums);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * packed_frames.c - frames of a packed file for those who add to it: their checksums, whether they are
- * good. See packed.h.
+ * packed_frames.c - frames of a packed file for those who add to it: their checksums, whether they
+ * are good. See packed.h.
  */
 #include "core/cleanup.h"
 #include "core/codec.h"

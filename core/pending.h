@@ -22,14 +22,15 @@ struct dv_pending {
 	size_t len;
 };
 
-/* Reads the log of the owner folder dirfd. To be released after an error too. -EFBIG: it is longer than
- * DV_LOG_MAX. */
+/* Reads the log of the owner folder dirfd. To be released after an error too. -EFBIG: it is longer
+ * than DV_LOG_MAX. */
 DV_CHECK dv_err dv_pending_read(struct dv_store *s, int dirfd, struct dv_pending *out);
 void dv_pending_release(struct dv_pending *p);
 
 /*
- * Read only nothing is finished, but the user is to know that there is more than is shown: counts the
- * values with newer bytes that dead owners have left (s->left_pending), and logs it. Changes nothing.
+ * Read only nothing is finished, but the user is to know that there is more than is shown: counts
+ * the values with newer bytes that dead owners have left (s->left_pending), and logs it. Changes
+ * nothing.
  */
 void dv_pending_tell(struct dv_store *s);
 

@@ -53,13 +53,14 @@ static inline struct dv_loose_at dv_place_at(const struct dv_place *p)
 /* Which of p's stored names it is: one of DV_LOOSE_GONE. */
 unsigned dv_place_kind(const struct dv_place *p, const char *stored);
 /* Before a name that is `stored` is made: other stored names of the key that are gone, and may come
- * back, are made to stay away by a sync. nowait: -EAGAIN then. also: more that must not be loose. */
+ * back, are made to stay away by a sync. nowait: -EAGAIN then. also: more that must not be
+ * loose. */
 DV_CHECK dv_err dv_place_settle(struct dv_store *s, const struct dv_place *p, const char *stored,
 				unsigned also, bool nowait);
 
 /* After a name went: removes empty shard directories, deepest first. One that a value was renamed
- * from or to of late waits for dv_place_prune_due(): the renaming must not be lost where the removal
- * is kept. */
+ * from or to of late waits for dv_place_prune_due(): the renaming must not be lost where the
+ * removal is kept. */
 void dv_place_prune(struct dv_store *s, const char *name);
 /* Syncs and removes those that waited. */
 void dv_place_prune_due(struct dv_store *s);

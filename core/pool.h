@@ -23,8 +23,8 @@ struct dv_pool;
  * calling thread. */
 DV_CHECK dv_err dv_pool_new(unsigned threads, bool background, struct dv_pool **out);
 void dv_pool_background(void);
-/* Takes that back for a thread (gettid(2)) that somebody waits for, where the process has the right: as
- * root, or by RLIMIT_NICE. */
+/* Takes that back for a thread (gettid(2)) that somebody waits for, where the process has the
+ * right: as root, or by RLIMIT_NICE. */
 void dv_pool_foreground(int tid);
 void dv_pool_free(struct dv_pool **pool);
 unsigned

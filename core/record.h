@@ -58,10 +58,11 @@ enum dv_record_type {
 	DV_RECORD_END,	     /* record ID is done */
 	DV_RECORD_STREAM,    /* as STAGE; the newer bytes are in two parts (tail.h): frames in file
 				"ID.z", the rest in segments of ID */
-	DV_RECORD_TAIL, /* bytes are added to the object `packed` of path, in place: from stored
-				byte `stored_from` on, which is plain byte raw_version.size, it is made
-				of whole frames as far as they go, and of segments of ID behind them.
-				`raw` is void; raw.ino is a checksum of what lies before stored_from */
+	DV_RECORD_TAIL,	     /* bytes are added to the object `packed` of path, in place: from
+				stored byte `stored_from` on, which is plain byte raw_version.size,
+				it is made of whole frames as far as they go, and of segments of ID
+				behind them. `raw` is void; raw.ino is a checksum of what lies
+				before stored_from */
 };
 
 /* A record that is written again, with the same id, takes the place of the earlier one (its

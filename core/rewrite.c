@@ -30,7 +30,8 @@ dv_err dv_rewrite_in_place(struct dv_store *s, const struct dv_rewrite *w)
 	uint64_t id = dv_journal_new_id(s->journal);
 	dv_journal_stage_name(id, name);
 	dv_err err = DV_B(s, stat, w->from, "", &st);
-	/* Those who write a raw file in place share it; a packed one is written by one at a time. */
+	/* Those who write a raw file in place share it; a packed one is written by one at a
+	 * time. */
 	if (!err && !w->locked)
 		err = dv_lock_wait(s, w->to, w->packed ? LOCK_EX : LOCK_SH, !w->wait);
 	if (err)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * rewrite.h - new bytes written over an object that has to stay: it has several links, or its owner and
- * mode can not be given to another one.
+ * rewrite.h - new bytes written over an object that has to stay: it has several links, or its owner
+ * and mode can not be given to another one.
  */
 #ifndef DV_REWRITE_H
 #define DV_REWRITE_H

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * rival.h - other mounts of the same store, and programs in it, that change a value at the same time.
+ * rival.h - other mounts of the same store, and programs in it, that change a value at the same
+ * time.
  *
  *   both write a raw value in place   each holds a shared flock on it; so does no packer
  *   both edit a packed value          one has the exclusive flock, the other waits and finds it raw
  *   one packs, the other renames     the name waits until one form is left
- *   both replace a value              what was written last is the value; the other one is put aside
+ *   both replace a value              what was written last is the value; the other one is put
+ *                                     aside
  */
 #ifndef DV_RIVAL_H
 #define DV_RIVAL_H
@@ -14,33 +16,34 @@
 #include "core/place.h"
 
 /*
- * n's packed object, open as f, is edited by nobody else until dv_rival_unlock(). What another mount
- * would write meanwhile to a stage of its own would have no place. *locked gets a reference; set after
- * an error too. -EAGAIN: another mount edits it; -ESTALE: has edited it, or replaced it.
+ * n's packed object, open as f, is edited by nobody else until dv_rival_unlock(). What another
+ * mount would write meanwhile to a stage of its own would have no place. *locked gets a reference;
+ * set after an error too. -EAGAIN: another mount edits it; -ESTALE: has edited it, or replaced it.
  */
 DV_CHECK dv_err dv_rival_lock(struct dv_store *s, struct dv_node *n, struct dv_file *f,
 			      struct dv_file **locked);
 void dv_rival_unlock(struct dv_store *s, struct dv_file **locked); /* *locked may be NULL */
 
-/* When a stage was changed last, by the clock of this machine and by that of its filesystem, which is
- * coarser and may be another. */
+/* When a stage was changed last, by the clock of this machine and by that of its filesystem, which
+ * is coarser and may be another. */
 struct dv_changed_at {
 	struct timespec here, backing;
 };
 
 /*
- * Others have put f in the place of n's value, of which newer bytes were written here, at `mine` the
- * last. Is f older than those, or n's own value in another form?
+ * Others have put f in the place of n's value, of which newer bytes were written here, at `mine`
+ * the last. Is f older than those, or n's own value in another form?
  */
 bool dv_rival_is_older(struct dv_store *s, const struct dv_node *n, const struct dv_place *p,
 		       const struct dv_found *f, const struct dv_changed_at *mine);
 
 /*
- * Is a packed form that a mount made beside n's raw one, which lies at p? Either another mount packs the
- * value, and has not taken the raw form away yet; or one has renamed the raw one over a packed value,
- * which goes soon. Whoever renames or removes only the raw one would leave the other, or take it for
- * another program's. -EAGAIN: its end is to be waited for, without a gate; of a superseded one only while
- * the caller is patient, since a program in the store may have put the raw one there. n's gate.
+ * Is a packed form that a mount made beside n's raw one, which lies at p? Either another mount
+ * packs the value, and has not taken the raw form away yet; or one has renamed the raw one over a
+ * packed value, which goes soon. Whoever renames or removes only the raw one would leave the other,
+ * or take it for another program's. -EAGAIN: its end is to be waited for, without a gate; of a
+ * superseded one only while the caller is patient, since a program in the store may have put the
+ * raw one there. n's gate.
  */
 DV_CHECK dv_err dv_rival_packs(struct dv_store *s, const struct dv_node *n,
 			       const struct dv_place *p, bool patient);

@@ -2,11 +2,11 @@
 /*
  * space.h - when space runs out: packing goes first, and who needs space waits for it.
  *
- * A call that met -ENOSPC or -EDQUOT asks dv_space_wait(). Where there is a chance, the keeper makes
- * a round (keeper.h): stages without a writer are committed, raw values without one are packed,
- * settled or not, small ones first, since to pack needs room itself. Then the call is made again. A
- * round that gained nothing is the answer for those who ask in the next second too, unless much has
- * been written meanwhile.
+ * A call that met -ENOSPC or -EDQUOT asks dv_space_wait(). Where there is a chance, the keeper
+ * makes a round (keeper.h): stages without a writer are committed, raw values without one are
+ * packed, settled or not, small ones first, since to pack needs room itself. Then the call is made
+ * again. A round that gained nothing is the answer for those who ask in the next second too, unless
+ * much has been written meanwhile.
  *
  *   call fails -> wanted -> round -> gained: again
  *                                    nothing, or DV_SPACE_WAIT_NS are over: the error stands
@@ -52,8 +52,8 @@ DV_CHECK dv_err dv_space_admit(struct dv_store *s, const struct dv_call *call, u
 			       int64_t *since);
 /* So many bytes were written raw. */
 void dv_space_wrote(struct dv_store *s, uint64_t len);
-/* Those that the keeper has not looked at; what was written again counts twice. By the keeper: it has
- * looked at so many of them. */
+/* Those that the keeper has not looked at; what was written again counts twice. By the keeper: it
+ * has looked at so many of them. */
 uint64_t dv_space_backlog(struct dv_store *s);
 void dv_space_seen(struct dv_store *s, uint64_t len);
 /* By the keeper: is it to hurry now, and when at the earliest (INT64_MAX: it need not)? It did. */

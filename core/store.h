@@ -110,8 +110,8 @@ struct dv_store_options {
 				   held; 0: 4 MiB (edit.h) */
 	const char *boot_id;	/* NULL: the kernel's own; for tests of recovery */
 	const char *host_id;	/* NULL: the machine's own; for tests of several hosts */
-	/* How often other hosts are told that this process lives; 0: never, for what ends soon. They
-	 * take one for dead that they have not heard of for three beats, or for a minute. */
+	/* How often other hosts are told that this process lives; 0: never, for what ends soon.
+	 * They take one for dead that they have not heard of for three beats, or for a minute. */
 	unsigned beat_ms;
 	bool shared; /* other hosts may have the store open too; nothing is packed then */
 	/* For tests, 0: as in stage.h. UINT64_MAX: never. */
@@ -121,7 +121,8 @@ struct dv_store_options {
 };
 
 /* -ENOENT missing; -ENOTDIR; -EINVAL not a store, other transform; -EPROTONOSUPPORT newer format;
- * -EACCES; -EBUSY another host has it open. why[] as above. Recovers what dead owners left (unless read_only). */
+ * -EACCES; -EBUSY another host has it open. why[] as above. Recovers what dead owners left (unless
+ * read_only). */
 DV_CHECK dv_err dv_store_open(struct dv_backing backing, const char *path,
 			      const struct dv_store_options *options, struct dv_store **out,
 			      char *why, size_t why_size);
@@ -150,9 +151,9 @@ DV_CHECK dv_err dv_store_pack_all(struct dv_store *s, struct dv_pack_result *out
 /*
  * Makes packed values raw, equal bytes, with their owner, mode, times and attributes; durable on
  * return. They stay so until they change or dv_store_pack_all(). key: a value, or a directory and
- * all below it; NULL: all. out: packed counts what was unpacked, left_raw what keeps its form (several
- * links, an owner that can not be kept), plain_bytes what was unpacked; -EBADMSG of single values is
- * counted in failed only. First error.
+ * all below it; NULL: all. out: packed counts what was unpacked, left_raw what keeps its form
+ * (several links, an owner that can not be kept), plain_bytes what was unpacked; -EBADMSG of single
+ * values is counted in failed only. First error.
  */
 DV_CHECK dv_err dv_store_unpack(struct dv_store *s, const char *key, struct dv_pack_result *out);
 
@@ -181,8 +182,8 @@ struct dv_store_stats {
 	uint64_t recovered, put_aside;
 	uint64_t left_pending; /* by ended mounts, as it was when a read-only one was opened */
 	uint64_t cache_hits, cache_misses, cache_evictions;
-	uint64_t
-		twins; /* K beside a foreign K.zst, as far as they were met: in listings, by packing */
+	uint64_t twins; /* K beside a foreign K.zst, as far as they were met: in listings, by
+			   packing */
 	uint64_t nodes, open_fds, pending, waiting, cache_bytes, cache_entries;
 	uint64_t decoder_bytes; /* of decoders that stand in foreign files, taken off the cache's */
 	bool read_only;
@@ -298,9 +299,9 @@ typedef bool dv_list_fn(void *ctx, const struct dv_list_entry *entry);
 
 /*
  * The names of a directory, "." and ".." left out. cookie: 0 is the start.
- * list       a handle, opened for dir: in the order of the keys, bytewise, but for hash. A directory
- *            of path comes where the keys below it do (its name and '/'). Each name that is there
- *            from the first call to the last is given once.
+ * list       a handle, opened for dir: in the order of the keys, bytewise, but for hash. A
+ *            directory of path comes where the keys below it do (its name and '/'). Each name that
+ *            is there from the first call to the last is given once.
  * NULL       path and flat only: in the order of the backing, every position a cookie alone.
  */
 struct dv_list;

@@ -51,9 +51,9 @@ DV_CHECK dv_err dv_node_path_alloc(struct dv_store *s, struct dv_node *n, char *
  * both forms where no record leads.
  */
 DV_CHECK dv_err dv_settle_move(struct dv_store *s, const struct dv_place *p, const char *stored);
-/* p's shard directory is durable on return, if any of `what` is loose: DV_LOOSE_MADE before a value is
- * renamed into it, DV_LOOSE_PRUNED before one is renamed out of it (where the earlier directory of
- * the name comes back, so does what was removed with it). */
+/* p's shard directory is durable on return, if any of `what` is loose: DV_LOOSE_MADE before a value
+ * is renamed into it, DV_LOOSE_PRUNED before one is renamed out of it (where the earlier directory
+ * of the name comes back, so does what was removed with it). */
 DV_CHECK dv_err dv_settle_shard(struct dv_store *s, const struct dv_place *p, unsigned what,
 				bool nowait);
 

@@ -8,8 +8,9 @@
  * K.zst.raw, by which the mount shows it as the file K.zst that it is. It is never unlinked or
  * written to for what happens to K.
  *
- * What tells it from a superseded or a coming form of K itself: those bear K's inode number in a tag
- * that is not a copy's, or are in an open record of some owner (what a rename took K's name from).
+ * What tells it from a superseded or a coming form of K itself: those bear K's inode number in a
+ * tag that is not a copy's, or are in an open record of some owner (what a rename took K's name
+ * from).
  */
 #ifndef DV_TWIN_H
 #define DV_TWIN_H

@@ -16,7 +16,8 @@
  */
 #define DV_WALK_DECODED_MAX (UINT64_C(32) << 30)
 #define DV_WALK_GAIN_MAX    64u
-/* Blocks and frames that are looked at: they need not take place on the disk in a file with holes. */
+/* Blocks and frames that are looked at: they need not take place on the disk in a file with
+ * holes. */
 #define DV_WALK_STEPS_MAX (UINT64_C(1) << 28)
 
 /* What a walk finds. A plain value type. */
@@ -33,9 +34,10 @@ struct dv_walk {
 /*
  * Looks at each frame of fd, in order; skippable frames count as frames without plain bytes. A
  * frame that does not tell its plain size is decoded once to find it, by one thread of the store at
- * a time; with nowait that is left, with -EAGAIN. Memory of the layout stays within DV_LAYOUT_BYTES_MAX. *out is set anew, and empty but for `why`
- * after an error. -EBADMSG: not frames from the first byte to the last. -EOPNOTSUPP: needs a
- * dictionary. -EFBIG: a window over DV_WINDOW_MAX, or a bound above is passed.
+ * a time; with nowait that is left, with -EAGAIN. Memory of the layout stays within
+ * DV_LAYOUT_BYTES_MAX. *out is set anew, and empty but for `why` after an error. -EBADMSG: not
+ * frames from the first byte to the last. -EOPNOTSUPP: needs a dictionary. -EFBIG: a window over
+ * DV_WINDOW_MAX, or a bound above is passed.
  */
 DV_CHECK dv_err dv_walk_frames(struct dv_store *s, int fd, uint64_t size, bool nowait,
 			       struct dv_walk *out);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cmd_info.c - diskvfs info STORE|MOUNTPOINT: what a store is, who has it mounted, what is pending in
- * it, what it holds. Writes nothing.
+ * cmd_info.c - diskvfs info STORE|MOUNTPOINT: what a store is, who has it mounted, what is pending
+ * in it, what it holds. Writes nothing.
  */
 #include "fs/cmd.h"
 

@@ -109,8 +109,8 @@ static int check_mountpoint(const char *given, struct places *p)
 }
 
 /*
- * The daemon goes on as it is; the kernel lets writes through or not. What is pending is finished by a
- * mount that became read only, while one that was made so opened the store for reading.
+ * The daemon goes on as it is; the kernel lets writes through or not. What is pending is finished
+ * by a mount that became read only, while one that was made so opened the store for reading.
  */
 static int remount(const char *given, bool read_only)
 {

@@ -40,8 +40,8 @@ bool fs_mountpoint_is_stale(const char *path);
  * -EBUSY in use; -EINVAL nothing mounted (root). */
 DV_CHECK dv_err fs_mountpoint_unmount(const char *path, bool lazy);
 
-/* As root: the mount at path takes writes or not from now on; its other flags stay. -EBUSY: files are
- * open for writing. */
+/* As root: the mount at path takes writes or not from now on; its other flags stay. -EBUSY: files
+ * are open for writing. */
 DV_CHECK dv_err fs_mountpoint_remount(const char *path, bool read_only);
 
 /* As root: the kernel reads this much ahead on the filesystem mounted at path. */

@@ -90,9 +90,9 @@ static void convert_setattr(const struct stat *attr, int to_set, struct dv_setat
 	/* libfuse 3.14 has the protocol's FATTR_KILL_SUIDGID under this name and lets it through.
 	 */
 	_Static_assert(FUSE_SET_ATTR_KILL_SUID == FATTR_KILL_SUIDGID, "libfuse renumbered a flag");
-	/* A request that sets nothing comes before a change of the bytes by a caller who may not keep
-	 * them (file_remove_privs of Linux). Its answer is what stat shows afterwards: WRITE and
-	 * FALLOCATE, which clear them too, bring no mode. */
+	/* A request that sets nothing comes before a change of the bytes by a caller who may not
+	 * keep them (file_remove_privs of Linux). Its answer is what stat shows afterwards: WRITE
+	 * and FALLOCATE, which clear them too, bring no mode. */
 	if (!to_set || (to_set & FUSE_SET_ATTR_KILL_SUID))
 		set->valid |= DV_SET_KILL_SUIDGID;
 	set->mode = attr->st_mode;

@@ -148,8 +148,9 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	const struct fs_session *fs = userdata;
 
-	/* ATOMIC_O_TRUNC is left out because no OPEN is sent: truncation comes as SETATTR. ASYNC_DIO
-	 * because pages that are read while such a write is under way stay stale after it. */
+	/* ATOMIC_O_TRUNC is left out because no OPEN is sent: truncation comes as SETATTR.
+	 * ASYNC_DIO because pages that are read while such a write is under way stay stale after
+	 * it. */
 	conn->want = conn->capable &
 		     (FUSE_CAP_ASYNC_READ | FUSE_CAP_DONT_MASK | FUSE_CAP_AUTO_INVAL_DATA |
 		      FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_POSIX_ACL |

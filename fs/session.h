@@ -5,10 +5,10 @@
  * One thread serves. It reads a request and runs its handler with dv_call.nowait set. Where the
  * store answers -EAGAIN the request is deferred: the handler ends it without a reply, and the loop
  * gives the raw bytes to the pool, where a thread runs the same handler once more, now allowed to
- * wait. So handlers have one code path and copy no arguments. What would wait for seconds there (for
- * space, for a large value that is being unpacked) is parked: it keeps its bytes, but no thread. Requests that are known to wait
- * (fsync) go to the pool at once, and so do for SLOW_FOR_NS all requests of a class that
- * takes longer than SLOW_NS in the serving thread, on the average.
+ * wait. So handlers have one code path and copy no arguments. What would wait for seconds there
+ * (for space, for a large value that is being unpacked) is parked: it keeps its bytes, but no
+ * thread. Requests that are known to wait (fsync) go to the pool at once, and so do for SLOW_FOR_NS
+ * all requests of a class that takes longer than SLOW_NS in the serving thread, on the average.
  *
  *      read -> serve -> handler(nowait) -> reply
  *                  \         | -EAGAIN: fuse_reply_none()

@@ -239,7 +239,8 @@ static void test_a_stream_needs_bytes_record_and_names(void)
 	world_small_limits(false);
 }
 
-/* What is overwritten and the record before it is; what was added; the object before the record ends. */
+/* What is overwritten and the record before it is; what was added; the object before the record
+ * ends. */
 static void test_an_append_needs_bytes_record_and_object(void)
 {
 	world_small_limits(true);

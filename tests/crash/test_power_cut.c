@@ -96,7 +96,8 @@ static void cut_everywhere(const struct workload *load, uint64_t seeds, unsigned
 		;
 }
 
-/* What names in order leave behind, names in any order may leave too: the former gets fewer disks. */
+/* What names in order leave behind, names in any order may leave too: the former gets fewer
+ * disks. */
 static void scripted_work(void)
 {
 	bool few = ordered || TEST_SANITIZED;

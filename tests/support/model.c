@@ -310,8 +310,8 @@ static bool explain_from(const struct model *m, size_t key, size_t from, bool hi
 			note(seen, &found, k->base + i, k->base + i);
 	if (!seen->exists)
 		return found;
-	/* Where a state explains it already, only a file that was changed under another name may do so
-	 * too: what looks like the later file may be the earlier one. */
+	/* Where a state explains it already, only a file that was changed under another name may do
+	 * so too: what looks like the later file may be the earlier one. */
 	bool exact = found;
 	for (size_t i = from, n; i < limit; i += n) {
 		for (n = 1; i + n < limit && k->states[i + n].segment == k->states[i].segment;)
@@ -352,8 +352,8 @@ bool model_explain(const struct model *m, size_t key, bool hidden_too, struct mo
 	       (!hidden_too && explain_elsewhere(m, key, hidden_too, seen, 0));
 }
 
-/* Is the key's value elsewhere, since the directory that it lay in was renamed? Then what is seen of
- * the key tells nothing of what was done to it before. */
+/* Is the key's value elsewhere, since the directory that it lay in was renamed? Then what is seen
+ * of the key tells nothing of what was done to it before. */
 static bool went_with_directory(const struct model *m, size_t key, const struct model_seen *seen)
 {
 	for (size_t i = 0; i < m->pair_count && !seen[key].exists; i++) {

@@ -135,8 +135,8 @@ struct simfs *simfs_after_kill(struct simfs *fs);
 /* Mutation: the n-th fsync, fdatasync or syncfs from now (1 is the next) does nothing and returns
  * 0, to prove that the tests notice. n = 0 disarms. */
 void simfs_ignore_fsync(struct simfs *fs, unsigned long n);
-/* Mutation: the n-th rename from now that succeeds is two steps, of which the disk may keep one. n =
- * 0 disarms. */
+/* Mutation: the n-th rename from now that succeeds is two steps, of which the disk may keep one. n
+ * = 0 disarms. */
 void simfs_tear_rename(struct simfs *fs, unsigned long n);
 
 /* ---- looking ---- */

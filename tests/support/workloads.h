@@ -180,8 +180,8 @@ static const struct workload workloads[] = {
 	 "put d/a 9000; run"},
 };
 
-/* With world_small_limits(): streams and appends. Values of one put are written at once: a stream begins
- * with what comes behind three frames of it. */
+/* With world_small_limits(): streams and appends. Values of one put are written at once: a stream
+ * begins with what comes behind three frames of it. */
 static const struct workload parts_workloads[] = {
 	{"stream", "path",
 	 "put a 13000; append a 9000; append a 20000; append a 3000; fsync a; append a 10; run"},

@@ -66,8 +66,8 @@ struct world {
 void world_context(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 const char *world_context_text(void);
 
-/* From the next world_open() on: are values of three frames streams, and of more than two appended to?
- * Else none of those that tests make is. */
+/* From the next world_open() on: are values of three frames streams, and of more than two appended
+ * to? Else none of those that tests make is. */
 void world_small_limits(bool on);
 
 /* Makes a durable store on a new simfs and opens it. */

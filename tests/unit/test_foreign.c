@@ -498,8 +498,8 @@ static size_t mutate(struct test_random *r, uint8_t *bytes, size_t len)
 	}
 }
 
-/* Its size is not that of its content (a seek table that lies): what is read before the error is right,
- * and the error comes. */
+/* Its size is not that of its content (a seek table that lies): what is read before the error is
+ * right, and the error comes. */
 static void check_lies(struct dv_node *n, const uint8_t *plain, size_t len)
 {
 	static uint8_t buf[READ_BYTES];

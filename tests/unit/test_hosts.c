@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_hosts.c - several machines and one store: who is refused, who is left alone, who is taken for dead.
- * On simfs; machines are host ids, and a kernel's run is a boot id. A beat is 40 ms where time counts, and
- * only its order is asserted.
+ * test_hosts.c - several machines and one store: who is refused, who is left alone, who is taken
+ * for dead. On simfs; machines are host ids, and a kernel's run is a boot id. A beat is 40 ms where
+ * time counts, and only its order is asserted.
  */
 #include "core/cleanup.h"
 #include "core/store.h"
