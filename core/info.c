@@ -302,45 +302,22 @@ static dv_err look_at(struct look *k, struct dv_node *dir, const char *name, uns
 	return err;
 }
 
-struct names {
-	size_t count;
-	int64_t cookie;
-	char name[128][DV_NAME_MAX + 1];
-};
-
-static bool collect(void *ctx, const struct dv_list_entry *e)
+/* k->path is dir's, with the name added while it is looked at. */
+static dv_err look_at_name(void *ctx, struct dv_node *dir, const char *name, unsigned depth)
 {
-	struct names *n = ctx;
-	if (n->count == DV_ARRAY_LEN(n->name))
-		return false;
-	strcpy(n->name[n->count++], e->name);
-	n->cookie = e->cookie;
-	return true;
+	struct look *k = ctx;
+	size_t len = strlen(k->path);
+	snprintf(k->path + len, sizeof(k->path) - len, "%s%s", len ? "/" : "", name);
+	dv_err err = look_at(k, dir, name, depth);
+	k->path[len] = '\0';
+	return err;
 }
 
 static dv_err look_in(struct look *k, struct dv_node *dir, unsigned depth)
 {
-	struct dv_store *s = k->s;
-	struct dv_list *list = NULL;
-	size_t len = strlen(k->path);
-	DV_AUTO_FREE struct names *names = calloc(1, sizeof(*names));
-	if (!names)
-		return -ENOMEM;
 	if (depth > DEPTH_MAX)
 		return -ENAMETOOLONG;
-	dv_err err = dv_transform_has_shards(s->transform) ? dv_list_open(s, dir, &list) : 0;
-	do {
-		names->count = 0;
-		err = err ? err : dv_list_quietly(s, dir, list, names->cookie, collect, names);
-		for (size_t i = 0; i < names->count && !err; i++) {
-			snprintf(k->path + len, sizeof(k->path) - len, "%s%s", len ? "/" : "",
-				 names->name[i]);
-			err = look_at(k, dir, names->name[i], depth);
-		}
-		k->path[len] = '\0';
-	} while (!err && names->count);
-	dv_list_close(s, &list);
-	return err;
+	return dv_list_each(k->s, dir, depth, look_at_name, k);
 }
 
 /* ---- all of it ---- */

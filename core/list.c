@@ -469,9 +469,42 @@ dv_err dv_store_list(struct dv_store *s, const struct dv_call *call, struct dv_n
 	return err;
 }
 
-dv_err dv_list_quietly(struct dv_store *s, struct dv_node *dir, struct dv_list *list,
-		       int64_t cookie, dv_list_fn *fn, void *ctx)
+struct names {
+	size_t count;
+	int64_t cookie;
+	char name[128][DV_NAME_MAX + 1];
+};
+
+static bool collect(void *ctx, const struct dv_list_entry *e)
 {
-	struct lister l = {.s = s, .dir = dir, .shard = "", .quiet = true, .fn = fn, .ctx = ctx};
-	return list_any(&l, list, cookie);
+	struct names *n = ctx;
+	if (n->count == DV_ARRAY_LEN(n->name))
+		return false;
+	strcpy(n->name[n->count++], e->name);
+	n->cookie = e->cookie;
+	return true;
+}
+
+dv_err dv_list_each(struct dv_store *s, struct dv_node *dir, unsigned depth, dv_list_each_fn *fn,
+		    void *ctx)
+{
+	struct dv_list *list = NULL;
+	DV_AUTO_FREE struct names *names = calloc(1, sizeof(*names));
+	if (!names)
+		return -ENOMEM;
+	dv_err err = dv_transform_has_shards(s->transform) ? dv_list_open(s, dir, &list) : 0;
+	do {
+		struct lister l = {.s = s,
+				   .dir = dir,
+				   .shard = "",
+				   .quiet = true,
+				   .fn = collect,
+				   .ctx = names};
+		names->count = 0;
+		err = err ? err : list_any(&l, list, names->cookie);
+		for (size_t i = 0; i < names->count && !err; i++)
+			err = fn(ctx, dir, names->name[i], depth);
+	} while (!err && names->count);
+	dv_list_close(s, &list);
+	return err;
 }

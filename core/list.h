@@ -5,8 +5,13 @@
 
 #include "core/internal.h"
 
-/* As dv_store_list, without keeping the keeper from moving values between forms meanwhile. */
-DV_CHECK dv_err dv_list_quietly(struct dv_store *s, struct dv_node *dir, struct dv_list *list,
-				int64_t cookie, dv_list_fn *fn, void *ctx);
+/*
+ * Calls fn with each name of dir until it returns an error, which is passed on. Names are read some
+ * at a time, so that fn may take gates and walk further down; values are not kept from being moved
+ * between forms meanwhile, as those of a directory that a caller lists are.
+ */
+typedef dv_err dv_list_each_fn(void *ctx, struct dv_node *dir, const char *name, unsigned depth);
+DV_CHECK dv_err dv_list_each(struct dv_store *s, struct dv_node *dir, unsigned depth,
+			     dv_list_each_fn *fn, void *ctx);
 
 #endif

@@ -193,26 +193,11 @@ static void take(struct sweep *w, struct dv_node *n, uint64_t bytes)
 		flush(w);
 }
 
-struct names {
-	size_t count;
-	int64_t cookie;
-	char name[128][DV_NAME_MAX + 1];
-};
-
-static bool collect(void *ctx, const struct dv_list_entry *e)
-{
-	struct names *n = ctx;
-	if (n->count == DV_ARRAY_LEN(n->name))
-		return false;
-	strcpy(n->name[n->count++], e->name);
-	n->cookie = e->cookie;
-	return true;
-}
-
 static dv_err sweep_dir(struct sweep *w, struct dv_node *dir, unsigned depth);
 
-static dv_err sweep_name(struct sweep *w, struct dv_node *dir, const char *name, unsigned depth)
+static dv_err sweep_name(void *ctx, struct dv_node *dir, const char *name, unsigned depth)
 {
+	struct sweep *w = ctx;
 	struct dv_node *n = NULL;
 	struct dv_stat st;
 	if (dv_keeper_is_ending(w->s))
@@ -234,21 +219,9 @@ static dv_err sweep_name(struct sweep *w, struct dv_node *dir, const char *name,
 
 static dv_err sweep_dir(struct sweep *w, struct dv_node *dir, unsigned depth)
 {
-	struct dv_list *list = NULL;
-	DV_AUTO_FREE struct names *names = calloc(1, sizeof(*names));
 	if (depth > DEPTH_MAX) /* what no path reaches is left to the keeper */
 		return 0;
-	if (!names)
-		return -ENOMEM;
-	dv_err err = dv_transform_has_shards(w->s->transform) ? dv_list_open(w->s, dir, &list) : 0;
-	do {
-		names->count = 0;
-		err = err ? err : dv_list_quietly(w->s, dir, list, names->cookie, collect, names);
-		for (size_t i = 0; i < names->count && !err; i++)
-			err = sweep_name(w, dir, names->name[i], depth);
-	} while (!err && names->count);
-	dv_list_close(w->s, &list);
-	return err;
+	return dv_list_each(w->s, dir, depth, sweep_name, w);
 }
 
 /* What lies at key, "" all. */

@@ -5,6 +5,9 @@
 #ifndef FS_CMD_H
 #define FS_CMD_H
 
+#include "core/store.h"
+
+#include <limits.h>
 #include <stdio.h>
 
 int fs_cmd_init(int argc, char **argv);
@@ -26,5 +29,14 @@ int fs_cmd_fail(int status, const char *fmt, ...) __attribute__((format(printf, 
  */
 int fs_cmd_operands(int argc, char **argv, const char *usage, int min, int max,
 		    const char **operands, int *status);
+
+/*
+ * What the operand STORE|MOUNTPOINT of a command stands for, which works on every value: path, and
+ * in mount where it is mounted; "": nowhere. -> exit status, what is wrong having been told.
+ */
+int fs_cmd_target(const char *operand, char path[PATH_MAX], char mount[PATH_MAX]);
+/* Opens a store that is not mounted for such work. */
+DV_CHECK dv_err fs_cmd_open_store(const char *path, struct dv_store **out, char *why,
+				  size_t why_size);
 
 #endif

@@ -8,10 +8,8 @@
 
 #include "core/store.h"
 #include "fs/client.h"
-#include "fs/mountpoint.h"
 
 #include <inttypes.h>
-#include <limits.h>
 #include <string.h>
 
 static void print_result(const struct dv_pack_result *r)
@@ -30,14 +28,10 @@ static void print_result(const struct dv_pack_result *r)
 static dv_err pack_store(const char *path, struct dv_pack_result *result, char *why,
 			 size_t why_size)
 {
-	struct dv_store_options so;
 	struct dv_store *store = NULL;
 	dv_err err, closed;
 
-	memset(&so, 0, sizeof(so));
-	so.beat_ms = DV_BEAT_MS;
-	dv_backing_posix_prepare();
-	err = dv_store_open(dv_backing_posix(), path, &so, &store, why, why_size);
+	err = fs_cmd_open_store(path, &store, why, why_size);
 	if (err < 0)
 		return err;
 	err = dv_store_pack_all(store, result);
@@ -49,7 +43,7 @@ int fs_cmd_pack(int argc, char **argv)
 {
 	static const char usage[] = "usage: diskvfs pack STORE|MOUNTPOINT\n"
 				    "Packs what is eligible; returns when that is durable.\n";
-	char path[PATH_MAX], mount[PATH_MAX] = "", why[512] = "";
+	char path[PATH_MAX], mount[PATH_MAX], why[512] = "";
 	struct dv_pack_result result;
 	const char *operand;
 	int status;
@@ -58,16 +52,9 @@ int fs_cmd_pack(int argc, char **argv)
 	if (fs_cmd_operands(argc, argv, usage, 1, 1, &operand, &status) < 0)
 		return status;
 	memset(&result, 0, sizeof(result));
-	err = fs_mountpoint_resolve(operand, path);
-	if (err < 0)
-		return fs_cmd_fail(2, "%s: %s", operand, strerror(-err));
-	if (fs_client_is_mount(path)) {
-		snprintf(mount, sizeof(mount), "%s", path);
-	} else {
-		err = dv_store_find_mount(dv_backing_posix(), path, mount, sizeof(mount));
-		if (err < 0)
-			mount[0] = '\0'; /* opening it tells what is wrong */
-	}
+	status = fs_cmd_target(operand, path, mount);
+	if (status)
+		return status;
 	if (mount[0])
 		err = fs_client_command(mount, "pack\n", &result);
 	else

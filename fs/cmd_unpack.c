@@ -10,10 +10,8 @@
 #include "core/store.h"
 #include "fs/client.h"
 #include "fs/control.h"
-#include "fs/mountpoint.h"
 
 #include <inttypes.h>
-#include <limits.h>
 #include <string.h>
 
 #define KEYS_MAX 4096
@@ -81,13 +79,10 @@ static int unpack_keys(struct dv_store *store, const char *mount, const char **k
 
 static int unpack_store(const char *path, const char **keys, int count)
 {
-	struct dv_store_options so;
 	struct dv_store *store = NULL;
 	char why[512] = "";
 
-	memset(&so, 0, sizeof(so));
-	dv_backing_posix_prepare();
-	dv_err err = dv_store_open(dv_backing_posix(), path, &so, &store, why, sizeof(why));
+	dv_err err = fs_cmd_open_store(path, &store, why, sizeof(why));
 	if (err < 0)
 		return fs_cmd_fail(2, "%s: %s", path, why[0] ? why : strerror(-err));
 	int status = unpack_keys(store, path, keys, count);
@@ -97,7 +92,7 @@ static int unpack_store(const char *path, const char **keys, int count)
 
 int fs_cmd_unpack(int argc, char **argv)
 {
-	char path[PATH_MAX], mount[PATH_MAX] = "";
+	char path[PATH_MAX], mount[PATH_MAX];
 	DV_AUTO_FREE const char **operands = calloc(KEYS_MAX + 1, sizeof(*operands));
 	int status;
 
@@ -106,16 +101,9 @@ int fs_cmd_unpack(int argc, char **argv)
 	int count = fs_cmd_operands(argc, argv, usage, 1, KEYS_MAX + 1, operands, &status);
 	if (count < 0)
 		return status;
-	dv_err err = fs_mountpoint_resolve(operands[0], path);
-	if (err < 0)
-		return fs_cmd_fail(2, "%s: %s", operands[0], strerror(-err));
-	if (fs_client_is_mount(path)) {
-		snprintf(mount, sizeof(mount), "%s", path);
-	} else {
-		err = dv_store_find_mount(dv_backing_posix(), path, mount, sizeof(mount));
-		if (err < 0)
-			mount[0] = '\0'; /* opening it tells what is wrong */
-	}
+	status = fs_cmd_target(operands[0], path, mount);
+	if (status)
+		return status;
 	if (mount[0])
 		return unpack_keys(NULL, mount, operands + 1, count - 1);
 	return unpack_store(path, operands + 1, count - 1);
