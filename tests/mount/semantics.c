@@ -8,8 +8,9 @@
  * Each check is a list of calls. What they return is written, a line each, into a transcript; the
  * transcripts of the two sides are compared. All checks run three times, on files that are
  *
- *   raw        just made          packed     after `pack`          remounted  packed, then mounted
- * anew
+ *   raw        just made
+ *   packed     after `pack`
+ *   remounted  packed, then mounted anew
  *
  * Where the mount may differ, `known` says why. Two processes, two users and mappings take part.
  */
