@@ -1,5 +1,5 @@
 # Power cuts and kills at every step, judged by a model (support/world.h).
-set(world support/simfs.c support/model.c support/world.c support/world_check.c)
+set(world ${simfs} support/model.c support/world.c support/world_check.c)
 dv_unit_test(kill FILE crash/test_kill.c LABEL crash TIMEOUT 300 MODULES store SOURCES ${world})
 dv_unit_test(power_cut FILE crash/test_power_cut.c LABEL crash TIMEOUT 600 MODULES store SOURCES ${world})
 dv_unit_test(mutation FILE crash/test_mutation.c LABEL crash TIMEOUT 300 MODULES store SOURCES ${world})

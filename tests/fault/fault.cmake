@@ -1,3 +1,3 @@
 # The N-th call of the backing fails (support/simfs.h), judged by a model (support/world.h).
 dv_unit_test(nth_call FILE fault/test_nth_call.c LABEL fault TIMEOUT 300 MODULES store
-	SOURCES support/simfs.c support/model.c support/world.c support/world_check.c)
+	SOURCES ${simfs} support/model.c support/world.c support/world_check.c)

@@ -1,2 +1,2 @@
 # Claims about the store that a reading of its code put in doubt.
-dv_unit_test(store_review MODULES store SOURCES support/simfs.c)
+dv_unit_test(store_review MODULES store SOURCES ${simfs})

@@ -1,3 +1,3 @@
 # Several mounts of one store.
-dv_unit_test(several MODULES store SOURCES support/simfs.c)
-dv_unit_test(hosts MODULES store SOURCES support/simfs.c)
+dv_unit_test(several MODULES store SOURCES ${simfs})
+dv_unit_test(hosts MODULES store SOURCES ${simfs})

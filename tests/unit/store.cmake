@@ -3,7 +3,7 @@ dv_unit_test(order MODULES order)
 dv_unit_test(store MODULES store)
 dv_unit_test(memory MODULES store)
 # The store where space is short.
-dv_unit_test(space MODULES store SOURCES support/simfs.c)
+dv_unit_test(space MODULES store SOURCES ${simfs})
 # Names that are not durable yet.
-dv_unit_test(loose MODULES loose SOURCES support/simfs.c)
+dv_unit_test(loose MODULES loose SOURCES ${simfs})
 dv_unit_test(parts MODULES store LIBS PkgConfig::ZSTD)
