@@ -19,8 +19,8 @@
 
 #include "core/internal.h"
 
-/* Adopts every dead owner's folder. First error; folders that failed stay. -EBUSY: another host has the
- * store open, nothing was done and why[] says so. */
+/* Adopts every dead owner's folder. First error; folders that failed stay. -EBUSY: another host has
+ * the store open, nothing was done and why[] says so. */
 DV_CHECK dv_err dv_recover(struct dv_store *s, char *why, size_t why_size);
 
 #endif

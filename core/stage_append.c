@@ -7,11 +7,11 @@
  *   segment                        [ its plain bytes ]              kept until the commit
  *   segments                                          [ added bytes ] ...
  *
- * From S on the object is written anew: whole frames while bytes come in, at the commit the rest and the
- * table. Before the first byte changes, the segment of the last frame and the TAIL record are durable
- * (I4): recovery makes the same again of what is there. So a commit writes what was added, one frame and
- * the table, however large the value, and as many small additions as one likes leave frames that are
- * whole.
+ * From S on the object is written anew: whole frames while bytes come in, at the commit the rest
+ * and the table. Before the first byte changes, the segment of the last frame and the TAIL record
+ * are durable (I4): recovery makes the same again of what is there. So a commit writes what was
+ * added, one frame and the table, however large the value, and as many small additions as one likes
+ * leave frames that are whole.
  *
  * The object is flocked exclusively meanwhile: another mount that wants to change it waits.
  */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * stage_worker.c - one thread that makes frames of streams and appends while their writers go on. See
- * stage.h.
+ * stage_worker.c - one thread that makes frames of streams and appends while their writers go on.
+ * See stage.h.
  *
- * Writers offer it a value of which a batch waits, and go on. It takes one at a time; who finds it with
- * another one, and who is DV_BACKLOG_BATCHES ahead of it, makes frames itself.
+ * Writers offer it a value of which a batch waits, and go on. It takes one at a time; who finds it
+ * with another one, and who is DV_BACKLOG_BATCHES ahead of it, makes frames itself.
  */
 #include "core/stage_private.h"
 

@@ -180,8 +180,8 @@ void dv_tail_unlink(struct dv_store *s, struct dv_tail *t, const char *except)
 			unlink_segment(s, t, g);
 }
 
-/* Where a segment ends: at the end of a page, so that what lies in one sector of a raw file lies in one
- * here. */
+/* Where a segment ends: at the end of a page, so that what lies in one sector of a raw file lies in
+ * one here. */
 static uint64_t segment_end(const struct dv_store *s, const struct dv_segment *g)
 {
 	return dv_segment_base(g->start + s->limits.segment_bytes + 4095);

@@ -4,22 +4,22 @@
  * segments, files of the owner folder.
  *
  *   packed   [ frame ][ frame ] ... [ frame ]                  ends at stored byte S, plain byte T
- *   segments                    [ plain bytes ][ plain bytes ] from before or at T, to the value's end
+ *   segments                    [ plain bytes ][ plain bytes ] from T or before to the value's end
  *
- * Bytes are added at the end, to the last segment. Frames are made of those behind T and added to the
- * packed file; segments that end before T go. A segment goes as a whole file, since no filesystem
- * writes the dirty pages of a file that was unlinked, and most do write those of a hole that is
- * punched. dv_tail_finish() makes frames of all that is left and writes the seek table: the packed
- * file alone is then the value.
+ * Bytes are added at the end, to the last segment. Frames are made of those behind T and added to
+ * the packed file; segments that end before T go. A segment goes as a whole file, since no
+ * filesystem writes the dirty pages of a file that was unlinked, and most do write those of a hole
+ * that is punched. dv_tail_finish() makes frames of all that is left and writes the seek table: the
+ * packed file alone is then the value.
  *
- * A segment that begins at plain byte START is the file ID.START of the owner folder, in hexadecimal;
- * the one that a stage was before it became this one is the file ID. So its name and its size tell what
- * it holds.
+ * A segment that begins at plain byte START is the file ID.START of the owner folder, in
+ * hexadecimal; the one that a stage was before it became this one is the file ID. So its name and
+ * its size tell what it holds.
  *
- * Locks     the gate of the value, which a tail belongs to: shared to read, exclusive to change. Nothing
- *           is synced here but where it says so.
- * Memory    16 bytes of layout and 4 of checksum a frame; a batch is 16 frames for each thread, plain
- *           and stored, a segment at most.
+ * Locks     the gate of the value, which a tail belongs to: shared to read, exclusive to change.
+ *           Nothing is synced here but where it says so.
+ * Memory    16 bytes of layout and 4 of checksum a frame; a batch is 16 frames for each thread,
+ *           plain and stored, a segment at most.
  */
 #ifndef DV_TAIL_H
 #define DV_TAIL_H
@@ -33,16 +33,16 @@
 struct dv_segment {
 	uint64_t start, len; /* plain bytes [start, start + len) */
 	struct dv_file *file;
-	bool promised; /* fsync has told of bytes in it: it goes only after the frames made of them are
-			  durable */
+	bool promised; /* fsync has told of bytes in it: it goes only after the frames made of them
+			  are durable */
 	bool kept;     /* stays until the value is finished */
-	bool punched; /* bytes that frames were made of are not in it any more */
+	bool punched;  /* bytes that frames were made of are not in it any more */
 	char name[DV_TAIL_NAME];
 	struct dv_segment *next;
 };
 
-/* The plain byte that is the first one of a segment's file, which may have a hole there: bytes lie in
- * pages as they would in a raw file, so a power cut tears them in no other way. */
+/* The plain byte that is the first one of a segment's file, which may have a hole there: bytes lie
+ * in pages as they would in a raw file, so a power cut tears them in no other way. */
 static inline uint64_t dv_segment_base(uint64_t start)
 {
 	return start & ~UINT64_C(4095);
@@ -75,8 +75,8 @@ DV_CHECK dv_err dv_tail_add_frame(struct dv_tail *t, uint64_t stored_len, uint64
 
 /* A new, empty segment at the end of the value. */
 DV_CHECK dv_err dv_tail_add_segment(struct dv_store *s, struct dv_tail *t);
-/* f (takes the reference, also after an error) holds the bytes from start on, `len` of them. They come
- * in order. */
+/* f (takes the reference, also after an error) holds the bytes from start on, `len` of them. They
+ * come in order. */
 DV_CHECK dv_err dv_tail_adopt_segment(struct dv_store *s, struct dv_tail *t, const char *name,
 				      struct dv_file *f, struct dv_range bytes);
 
@@ -100,32 +100,34 @@ size_t dv_tail_batch_bytes(const struct dv_store *s);
 struct dv_tail_batch;
 DV_CHECK dv_err dv_tail_batch_new(struct dv_store *s, struct dv_tail_batch **out);
 void dv_tail_batch_free(struct dv_tail_batch *b); /* NULL is allowed */
-/* Copies the next bytes behind T: whole frames, and with `rest` also what is less than one. *out_count:
- * frames taken. Gate at least shared. */
+/* Copies the next bytes behind T: whole frames, and with `rest` also what is less than one.
+ * *out_count: frames taken. Gate at least shared. */
 DV_CHECK dv_err dv_tail_take(struct dv_store *s, struct dv_tail *t, bool rest,
 			     struct dv_tail_batch *b, size_t *out_count);
 /* Needs no gate. */
 void dv_tail_encode(struct dv_store *s, struct dv_tail_batch *b);
-/* Adds the frames, where the tail is the one that they were taken of and T is as it was; else -ESTALE. */
+/* Adds the frames, where the tail is the one that they were taken of and T is as it was; else
+ * -ESTALE. */
 DV_CHECK dv_err dv_tail_put(struct dv_store *s, struct dv_tail *t, struct dv_tail_batch *b);
 
-/* Removes the segments that end at or before `plain`, but the last one, and those that are kept or, but
- * with `promised`, that were promised. -> some of those are left. */
+/* Removes the segments that end at or before `plain`, but the last one, and those that are kept or,
+ * but with `promised`, that were promised. -> some of those are left. */
 bool dv_tail_drop(struct dv_store *s, struct dv_tail *t, uint64_t plain, bool promised);
 
-/* Gives back what segments that are not kept hold of bytes before `plain`, where the backing can. */
+/* Gives back what segments that are not kept hold of bytes before `plain`, where the backing
+ * can. */
 void dv_tail_punch(struct dv_store *s, struct dv_tail *t, uint64_t plain);
 
-/* The packed file becomes the value: frames of all that is left, the seek table, its size. Not synced.
- * The segments stay. The tail goes on to be one, should the value not be put in place. */
+/* The packed file becomes the value: frames of all that is left, the seek table, its size. Not
+ * synced. The segments stay. The tail goes on to be one, should the value not be put in place. */
 DV_CHECK dv_err dv_tail_finish(struct dv_store *s, struct dv_tail *t);
 /* After it: one frame, and so no table? */
 bool dv_tail_is_single(const struct dv_store *s, const struct dv_tail *t);
 
 /* The same, and the value's times on the packed file. */
 DV_CHECK dv_err dv_tail_complete(struct dv_store *s, struct dv_tail *t);
-/* Its tag, then: `of` tells what sizes and times do not. In a file that was added to the old one says that
- * its end is open: it is to be durable first. */
+/* Its tag, then: `of` tells what sizes and times do not. In a file that was added to the old one
+ * says that its end is open: it is to be durable first. */
 void dv_tail_tag(struct dv_store *s, const struct dv_tail *t, const struct dv_tag *of);
 
 /* Writes the segments' bytes from off on to fd, at their own offsets. */

@@ -2,7 +2,8 @@
 /*
  * tail_frames.c - frames of what lies in a tail's segments, and the seek table. See tail.h.
  *
- *   take (gate shared) -> encode (no gate, all cores) -> put (gate exclusive): one write to the packed file
+ *   take (gate shared) -> encode (no gate, all cores) -> put (gate exclusive): one write to the
+ *   packed file
  */
 #include "core/cleanup.h"
 #include "core/codec.h"
@@ -27,8 +28,8 @@ struct dv_tail_batch {
 	ssize_t *stored_len; /* or -errno */
 };
 
-/* So many that threads which are done with theirs do not wait long for the last one, and no more than a
- * segment holds. */
+/* So many that threads which are done with theirs do not wait long for the last one, and no more
+ * than a segment holds. */
 static size_t slots_of(const struct dv_store *s)
 {
 	size_t slots = (size_t)dv_pool_width(s->pool) * FRAMES_PER_THREAD;
