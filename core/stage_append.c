@@ -13,7 +13,7 @@
  * added, one frame and the table, however large the value, and as many small additions as one likes
  * leave frames that are whole.
  *
- * The object is flocked exclusively meanwhile: another mount that wants to change it waits.
+ * The object is flocked exclusively meanwhile: another mount that wants to add to it unpacks it.
  */
 #include "core/cleanup.h"
 #include "core/codec.h"
@@ -27,9 +27,22 @@
 
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 
-/* Opens and locks the object. -EOPNOTSUPP: it is not to be added to; -EAGAIN: another mount is changing
- * it, or one of our own descriptors of it is about to be closed. */
+#define LOCK_TRIES 20 /* 100 ms in all, with the gate held */
+
+static dv_err lock_soon(struct dv_store *s, int fd)
+{
+	for (unsigned tries = 0; DV_B(s, flock, fd, LOCK_EX | LOCK_NB) == -EWOULDBLOCK; tries++) {
+		if (tries == LOCK_TRIES)
+			return -EOPNOTSUPP;
+		nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+	}
+	return 0;
+}
+
+/* Opens and locks the object. One of our own descriptors of it may be about to be closed, so the lock is
+ * waited for a moment. -EOPNOTSUPP: it is not to be added to, or another mount is changing it. */
 static dv_err open_object(struct dv_store *s, struct dv_node *n, struct dv_file **out)
 {
 	struct dv_place p;
@@ -46,8 +59,8 @@ static dv_err open_object(struct dv_store *s, struct dv_node *n, struct dv_file 
 	struct dv_ident id = dv_ident_of(&st);
 	if (!err && !dv_ident_equal(&id, &n->id))
 		err = -ESTALE;
-	if (!err && DV_B(s, flock, fd, LOCK_EX | LOCK_NB) == -EWOULDBLOCK)
-		err = -EAGAIN;
+	if (!err)
+		err = lock_soon(s, fd);
 	if (err) {
 		DV_B(s, close, fd);
 		return err;

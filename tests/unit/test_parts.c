@@ -602,7 +602,7 @@ static void test_many_small_appends_leave_whole_frames(void)
 /* Gives the lock of fd back a while after the append has begun to wait for it. */
 static void *let_go(void *ctx)
 {
-	usleep(200000);
+	usleep(20000);
 	CHECK_EQ(flock(*(int *)ctx, LOCK_UN), 0);
 	return NULL;
 }
