@@ -6,8 +6,7 @@
 #include <sys/file.h>
 #include <time.h>
 
-#define LOCK_TRIES   1000 /* 10 s in all */
-#define LOCK_WAIT_NS 10000000
+#define LOCK_STEP_MS 10u
 
 dv_err dv_read_full(struct dv_store *s, int fd, void *buf, size_t len, uint64_t off)
 {
@@ -83,11 +82,11 @@ dv_err dv_count_error(struct dv_store *s, dv_err err)
 	return err;
 }
 
-dv_err dv_lock_wait(struct dv_store *s, int fd, int operation, bool nowait)
+dv_err dv_lock_wait(struct dv_store *s, int fd, int operation, unsigned wait_ms)
 {
 	dv_err err = DV_B(s, flock, fd, operation | LOCK_NB);
-	for (unsigned tries = 0; err == -EWOULDBLOCK && !nowait && tries < LOCK_TRIES; tries++) {
-		nanosleep(&(struct timespec){.tv_nsec = LOCK_WAIT_NS}, NULL);
+	for (; err == -EWOULDBLOCK && wait_ms >= LOCK_STEP_MS; wait_ms -= LOCK_STEP_MS) {
+		nanosleep(&(struct timespec){.tv_nsec = LOCK_STEP_MS * 1000000}, NULL);
 		err = DV_B(s, flock, fd, operation | LOCK_NB);
 	}
 	return err == -EWOULDBLOCK ? -EAGAIN : 0;

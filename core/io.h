@@ -29,9 +29,10 @@ DV_CHECK dv_err dv_reserve(struct dv_store *s, int fd, uint64_t size);
 dv_err dv_count_error(struct dv_store *s, dv_err err);
 
 /*
- * flock(2), but it waits no longer than some seconds: a lock that an unresponsive process holds
- * keeps nobody for good. nowait: not at all. -EAGAIN: not had. Where the backing knows no locks: 0.
+ * flock(2), but it waits no longer than wait_ms (0: not at all): a lock that an unresponsive process
+ * holds keeps nobody for good. -EAGAIN: not had. Where the backing knows no locks: 0.
  */
-DV_CHECK dv_err dv_lock_wait(struct dv_store *s, int fd, int operation, bool nowait);
+#define DV_LOCK_WAIT_MS 10000u
+DV_CHECK dv_err dv_lock_wait(struct dv_store *s, int fd, int operation, unsigned wait_ms);
 
 #endif

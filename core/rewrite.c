@@ -33,7 +33,8 @@ dv_err dv_rewrite_in_place(struct dv_store *s, const struct dv_rewrite *w)
 	/* Those who write a raw file in place share it; a packed one is written by one at a
 	 * time. */
 	if (!err && !w->locked)
-		err = dv_lock_wait(s, w->to, w->packed ? LOCK_EX : LOCK_SH, !w->wait);
+		err = dv_lock_wait(s, w->to, w->packed ? LOCK_EX : LOCK_SH,
+				   w->wait ? DV_LOCK_WAIT_MS : 0);
 	if (err)
 		return err;
 	int fd = DV_B(s, open, dv_journal_dirfd(s->journal), name, O_RDWR | O_CREAT | O_EXCL, 0600);

@@ -17,7 +17,7 @@ dv_err dv_rival_lock(struct dv_store *s, struct dv_node *n, struct dv_file *f,
 	struct dv_found found;
 	if (!dv_node_has_name(s, n))
 		return 0;
-	dv_err err = dv_lock_wait(s, f->fd, LOCK_EX, true);
+	dv_err err = dv_lock_wait(s, f->fd, LOCK_EX, 0);
 	if (err)
 		return err;
 	atomic_fetch_add(&f->refs, 1);

@@ -27,19 +27,8 @@
 
 #include <string.h>
 #include <sys/file.h>
-#include <time.h>
 
-#define LOCK_TRIES 20 /* 100 ms in all, with the gate held */
-
-static dv_err lock_soon(struct dv_store *s, int fd)
-{
-	for (unsigned tries = 0; DV_B(s, flock, fd, LOCK_EX | LOCK_NB) == -EWOULDBLOCK; tries++) {
-		if (tries == LOCK_TRIES)
-			return -EOPNOTSUPP;
-		nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
-	}
-	return 0;
-}
+#define LOCK_SOON_MS 100 /* with the gate held */
 
 /* Opens and locks the object. One of our own descriptors of it may be about to be closed, so the lock is
  * waited for a moment. -EOPNOTSUPP: it is not to be added to, or another mount is changing it. */
@@ -59,8 +48,8 @@ static dv_err open_object(struct dv_store *s, struct dv_node *n, struct dv_file 
 	struct dv_ident id = dv_ident_of(&st);
 	if (!err && !dv_ident_equal(&id, &n->id))
 		err = -ESTALE;
-	if (!err)
-		err = lock_soon(s, fd);
+	if (!err && dv_lock_wait(s, fd, LOCK_EX, LOCK_SOON_MS))
+		err = -EOPNOTSUPP;
 	if (err) {
 		DV_B(s, close, fd);
 		return err;
