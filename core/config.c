@@ -22,13 +22,16 @@ enum field {
 	FIELD_COMPRESS,
 	FIELD_FRAME_SIZE,
 	FIELD_NOPACK,
+	FIELD_LAYOUT,
+	FIELD_DICT,
 	FIELD_COUNT
 };
 
 static const char *const field_names[FIELD_COUNT] = {
 	[FIELD_FORMAT] = "format",     [FIELD_TRANSFORM] = "transform",
 	[FIELD_COMPRESS] = "compress", [FIELD_FRAME_SIZE] = "frame_size",
-	[FIELD_NOPACK] = "nopack",
+	[FIELD_NOPACK] = "nopack",     [FIELD_LAYOUT] = "layout",
+	[FIELD_DICT] = "dict",
 };
 
 /* One pass over the text. */
@@ -156,11 +159,27 @@ static dv_err set_format(struct parser *p, const char *value)
 	unsigned n;
 	if (!read_number(value, &n) || n == 0)
 		return refuse(p, -EINVAL, "format is not a number from 1");
-	if (n > DV_FORMAT_VERSION)
+	if (n > DV_FORMAT_MAX)
 		return refuse(p, -EPROTONOSUPPORT,
 			      "the store has format %s, this program knows formats up to %d", value,
-			      DV_FORMAT_VERSION);
+			      DV_FORMAT_MAX);
 	p->config.format = n;
+	return 0;
+}
+
+static dv_err set_layout(struct parser *p, const char *value)
+{
+	char why[256];
+	dv_err err = dv_coding_parse(value, &p->config.coding, why, sizeof(why));
+	return err ? refuse(p, err, "%s", why) : 0;
+}
+
+static dv_err set_dict(struct parser *p, const char *value)
+{
+	if (strlen(value) != DV_DIGEST_TEXT - 1 ||
+	    strspn(value, "0123456789abcdef") != strlen(value))
+		return refuse(p, -EINVAL, "dict is not the SHA-256 of a file");
+	snprintf(p->config.dict, sizeof(p->config.dict), "%s", value);
 	return 0;
 }
 
@@ -184,6 +203,10 @@ static dv_err set_field(struct parser *p, enum field field, const char *value)
 		return set_frame_size(p, value);
 	case FIELD_NOPACK:
 		return set_nopack(p, value);
+	case FIELD_LAYOUT:
+		return set_layout(p, value);
+	case FIELD_DICT:
+		return set_dict(p, value);
 	case FIELD_COUNT:
 		break;
 	}
@@ -298,13 +321,17 @@ dv_err dv_config_write(const struct dv_config *c, char **out)
 	if (c->compress)
 		snprintf(compress, sizeof(compress), "zstd:%d", c->level);
 
+	char layout[DV_CODING_TEXT];
+	dv_coding_write(&c->coding, layout);
 	bool nopack = c->nopack && c->nopack[0];
 	DV_AUTO_FREE char *text = NULL;
-	int len = asprintf(&text, "%s=%u\n%s=%s\n%s=%s\n%s=%u\n%s%s%s%s", field_names[FIELD_FORMAT],
-			   c->format, field_names[FIELD_TRANSFORM], c->transform,
-			   field_names[FIELD_COMPRESS], compress, field_names[FIELD_FRAME_SIZE],
-			   c->frame_size, nopack ? "nopack=" : "", nopack ? c->nopack : "",
-			   nopack ? "\n" : "", c->unknown ? c->unknown : "");
+	int len = asprintf(&text, "%s=%u\n%s=%s\n%s=%s\n%s=%u\n%s%s%s%s%s%s%s%s%s%s",
+			   field_names[FIELD_FORMAT], c->format, field_names[FIELD_TRANSFORM],
+			   c->transform, field_names[FIELD_COMPRESS], compress,
+			   field_names[FIELD_FRAME_SIZE], c->frame_size, nopack ? "nopack=" : "",
+			   nopack ? c->nopack : "", nopack ? "\n" : "", layout[0] ? "layout=" : "",
+			   layout, layout[0] ? "\n" : "", c->dict[0] ? "dict=" : "", c->dict,
+			   c->dict[0] ? "\n" : "", c->unknown ? c->unknown : "");
 	if (len < 0) {
 		text = NULL; /* asprintf leaves it undefined */
 		return -ENOMEM;

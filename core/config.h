@@ -7,6 +7,8 @@
  *   compress=zstd:3
  *   frame_size=131072
  *   nopack=*.db:cache/x*        (globs.h; may be left out)
+ *   layout=diskv:gzip           (coding.h; left out: our own), and then format=2
+ *   dict=SHA256                 (of .diskvfs/dict, the dictionary of diskv:zlib)
  *
  * `format` and `transform` must be there, so that a torn or emptied file is never taken for a store
  * of the defaults; a known name stands once. Blanks around name and value do not count. Comments
@@ -15,12 +17,15 @@
 #ifndef DV_CONFIG_H
 #define DV_CONFIG_H
 
+#include "core/coding.h"
+#include "core/digest.h"
 #include "core/error.h"
 #include "core/transform.h"
 
 #include <stdint.h>
 
-#define DV_FORMAT_VERSION     1
+#define DV_FORMAT_VERSION     1	    /* of our own layout */
+#define DV_FORMAT_MAX	      2	    /* with a line that must not be passed over */
 #define DV_CONFIG_MAX	      65536 /* bytes of the file */
 #define DV_FRAME_SIZE_MIN     4096u
 #define DV_FRAME_SIZE_MAX     (4u << 20)
@@ -34,6 +39,8 @@ struct dv_config {
 	int compress;		     /* 0: none, 1: zstd */
 	int level;		     /* DV_LEVEL_MIN to DV_LEVEL_MAX of codec.h */
 	uint32_t frame_size;	     /* bytes, a power of two */
+	struct dv_coding coding;     /* without its dictionary */
+	char dict[DV_DIGEST_TEXT];   /* "": none */
 	char *nopack;		     /* patterns of keys that stay raw, owned; NULL: none */
 	char *unknown;		     /* other lines, owned; NULL: none */
 };

@@ -22,7 +22,9 @@
 #include "core/cleanup.h"
 #include "core/codec.h"
 #include "core/config.h"
+#include "core/deflate.h"
 #include "core/io.h"
+#include "core/sealed.h"
 #include "core/walk.h"
 
 #include <string.h>
@@ -33,8 +35,9 @@
 #define PIECE_PART (UINT64_C(1) << 63)
 
 struct slot {
-	struct dv_cache_key key; /* part: plain_off of the unit */
-	struct dv_decoder *decoder;
+	struct dv_cache_key key;    /* part: plain_off of the unit */
+	struct dv_decoder *decoder; /* one of the two, as the store's layout wants */
+	struct dv_inflater *inflater;
 	uint64_t next;	    /* piece that it makes next */
 	uint64_t stored_at; /* bytes of the unit read */
 	size_t in_pos, in_len;
@@ -69,6 +72,7 @@ dv_err dv_foreign_new(struct dv_foreign **out)
 static void end_decoder(struct slot *t)
 {
 	dv_decoder_free(&t->decoder);
+	dv_inflater_free(&t->inflater);
 	free(t->in);
 	t->in = NULL;
 	t->bytes = t->ring ? RING * DV_PIECE_BYTES : 0;
@@ -102,6 +106,11 @@ uint64_t dv_whole_frame_max(const struct dv_store *s)
 	return share < DV_FRAME_SIZE_MAX ? DV_FRAME_SIZE_MAX : share;
 }
 
+static size_t decoder_bytes(const struct slot *t)
+{
+	return t->inflater ? dv_inflater_bytes() : dv_decoder_bytes(t->decoder);
+}
+
 /* ---- decoding ---- */
 
 static uint64_t piece_len(const struct dv_unit *u, uint64_t piece)
@@ -128,7 +137,10 @@ static dv_err step(struct dv_store *s, const struct dv_unit *u, struct slot *t, 
 	}
 	size_t before = t->in_pos;
 	int done = 0;
-	ssize_t n = dv_decoder_step(t->decoder, t->in, t->in_len, &t->in_pos, out, room, &done);
+	ssize_t n = t->inflater ? dv_inflater_step(t->inflater, t->in, t->in_len, &t->in_pos, out,
+						   room, &done)
+				: dv_decoder_step(t->decoder, t->in, t->in_len, &t->in_pos, out,
+						  room, &done);
 	if (n < 0)
 		return (dv_err)n;
 	if (done || n || t->in_pos != before)
@@ -171,10 +183,12 @@ static dv_err make_piece(struct dv_store *s, const struct dv_unit *u, struct slo
 	return err == -EFBIG || err == -EOPNOTSUPP ? -EBADMSG : err;
 }
 
-static dv_err open_decoder(struct slot *t)
+static dv_err open_decoder(struct dv_store *s, struct slot *t)
 {
 	t->in = malloc(IN_BYTES);
-	dv_err err = t->in ? dv_decoder_new(&t->decoder) : -ENOMEM;
+	dv_err err = !t->in	       ? -ENOMEM
+		     : dv_is_sealed(s) ? dv_inflater_new(&s->coding, &t->inflater)
+				       : dv_decoder_new(&t->decoder);
 	if (err)
 		end_decoder(t);
 	return err;
@@ -187,7 +201,7 @@ dv_err dv_foreign_decode(struct dv_store *s, const struct dv_unit *u, int to)
 	if (!piece)
 		return -ENOMEM;
 	pthread_mutex_lock(&s->bulk_lock);
-	dv_err err = open_decoder(&t);
+	dv_err err = open_decoder(s, &t);
 	while (!err && t.next * DV_PIECE_BYTES < u->where.plain_len) {
 		uint64_t off = t.next * DV_PIECE_BYTES;
 		err = make_piece(s, u, &t, piece);
@@ -290,13 +304,13 @@ static dv_err begin(struct dv_store *s, const struct dv_cache_key *key, struct s
 		return 0;
 	*t = (struct slot){.key = *key};
 	t->ring = malloc((size_t)RING * DV_PIECE_BYTES);
-	dv_err err = t->ring ? open_decoder(t) : -ENOMEM;
+	dv_err err = t->ring ? open_decoder(s, t) : -ENOMEM;
 	if (err) {
 		free_slot(t);
 		*out = NULL;
 		return err;
 	}
-	t->bytes = RING * DV_PIECE_BYTES + IN_BYTES + dv_decoder_bytes(t->decoder);
+	t->bytes = RING * DV_PIECE_BYTES + IN_BYTES + decoder_bytes(t);
 	return 0;
 }
 
@@ -311,7 +325,7 @@ static void drive(struct dv_store *s, const struct dv_unit *u, struct slot *t)
 	t->busy = false;
 	t->err = err;
 	t->next += !err;
-	t->bytes = RING * DV_PIECE_BYTES + IN_BYTES + dv_decoder_bytes(t->decoder);
+	t->bytes = RING * DV_PIECE_BYTES + IN_BYTES + decoder_bytes(t);
 	if (err || t->next * DV_PIECE_BYTES >= u->where.plain_len)
 		end_decoder(t);
 	if (err && err != -EBADMSG) /* of the disk, or of memory: the next one tries again */

@@ -329,6 +329,7 @@ static void fill(struct dv_store *s, struct dv_info *out)
 	out->frame_size = c->frame_size;
 	snprintf(out->transform, sizeof(out->transform), "%s", c->transform);
 	snprintf(out->nopack, sizeof(out->nopack), "%s", c->nopack ? c->nopack : "");
+	dv_coding_write(&c->coding, out->layout);
 	if (c->compress)
 		snprintf(out->compress, sizeof(out->compress), "zstd:%d", c->level);
 	else

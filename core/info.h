@@ -40,6 +40,7 @@ struct dv_info_ops {
 struct dv_info {
 	unsigned format;
 	char transform[320], compress[32], nopack[4097];
+	char layout[32]; /* "": our own */
 	uint32_t frame_size;
 	struct dv_fsinfo backing;
 	/* by the walk */

@@ -7,6 +7,7 @@
  */
 #include "core/adopt.h"
 #include "core/cleanup.h"
+#include "core/dict.h"
 #include "core/globs.h"
 #include "core/internal.h"
 #include "core/io.h"
@@ -25,19 +26,21 @@ static dv_err say(char *why, size_t size, dv_err err, const char *path, const ch
 	return err;
 }
 
+static dv_err make_control(struct dv_store *s)
+{
+	dv_err err = DV_B(s, mkdir, s->rootfd, DV_CONTROL_DIR, 0700);
+	return err == -EEXIST ? 0 : err;
+}
+
 static dv_err write_config(struct dv_store *s)
 {
 	char *text = NULL;
 	dv_err err = dv_config_write(&s->config, &text);
 	if (err)
 		return err;
-	err = DV_B(s, mkdir, s->rootfd, DV_CONTROL_DIR, 0700);
-	if (err == -EEXIST)
-		err = 0;
-	int fd = err ? err
-		     : DV_B(s, open, s->rootfd, CONFIG_TEMP,
-			    O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
-	if (!err && fd < 0)
+	int fd = DV_B(s, open, s->rootfd, CONFIG_TEMP, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW,
+		      0600);
+	if (fd < 0)
 		err = fd;
 	size_t len = strlen(text);
 	if (!err)
@@ -91,6 +94,37 @@ static dv_err open_or_make(struct dv_store *s, const char *path)
 	return s->rootfd < 0 ? s->rootfd : 0;
 }
 
+static dv_err choose_layout(struct dv_store *s, const struct dv_init_options *o, char *why,
+			    size_t why_size)
+{
+	if (!o->layout && !o->dict)
+		return 0;
+	dv_err err = o->layout ? dv_coding_parse(o->layout, &s->config.coding, why, why_size) : 0;
+	if (err)
+		return err;
+	const char *fault = NULL;
+	if (o->compress)
+		fault = "a store in diskv's layout is compressed as its layout says; leave "
+			"compress "
+			"out";
+	else if (o->decode_zst || o->keep_zst)
+		fault = "in diskv's layout a file that ends in .zst is a value like any other; "
+			"leave "
+			"decode_zst and keep_zst out";
+	else if (o->dict && s->config.coding.kind != DV_CODING_ZLIB)
+		fault = "a dictionary goes with layout=diskv:zlib only";
+	else if (o->dict && (o->dict_len == 0 || o->dict_len > DV_DICT_MAX))
+		fault = "a dictionary holds 1 byte to 1 MiB";
+	if (fault) {
+		snprintf(why, why_size, "%s", fault);
+		return -EINVAL;
+	}
+	s->config.format = DV_FORMAT_MAX;
+	s->config.compress = 0;
+	dv_transform_set_spelling(s->transform, DV_SPELL_PLAIN); /* for what looks at the files */
+	return 0;
+}
+
 static dv_err choose(struct dv_store *s, const struct dv_init_options *o, char *why,
 		     size_t why_size)
 {
@@ -100,6 +134,9 @@ static dv_err choose(struct dv_store *s, const struct dv_init_options *o, char *
 		return err;
 	snprintf(s->config.transform, sizeof(s->config.transform), "%s",
 		 dv_transform_spec(s->transform));
+	err = choose_layout(s, o, why, why_size);
+	if (err)
+		return err;
 	if (o->compress && dv_config_set_compress(&s->config, o->compress)) {
 		snprintf(why, why_size,
 			 "compress=%s: it is none, zstd or zstd:LEVEL with a level from -7 to 19",
@@ -138,7 +175,7 @@ static dv_err look_inside(struct dv_store *s, const char *path, const struct dv_
 			  char *why, size_t why_size)
 {
 	struct dv_adoption in;
-	bool told = o->decode_zst || o->keep_zst;
+	bool told = o->decode_zst || o->keep_zst || o->layout;
 	dv_err err = within(path, dv_adopt_look(s, !told, &in, why, why_size), why, why_size);
 	if (err)
 		return err;
@@ -175,7 +212,11 @@ static dv_err check_and_write(struct dv_store *s, const char *path, const struct
 		err = within(path, dv_adopt_keep(s, why, why_size), why, why_size);
 	if (err)
 		return why[0] ? err : say(why, why_size, err, path, strerror(-err));
-	err = write_config(s);
+	err = make_control(s);
+	if (!err && o->dict)
+		err = dv_dict_save(s, o->dict, o->dict_len);
+	if (!err)
+		err = write_config(s);
 	if (!err && o->keep_zst)
 		dv_adopt_done(s);
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, root.mtime};

@@ -48,6 +48,8 @@ struct dv_store {
 	struct dv_worker worker;
 	pthread_mutex_t frames_lock; /* one batch of a tail's frames at a time; before the gates */
 	struct dv_config config;
+	struct dv_coding coding; /* the layout; constant after opening */
+	void *dict;		 /* its dictionary, owned; NULL: none */
 	struct dv_transform *transform;
 	char *nopack;		 /* the mount's, beside the store's own; NULL: none */
 	struct dv_fsinfo fsinfo; /* as at open: type, block size, network */

@@ -89,6 +89,42 @@ static void aside_name(const struct dv_transform *t, const char *name, struct dv
 	}
 }
 
+/* ---- as diskv stores them ---- */
+
+static dv_err names_of_diskv(const struct dv_transform *t, const char *name, struct dv_names *out)
+{
+	bool sealed = dv_transform_spelling(t) == DV_SPELL_SEALED;
+	if (dv_component_is_reserved(name, strlen(name)))
+		return -EINVAL;
+	put_name(sealed ? out->packed : out->raw, name, dv_transform_suffix(t));
+	if (dv_transform_has_dirs(t))
+		put_name(out->other, name, "");
+	return out->raw[0] || out->packed[0] || out->other[0] ? 0 : -ENAMETOOLONG;
+}
+
+static dv_err parse_diskv(const struct dv_transform *t, const char *stored, bool regular,
+			  const char *shard, char name[DV_NAME_MAX + 1], enum dv_form *out_form)
+{
+	const size_t len = strlen(stored), suffix_len = strlen(dv_transform_suffix(t));
+	char home[DV_SHARD_MAX];
+	if (len == 0 || len > DV_NAME_MAX || dv_component_is_reserved(stored, len))
+		return -ENOENT;
+	memcpy(name, stored, len + 1);
+	*out_form = DV_FORM_OTHER;
+	if (!regular)
+		return dv_transform_has_dirs(t) ? 0 : -ENOENT;
+	if (len <= suffix_len || strcmp(name + len - suffix_len, dv_transform_suffix(t)) != 0)
+		return -ENOENT;
+	name[len - suffix_len] = '\0';
+	*out_form = dv_transform_spelling(t) == DV_SPELL_SEALED ? DV_FORM_PACKED : DV_FORM_RAW;
+	dv_err err = dv_transform_shard(t, name, home);
+	if (err == -ENOMEM)
+		return err;
+	return err || strcmp(home, shard) != 0 ? -ENOENT : 0;
+}
+
+/* ---- both ways ---- */
+
 dv_err dv_names_of(const struct dv_transform *t, const char *name, struct dv_names *out)
 {
 	out->raw[0] = out->packed[0] = out->other[0] = out->aside[0] = '\0';
@@ -97,6 +133,8 @@ dv_err dv_names_of(const struct dv_transform *t, const char *name, struct dv_nam
 		return -EINVAL;
 	if (len > DV_NAME_MAX)
 		return -ENAMETOOLONG;
+	if (dv_transform_spelling(t) != DV_SPELL_OWN)
+		return names_of_diskv(t, name, out);
 
 	regular_names(t, name, out);
 	other_name(t, name, out);
@@ -164,8 +202,12 @@ dv_err dv_names_parse(const struct dv_transform *t, const char *stored, bool reg
 {
 	const size_t len = strlen(stored);
 	char unused[DV_NAME_MAX + 1];
+	if (strchr(stored, '/'))
+		return -ENOENT;
+	if (dv_transform_spelling(t) != DV_SPELL_OWN)
+		return parse_diskv(t, stored, regular, shard, name, out_form);
 	/* First of all, so that .diskvfs is no key in any form. */
-	if (strchr(stored, '/') || dv_component_unescape(stored, len, unused))
+	if (dv_component_unescape(stored, len, unused))
 		return -ENOENT;
 	if (!regular) {
 		*out_form = DV_FORM_OTHER;

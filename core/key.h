@@ -9,6 +9,11 @@
  *   other   of directories, symbolic links, special files: as raw, without the suffix
  *   aside   raw.raw: where a shard directory takes the raw name (split only)
  *
+ * In the layouts of diskv (coding.h) c is stored as it is: a value's file is c, which is `raw` where
+ * it holds the bytes and `packed` where it is compressed, and the other one does not exist; so is
+ * any other object, SUFFIX left out. There is no name aside: abc beside abcabc is refused as diskv
+ * does. ".diskvfs..." is no name (-EINVAL).
+ *
  * Escaping: ".", "..", and names that begin with ".diskvfs" get their first dot written %2e; names
  * that would look escaped get "25" put behind their '%' (%2e -> %252e). One to one.
  *
@@ -44,9 +49,9 @@ struct dv_names {
 
 /*
  * The stored names of `name`, a component as seen in the mount (1 to 255 bytes, no '/'). Where
- * packed exists, raw does. -ENAMETOOLONG where neither raw nor other fits: under
- * path:SUFFIX a directory's name may fit where raw is empty. -EINVAL for an empty name or one
- * with '/'.
+ * packed exists, raw does (in our own layout). -ENAMETOOLONG where neither raw nor other fits: under
+ * path:SUFFIX a directory's name may fit where raw is empty. -EINVAL for an empty name, one
+ * with '/', and in a layout of diskv ".diskvfs...".
  */
 DV_CHECK dv_err dv_names_of(const struct dv_transform *t, const char *name, struct dv_names *out);
 

@@ -14,6 +14,7 @@
 #include "core/ops.h"
 #include "core/pack.h"
 #include "core/rival.h"
+#include "core/sealed.h"
 #include "core/twin.h"
 #include "core/value.h"
 
@@ -59,8 +60,9 @@ static dv_err move_aside(struct dv_store *s, const struct dv_call *call, const c
 	struct dv_node *n = NULL;
 	struct dv_place p;
 	dv_err err = dv_names_parse(s->transform, component, true, parent, name, &form);
-	if (err)
-		return -ENOTDIR; /* foreign: not ours to move */
+	/* Foreign: not ours to move. Diskv's layout has no other name. */
+	if (err || dv_coding_is_diskv(&s->coding))
+		return -ENOTDIR;
 	err = dv_find(s, call, s->root, name, &n);
 	if (!err)
 		err = dv_make_raw(s, n, call->nowait);
@@ -166,7 +168,8 @@ static dv_err enter_new(struct dv_store *s, struct dv_node *dir, const struct dv
 		return err;
 	}
 	if (fd >= 0) {
-		dv_ignore(DV_B(s, flock, fd, LOCK_SH | LOCK_NB)); /* nobody else knows it yet */
+		if (form == DV_FORM_RAW) /* nobody else knows it yet */
+			dv_ignore(DV_B(s, flock, fd, LOCK_SH | LOCK_NB));
 		struct dv_file *f = dv_file_new(s, fd, true);
 		if (f)
 			dv_node_set_file(s, *out, f, false);
@@ -229,17 +232,36 @@ static int make_file(struct dv_store *s, const struct dv_place *p, const char *s
 	return err ? err : DV_B(s, open, p->dirfd, stored, MAKE, mode);
 }
 
+/* fd was just made as stored. Where the disk is full no file is left that only looks like a value. */
+static dv_err make_sealed(struct dv_store *s, const struct dv_place *p, const char *stored, int *fd)
+{
+	dv_err err = dv_sealed_make_empty(s, *fd);
+	if (!err)
+		return 0;
+	dv_ignore(DV_B(s, unlink, p->dirfd, stored));
+	DV_B(s, close, *fd);
+	*fd = -1;
+	return err;
+}
+
 static dv_err make_regular(struct dv_store *s, struct dv_place *p, mode_t mode, bool nowait,
 			   const char **stored, uint8_t *slot, int *fd)
 {
-	*stored = p->names.raw;
+	bool sealed = dv_is_sealed(s);
+	*stored = sealed ? p->names.packed : p->names.raw;
 	*slot = DV_SLOT_PLAIN;
-	if (!p->names.raw[0])
+	if (!(*stored)[0])
 		return -ENAMETOOLONG;
 	*fd = make_file(s, p, *stored, mode & 07777, nowait);
+	if (*fd >= 0 && sealed)
+		return make_sealed(s, p, *stored, fd);
 	struct dv_stat st;
-	if (*fd == -EEXIST && p->names.aside[0] && DV_B(s, stat, p->dirfd, *stored, &st) == 0 &&
-	    S_ISDIR(st.mode)) {
+	if (dv_coding_is_diskv(&s->coding)) {
+		if (*fd == -EEXIST && DV_B(s, stat, p->dirfd, *stored, &st) == 0 &&
+		    S_ISDIR(st.mode))
+			*fd = -EISDIR; /* of other keys: abc beside abcabc */
+	} else if (*fd == -EEXIST && p->names.aside[0] &&
+		   DV_B(s, stat, p->dirfd, *stored, &st) == 0 && S_ISDIR(st.mode)) {
 		*stored = p->names.aside;
 		*slot = DV_SLOT_ASIDE;
 		*fd = make_file(s, p, *stored, mode & 07777, nowait);
@@ -288,8 +310,11 @@ static dv_err make(struct dv_store *s, const struct dv_call *call, struct dv_nod
 		dv_act_as_self(s);
 	}
 	if (!err)
-		err = enter_new(s, dir, &p, stored, slot, regular ? DV_FORM_RAW : DV_FORM_OTHER, fd,
-				out, st);
+		err = enter_new(s, dir, &p, stored, slot,
+				!regular	  ? DV_FORM_OTHER
+				: dv_is_sealed(s) ? DV_FORM_PACKED
+						  : DV_FORM_RAW,
+				fd, out, st);
 	dv_place_close(s, &p);
 	return err;
 }

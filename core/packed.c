@@ -12,10 +12,12 @@
 
 #include "core/cleanup.h"
 #include "core/codec.h"
+#include "core/deflate.h"
 #include "core/foreign.h"
 #include "core/format.h"
 #include "core/io.h"
 #include "core/log.h"
+#include "core/sealed.h"
 #include "core/walk.h"
 #include "core/walk_own.h"
 
@@ -25,6 +27,7 @@
 #define STREAM_BYTES (512u << 10) /* a read this long is part of a stream */
 #define BAD_AGE_S    2
 #define READ_TRIES   16
+#define SEALED_TAG   (32u << 10) /* ..of a sealed one: less is decoded soon */
 #define LONG_WALK    (16u << 20) /* stored bytes of a file whose walk is worth a tag */
 
 /* ---- sizes ---- */
@@ -116,6 +119,9 @@ dv_err dv_load_layout(struct dv_store *s, int fd, uint64_t size, bool nowait, st
 {
 	*torn = false;
 	*out = (struct dv_walk){0};
+	*walked = true;
+	if (dv_is_sealed(s))
+		return dv_sealed_walk(s, fd, size, nowait, out);
 	dv_err err = load_table(s, fd, size, &out->layout);
 	if (!err && has_empty_frame(&out->layout)) {
 		dv_layout_release(&out->layout);
@@ -224,7 +230,8 @@ dv_err dv_packed_facts(struct dv_store *s, struct dv_node *n, struct dv_file *f,
 					 .known = true};
 		if (torn)
 			tell_torn(s, n);
-		else if (w.decoded || w.stream || (walked && st.size >= LONG_WALK))
+		else if ((w.decoded && st.size >= (dv_is_sealed(s) ? SEALED_TAG : 0)) || w.stream ||
+			 (walked && st.size >= LONG_WALK))
 			keep_in_tag(s, n, f->fd, &st, out);
 		dv_facts_set(s, n, out);
 	} else if (dv_facts_are_bad(err)) {
@@ -262,7 +269,9 @@ dv_err dv_decode_frame(struct dv_store *s, int fd, const struct dv_frame *fr, vo
 		err = dv_read_full(s, fd, stored, fr->stored_len, fr->stored_off);
 	}
 	if (!err)
-		err = dv_codec_decode(stored, fr->stored_len, out, fr->plain_len);
+		err = dv_is_sealed(s)
+			      ? dv_inflate(&s->coding, stored, fr->stored_len, out, fr->plain_len)
+			      : dv_codec_decode(stored, fr->stored_len, out, fr->plain_len);
 	if (!err)
 		dv_count(s, frames_decoded, 1);
 	return err;

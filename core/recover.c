@@ -11,6 +11,7 @@
 #include "core/pending.h"
 #include "core/place.h"
 #include "core/rewrite.h"
+#include "core/sealed.h"
 #include "core/stage.h"
 #include "core/value.h"
 #include "core/withdraw.h"
@@ -262,6 +263,12 @@ static dv_err rewrite(struct adoption *a, const struct dv_record *r, const struc
 	return err;
 }
 
+dv_err dv_recover_rewrite(struct adoption *a, const struct dv_record *r, const struct target *t,
+			  int from, const char *stored)
+{
+	return rewrite(a, r, t, from, stored, true);
+}
+
 /* Does the stage of r hold what was acknowledged? */
 bool dv_recover_is_whole(const struct adoption *a, const struct dv_record *r)
 {
@@ -376,17 +383,20 @@ static void recover_one(struct adoption *a, const struct dv_open_record *o)
 	snprintf(key, sizeof(key), "%.*s", (int)(r->path_len < 4095 ? r->path_len : 4095), r->path);
 	if (err == -ENOENT || err == -ESTALE || err == -EINVAL || err == -ENAMETOOLONG) {
 		/* Its directory is gone: nothing of the record can be there. */
-		if (r->type == DV_RECORD_STREAM || r->type == DV_RECORD_TAIL)
+		if (!dv_is_sealed(s) && (r->type == DV_RECORD_STREAM || r->type == DV_RECORD_TAIL))
 			err = dv_recover_put_parts_aside(a, r, key, "its directory is gone");
 		else
-			err = r->type == DV_RECORD_STAGE && dv_recover_is_whole(a, r)
+			err = (r->type == DV_RECORD_STAGE || r->type == DV_RECORD_STREAM) &&
+					      dv_recover_is_whole(a, r)
 				      ? dv_put_aside(s, a->dirfd, stage, key,
 						     "its directory is gone")
 				      : 0;
 		if (!err)
 			return;
 	} else if (!err) {
-		if (r->type == DV_RECORD_SWAP)
+		if (dv_is_sealed(s) && (r->type == DV_RECORD_STAGE || r->type == DV_RECORD_STREAM))
+			err = dv_recover_sealed(a, r, &t);
+		else if (r->type == DV_RECORD_SWAP)
 			err = recover_swap(a, r, &t);
 		else if (r->type == DV_RECORD_STAGE)
 			err = recover_stage(a, r, &t, stage);

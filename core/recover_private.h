@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* recover_private.h - what recover.c and recover_parts.c share. */
+/* recover_private.h - what the files of the module recover share. */
 #ifndef DV_RECOVER_PRIVATE_H
 #define DV_RECOVER_PRIVATE_H
 
@@ -35,6 +35,14 @@ const char *dv_recover_find_raw(struct dv_store *s, const struct dv_place *p,
 bool dv_recover_is_whole(const struct adoption *a, const struct dv_record *r);
 /* The directory's mtime stays. */
 DV_CHECK dv_err dv_recover_unlink(struct dv_store *s, const struct dv_place *p, const char *stored);
+
+/* from is copied over the packed object at stored, which keeps its links and attributes. */
+DV_CHECK dv_err dv_recover_rewrite(struct adoption *a, const struct dv_record *r,
+				   const struct target *t, int from, const char *stored);
+
+/* A stage of a value whose one file is compressed (sealed.h). */
+DV_CHECK dv_err dv_recover_sealed(struct adoption *a, const struct dv_record *r,
+				  const struct target *t);
 
 /* Stages in two parts (tail.h). */
 DV_CHECK dv_err dv_recover_stream(struct adoption *a, const struct dv_record *r,

@@ -5,6 +5,7 @@
 #include "core/encode.h"
 #include "core/io.h"
 #include "core/journal.h"
+#include "core/sealed.h"
 #include "core/swap.h"
 
 #include <string.h>
@@ -40,7 +41,9 @@ dv_err dv_rewrite_in_place(struct dv_store *s, const struct dv_rewrite *w)
 	int fd = DV_B(s, open, dv_journal_dirfd(s->journal), name, O_RDWR | O_CREAT | O_EXCL, 0600);
 	if (fd < 0)
 		return fd;
-	if (w->packed)
+	if (w->packed && dv_is_sealed(s))
+		err = dv_sealed_encode(s, w->from, st.size, fd, NULL);
+	else if (w->packed)
 		err = dv_encode(s, w->from, st.size, fd, UINT64_MAX, NULL, NULL, &enc);
 	else
 		err = dv_copy_over(s, w->from, fd);

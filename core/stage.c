@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "core/meta.h"
 #include "core/packed.h"
+#include "core/sealed.h"
 #include "core/value.h"
 
 #include <limits.h>
@@ -22,7 +23,7 @@ int dv_stage_fd(const struct dv_stage *st)
 
 bool dv_stage_is_replacement(const struct dv_stage *st)
 {
-	return st->replacement;
+	return st->replacement || st->waits;
 }
 
 /* Of the stage's file, or of the packed part of one in two parts. */
@@ -182,7 +183,8 @@ static dv_err dress(struct dv_store *s, struct dv_node *n, struct dv_file *old,
 dv_err dv_stage_write_record(struct dv_store *s, struct dv_node *n, struct dv_stage *stage)
 {
 	struct dv_record r = {.id = stage->id,
-			      .type = stage->tail ? DV_RECORD_STREAM : DV_RECORD_STAGE,
+			      .type = stage->tail || stage->sealing ? DV_RECORD_STREAM
+								    : DV_RECORD_STAGE,
 			      .st_ino = n->ino};
 	if (n->form == DV_FORM_PACKED) {
 		r.flags = DV_RECORD_OLD_PACKED;
@@ -229,6 +231,7 @@ void dv_stage_forget(struct dv_store *s, struct dv_stage *stage)
 	}
 	if (stage->swap_id)
 		dv_journal_end(s, stage->swap_id);
+	dv_stage_unseal(s, stage);
 	stage->swap_id = 0;
 	stage->named = false;
 }
@@ -307,6 +310,7 @@ dv_err dv_stage_begin_with(struct dv_store *s, struct dv_node *n, struct dv_stag
 	if (!empty)
 		atomic_store(&n->unpacks, stage->unpacks);
 	n->in_sequence = empty ? 0 : DV_NOT_IN_SEQUENCE;
+	stage->waits = dv_is_sealed(s); /* stage_sealed.c */
 	dv_count(s, pending, 1);
 	dv_count(s, unpacked, !empty);
 	n->stage = dv_take_ptr(&stage);
@@ -380,9 +384,9 @@ dv_err dv_stage_sync(struct dv_store *s, struct dv_node *n)
 	atomic_fetch_add(&f->refs, 1);
 	bool in_parts = stage->tail, failed = dv_stage_error(stage);
 	dv_gate_open(n);
-	if (in_parts) {
+	if (in_parts || dv_is_sealed(s)) {
 		dv_file_unref(s, f);
-		return failed ? 0 : dv_stage_sync_tail(s, n);
+		return failed ? 0 : in_parts ? dv_stage_sync_tail(s, n) : dv_stage_seal(s, n);
 	}
 	err = DV_B(s, fsync, f->fd); /* long: without keeping anyone out */
 	dv_file_unref(s, f);
@@ -402,6 +406,7 @@ dv_err dv_stage_sync(struct dv_store *s, struct dv_node *n)
 void dv_stage_end(struct dv_store *s, struct dv_node *n)
 {
 	dv_rival_unlock(s, &n->stage->locked);
+	dv_stage_unseal(s, n->stage);
 	dv_file_unref(s, n->stage->file);
 	dv_tail_free(s, n->stage->tail);
 	free(n->stage);

@@ -77,7 +77,8 @@ void dv_stage_discard(struct dv_store *s, struct dv_stage **stage);
 
 /* Where the bytes are, and what bears the attributes; of one in two parts the latter only. */
 int dv_stage_fd(const struct dv_stage *st);
-/* Waits for the last writer (a replacement), or may be committed at any time (an edit)? */
+/* Waits for the last writer (a replacement, or where its value is sealed), or may be committed at any
+ * time (an edit)? */
 bool dv_stage_is_replacement(const struct dv_stage *st);
 /* Is it written over the old object, which other names share, or has it come half way to its place?
  * Then it is not dropped with the name. */

@@ -5,6 +5,7 @@
 #include "core/journal.h"
 #include "core/log.h"
 #include "core/meta.h"
+#include "core/sealed.h"
 #include "core/stage_private.h"
 #include "core/value.h"
 
@@ -84,8 +85,8 @@ dv_err dv_stage_record(struct dv_store *s, struct dv_node *n, bool *recorded)
 	if (err)
 		return err;
 	struct dv_stage *stage = n->stage;
-	if (stage && !stage->tail && n->form == DV_FORM_PACKED && !stage->in_place &&
-	    !stage->swap_id && dv_node_has_name(s, n)) {
+	if (stage && !stage->tail && n->form == DV_FORM_PACKED && !dv_is_sealed(s) &&
+	    !stage->in_place && !stage->swap_id && dv_node_has_name(s, n)) {
 		err = record_swap(s, n);
 		*recorded |= !err;
 	}
@@ -272,6 +273,8 @@ dv_err dv_stage_commit(struct dv_store *s, struct dv_node *n, bool settle)
 					: dv_stream_commit(s, n, &p, stored);
 	else if (!err && (n->stage->in_place || shared))
 		err = commit_in_place(s, n, &p, stored);
+	else if (!err && dv_is_sealed(s))
+		err = dv_sealed_commit(s, n, &p, stored);
 	else if (!err) {
 		err = commit_swap(s, n, &p, slot);
 		if (!err && settle)

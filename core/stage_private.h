@@ -6,6 +6,7 @@
  *   stage_commit.c   its commit
  *   stage_tail.c     stages in two parts (tail.h): reading, frames, durability
  *   stage_stream.c   begin, commit, end of a stream: the packed part is a file beside the object
+ *   stage_sealed.c   its commit where a value's one file is compressed (sealed.h)
  *   stage_append.c   begin, commit of an append: the packed part is the object
  */
 #ifndef DV_STAGE_PRIVATE_H
@@ -19,6 +20,7 @@
 struct dv_stage {
 	uint64_t id;
 	bool replacement;
+	bool waits;	 /* for the last writer, as a replacement does */
 	bool in_place;	 /* several links, or owner and mode can not be kept: committed by copying
 			  over the old object */
 	bool named;	 /* a record and a name in the owner folder exist */
@@ -45,6 +47,10 @@ struct dv_stage {
 	struct dv_changed_at changed; /* by a caller */
 	uint64_t changed_writes;      /* n->writes when changed.backing was looked at */
 	uint64_t swap_id;	      /* its SWAP record, 0: none yet */
+	bool sealing;		      /* the packed file is about to take the old one's place */
+	struct dv_file *sealed;	      /* the stored form of its bytes, X.z; NULL: none yet */
+	uint64_t sealed_id;	      /* X */
+	uint64_t sealed_writes;	      /* n->writes when its bytes were looked at */
 	uint64_t copy_id;	      /* COPY record of a commit that was cut short, 0: none */
 	atomic_ullong synced_writes; /* n->writes when the bytes were last made durable; UINT64_MAX:
 					never */
@@ -103,6 +109,11 @@ DV_CHECK dv_err dv_stage_sync_tail(struct dv_store *s, struct dv_node *n);
 void dv_stage_drop_tail(struct dv_store *s, struct dv_node *n);
 void dv_stage_abandon_tail(struct dv_store *s, struct dv_node *n);
 
+/* dv_stage_sync() of one whose value is sealed: makes its stored form, durable. */
+DV_CHECK dv_err dv_stage_seal(struct dv_store *s, struct dv_node *n);
+void dv_stage_unseal(struct dv_store *s, struct dv_stage *stage);
+DV_CHECK dv_err dv_sealed_commit(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
+				 const char *stored);
 DV_CHECK dv_err dv_stream_commit(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
 				 const char *stored);
 DV_CHECK dv_err dv_append_commit(struct dv_store *s, struct dv_node *n);

@@ -7,6 +7,7 @@
 
 #include "core/cleanup.h"
 #include "core/codec.h"
+#include "core/dict.h"
 #include "core/foreign.h"
 #include "core/globs.h"
 #include "core/io.h"
@@ -93,6 +94,10 @@ static dv_err apply_options(struct dv_store *s, const struct dv_store_options *o
 	s->options.noatime = o->noatime || o->read_only;
 	if (!s->options.cache_bytes)
 		s->options.cache_bytes = CACHE_DEFAULT;
+	if (o->compress && dv_coding_is_diskv(&s->config.coding))
+		return say(why, why_size, -EINVAL,
+			   "a store in diskv's layout is compressed as its layout says; leave "
+			   "compress out");
 	if (o->compress && dv_config_set_compress(&s->config, o->compress))
 		return say(why, why_size, -EINVAL, "compress is none, zstd or zstd:LEVEL");
 	if (o->frame_size)
@@ -202,6 +207,7 @@ static void free_store(struct dv_store *s)
 	dv_pool_free(&s->pack_pool);
 	dv_tail_batch_free(s->frames);
 	dv_transform_free(&s->transform);
+	dv_dict_release(s);
 	dv_config_release(&s->config);
 	if (s->rootfd >= 0)
 		DV_B(s, close, s->rootfd);
@@ -285,6 +291,8 @@ dv_err dv_store_open(struct dv_backing backing, const char *path,
 		err = read_config(s, path, why, why_size);
 	if (!err)
 		err = apply_options(s, options, why, why_size);
+	if (!err)
+		err = dv_dict_load(s, path, why, why_size);
 	if (!err)
 		err = open_parts(s);
 	if (!err)
@@ -436,7 +444,7 @@ static dv_err path_step(struct dv_store *s, struct dv_node **dir, const char *na
 		err = dv_transform_shard(s->transform, name, shard);
 	if (err)
 		return err;
-	const char *stored = last ? names.raw : names.other;
+	const char *stored = !last ? names.other : names.raw[0] ? names.raw : names.packed;
 	*exists = false;
 	if (*dir && dv_place_open(s, *dir, name, false, &p) == 0) {
 		*exists = dv_place_find(s, &p, &f) == 0;

@@ -62,9 +62,12 @@ struct dv_init_options {
 	const char *compress;  /* NULL: zstd:3 */
 	uint32_t frame_size;   /* 0: 128 KiB */
 	const char *nopack;    /* patterns of keys that stay raw (globs.h); NULL: none */
-	bool adopt;	       /* files are in it already */
-	bool decode_zst;       /* with adopt: each *.zst is served as its content */
-	bool keep_zst;	       /* with adopt: each *.zst is renamed, and served as the file it is */
+	const char *layout;    /* "diskv..." (coding.h); NULL: our own */
+	const void *dict;      /* of diskv:zlib; NULL: none */
+	size_t dict_len;
+	bool adopt;	 /* files are in it already */
+	bool decode_zst; /* with adopt: each *.zst is served as its content */
+	bool keep_zst;	 /* with adopt: each *.zst is renamed, and served as the file it is */
 };
 
 /*

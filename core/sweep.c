@@ -16,6 +16,7 @@
 #include "core/meta.h"
 #include "core/ops.h"
 #include "core/pack.h"
+#include "core/sealed.h"
 #include "core/value.h"
 
 #include <string.h>
@@ -260,6 +261,8 @@ static dv_err sweep(struct dv_store *s, const char *key, enum dv_form takes, boo
 	*out = (struct dv_pack_result){0};
 	if (s->options.read_only)
 		return -EROFS;
+	if (takes == DV_FORM_PACKED && dv_is_sealed(s))
+		return -EMEDIUMTYPE; /* a value has no other form */
 	DV_AUTO_FREE struct sweep *w = calloc(1, sizeof(*w));
 	if (!w)
 		return -ENOMEM;

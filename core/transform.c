@@ -27,6 +27,7 @@ enum kind { KIND_PATH, KIND_FLAT, KIND_SPLIT, KIND_HASH };
 
 struct dv_transform {
 	enum kind kind;
+	enum dv_spelling spelling;
 	unsigned width; /* bytes of a block, hexadecimal digits of a directory */
 	unsigned depth; /* greatest number of shard directories */
 	EVP_MD *digest; /* owned; hash only */
@@ -44,7 +45,7 @@ static bool is_reserved_tail(const char *s, size_t len)
 	return len >= 7 && memcmp(s, "diskvfs", 7) == 0;
 }
 
-static bool is_reserved(const char *s, size_t len)
+bool dv_component_is_reserved(const char *s, size_t len)
 {
 	return len > 0 && s[0] == '.' && is_reserved_tail(s + 1, len - 1);
 }
@@ -78,7 +79,7 @@ static dv_err join(const char *head, const char *tail, size_t len, char out[DV_N
 
 dv_err dv_component_escape(const char *component, size_t len, char out[DV_NAME_MAX + 1])
 {
-	if (is_reserved(component, len))
+	if (dv_component_is_reserved(component, len))
 		return join("%2e", component + 1, len - 1, out);
 	if (escape_count(component, len) >= 0)
 		return join("%25", component + 1, len - 1, out);
@@ -87,7 +88,7 @@ dv_err dv_component_escape(const char *component, size_t len, char out[DV_NAME_M
 
 dv_err dv_component_unescape(const char *stored, size_t len, char out[DV_NAME_MAX + 1])
 {
-	if (len == 0 || len > DV_NAME_MAX || is_reserved(stored, len))
+	if (len == 0 || len > DV_NAME_MAX || dv_component_is_reserved(stored, len))
 		return -ENOENT;
 	int count = escape_count(stored, len);
 	if (count < 0)
@@ -289,6 +290,16 @@ void dv_transform_free(struct dv_transform **t)
 
 /* ---- what a transform is ---- */
 
+void dv_transform_set_spelling(struct dv_transform *t, enum dv_spelling spelling)
+{
+	t->spelling = spelling;
+}
+
+enum dv_spelling dv_transform_spelling(const struct dv_transform *t)
+{
+	return t->spelling;
+}
+
 const char *dv_transform_spec(const struct dv_transform *t)
 {
 	return t->spec;
@@ -326,8 +337,13 @@ const char *dv_transform_suffix(const struct dv_transform *t)
 /* ---- shard directories ---- */
 
 /* The directory of a block: spelled as the mount's directories are, see key.h "other". */
-static dv_err block_spell(const char *block, size_t width, char out[DV_NAME_MAX + 1])
+static dv_err block_spell(const struct dv_transform *t, const char *block,
+			  char out[DV_NAME_MAX + 1])
 {
+	const size_t width = t->width;
+	if (t->spelling != DV_SPELL_OWN)
+		return dv_component_is_reserved(block, width) ? -EINVAL
+							      : join("", block, width, out);
 	dv_err err = dv_component_escape(block, width, out);
 	if (err)
 		return err;
@@ -350,7 +366,7 @@ static dv_err split_shard(const struct dv_transform *t, const char *name, size_t
 	size_t pos = 0;
 	for (size_t i = 0; i < blocks; i++) {
 		char dir[DV_NAME_MAX + 1];
-		dv_err err = block_spell(name + i * t->width, t->width, dir);
+		dv_err err = block_spell(t, name + i * t->width, dir);
 		if (err)
 			return err;
 		size_t dir_len = strlen(dir);
@@ -402,6 +418,8 @@ dv_err dv_transform_shard(const struct dv_transform *t, const char *name, char o
 static bool is_split_shard(const struct dv_transform *t, const char *component)
 {
 	size_t len = strlen(component);
+	if (t->spelling != DV_SPELL_OWN)
+		return len == t->width && !dv_component_is_reserved(component, len);
 	if (dv_component_has_ending(component, len, ".zst")) {
 		if (memcmp(component + len - 4, ".raw", 4) != 0)
 			return false;
@@ -410,7 +428,7 @@ static bool is_split_shard(const struct dv_transform *t, const char *component)
 	char block[DV_NAME_MAX + 1], spelled[DV_NAME_MAX + 1];
 	if (dv_component_unescape(component, len, block) || strlen(block) != t->width)
 		return false;
-	return !block_spell(block, t->width, spelled) && strcmp(spelled, component) == 0;
+	return !block_spell(t, block, spelled) && strcmp(spelled, component) == 0;
 }
 
 bool dv_transform_is_shard(const struct dv_transform *t, unsigned level, const char *component)

@@ -43,6 +43,18 @@ DV_CHECK dv_err dv_transform_new(const char *spec, struct dv_transform **out, ch
 /* *t is NULL afterwards. */
 void dv_transform_free(struct dv_transform **t);
 
+/*
+ * How names are spelled, and what of the two names of a value there is (key.h): our own way, or as
+ * diskv does (coding.h), where a component is stored as it is. Set once, before t is shared.
+ */
+enum dv_spelling {
+	DV_SPELL_OWN,
+	DV_SPELL_PLAIN,	 /* one name, of the raw form */
+	DV_SPELL_SEALED, /* one name, of the packed form */
+};
+void dv_transform_set_spelling(struct dv_transform *t, enum dv_spelling spelling);
+enum dv_spelling dv_transform_spelling(const struct dv_transform *t);
+
 /* The spec in its normal form ("split:2x3"). */
 const char *dv_transform_spec(const struct dv_transform *t);
 
@@ -65,7 +77,8 @@ const char *dv_transform_suffix(const struct dv_transform *t);
  * The shard directories of `name` (one component, as in the mount) as a relative path with slashes,
  * "" where it lies in the root. A block of split is spelled as a directory of that name would be:
  * escaped, and with .raw where it matches \.zst(\.raw)*$, so that no shard directory ever has the
- * name of a packed value. -ENAMETOOLONG for a name over 255 bytes, and for a block that is over 255
+ * name of a packed value; in a layout of diskv as it is, and -EINVAL for ".", ".." and ".diskvfs...".
+ * -ENAMETOOLONG for a name over 255 bytes, and for a block that is over 255
  * bytes once it is spelled so (W >= 250 only); -EINVAL for an empty name or '/'; -ENOMEM.
  */
 DV_CHECK dv_err dv_transform_shard(const struct dv_transform *t, const char *name,
@@ -81,9 +94,11 @@ bool dv_transform_is_shard(const struct dv_transform *t, unsigned level, const c
  *           "25" behind its '%': ^%(25)*2e(|\.|diskvfs.*)$. One to one. -ENAMETOOLONG.
  * unescape  its inverse. -ENOENT: no component is spelled like this (empty, ".", ".diskvfs...").
  * ending    does the component match ENDING(\.raw)*$?
+ * reserved  is it one that is stored escaped, or in a layout of diskv not at all?
  */
 DV_CHECK dv_err dv_component_escape(const char *component, size_t len, char out[DV_NAME_MAX + 1]);
 DV_CHECK dv_err dv_component_unescape(const char *stored, size_t len, char out[DV_NAME_MAX + 1]);
+bool dv_component_is_reserved(const char *component, size_t len);
 bool dv_component_has_ending(const char *component, size_t len, const char *ending);
 
 #endif

@@ -232,8 +232,11 @@ static void print_text(const char *store, const struct report *r, const struct d
 	char a[32], b[32], path[PATH_MAX], type[32];
 
 	printf("store        %s\n", dv_log_key(path, sizeof(path), store));
-	printf("format       %u; transform %s; compress %s; frames of %u KiB\n", i->format,
-	       i->transform, i->compress, i->frame_size / 1024);
+	printf("format       %u; transform %s; ", i->format, i->transform);
+	if (i->layout[0])
+		printf("layout %s\n", i->layout);
+	else
+		printf("compress %s; frames of %u KiB\n", i->compress, i->frame_size / 1024);
 	if (i->nopack[0])
 		printf("nopack       %s\n", i->nopack);
 	printf("lies on      %s, %s free of %s\n", type_name(fs->type, type),
@@ -261,6 +264,7 @@ static void print_json(const char *store, const struct report *r, const struct d
 	printf("{\"store\": %s,\n", fs_json_quote(path, sizeof(path), store));
 	printf("\"format\": %u, \"transform\": %s, ", i->format,
 	       fs_json_quote(path, sizeof(path), i->transform));
+	printf("\"layout\": \"%s\", ", i->layout);
 	printf("\"compress\": \"%s\", \"frame_size\": %u, \"nopack\": %s,\n", i->compress,
 	       i->frame_size, fs_json_quote(nopack, sizeof(nopack), i->nopack));
 	printf("\"backing\": {\"type\": \"%s\", \"block_size\": %" PRIu64 ", \"bytes\": %" PRIu64

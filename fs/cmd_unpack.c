@@ -71,9 +71,14 @@ static int unpack_keys(struct dv_store *store, const char *mount, const char **k
 		dv_err err = unpack_key(store, mount, key && *key ? key : NULL, &result);
 		add(&sum, &result);
 		if (err < 0)
-			status = fs_cmd_fail(2, "%s: %s", key ? key : mount, strerror(-err));
+			status = fs_cmd_fail(2, "%s: %s", key ? key : mount,
+					     err == -EMEDIUMTYPE
+						     ? "the store's layout keeps every value "
+						       "compressed; nothing is unpacked"
+						     : strerror(-err));
 	}
-	print_result(&sum);
+	if (!status || sum.seen)
+		print_result(&sum);
 	return sum.failed ? 2 : status;
 }
 

@@ -46,6 +46,7 @@ struct fs_option {
 
 struct fs_options {
 	char *compress, *transform; /* NULL: the store's own */
+	char *layout, *dict;	    /* init; NULL: none */
 	char *nopack;		    /* NULL: none */
 	uint64_t frame_bytes;	    /* 0: the store's own */
 	uint64_t cache_bytes;

@@ -34,6 +34,13 @@ const struct fs_option fs_option_table[] = {
 	{"transform", FS_OPT_STRING, "SPEC", 0, 0, "path", AT(transform), FS_FOR_BOTH,
 	 "where a value lies: path, flat, path:SUFFIX, split:W, split:WxD, hash:ALG:WxD; "
 	 "fixed when the store is made"},
+	{"layout", FS_OPT_STRING, "diskv[:gzip[:LEVEL]|:zlib[:LEVEL]]", 0, 0, NULL, AT(layout),
+	 FS_FOR_INIT,
+	 "diskv's own layout: the file of a value has its name, and is raw, gzip or zlib as a "
+	 "whole; "
+	 "fixed when the store is made"},
+	{"dict", FS_OPT_STRING, "FILE", 0, 0, NULL, AT(dict), FS_FOR_INIT,
+	 "preset dictionary of layout diskv:zlib, which is copied into the store"},
 	{"adopt", FS_OPT_SET, NULL, 0, 0, NULL, AT(adopt), FS_FOR_INIT,
 	 "take over a folder that holds files already"},
 	{"decode_zst", FS_OPT_SET, NULL, 0, 0, NULL, AT(decode_zst), FS_FOR_INIT,

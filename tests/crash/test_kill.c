@@ -99,6 +99,25 @@ static void test_every_acknowledged_step_of_a_stream_or_an_append_survives_a_kil
 	world_small_limits(false);
 }
 
+static void test_every_acknowledged_step_survives_a_kill_in_the_layouts_of_diskv(void)
+{
+	static const char *const layouts[] = {"diskv:gzip", "diskv", "diskv:zlib"};
+	for (size_t i = 0; i < DV_ARRAY_LEN(workloads); i++) {
+		struct workload load;
+		char transform[64];
+		if (workload_as_diskv(&workloads[i], layouts[i % 3], transform, &load))
+			kill_everywhere(&load, slow ? 1 : 53);
+	}
+	for (uint64_t seed = 1; seed <= (slow ? 200 : 2); seed++) {
+		char script[SCRIPT_MAX];
+		random_script(seed, seed % 2 == 0, RANDOM_STEPS, script, sizeof(script));
+		kill_everywhere(&(struct workload){"random",
+						   seed % 2 ? "flat@diskv:zlib" : "path@diskv:gzip",
+						   script},
+				slow ? 5 : 53);
+	}
+}
+
 static void test_random_work_survives_a_kill(void)
 {
 	static const char *const transforms[] = {"path", "flat", "split:3", "hash:md5:2x1"};
@@ -175,6 +194,7 @@ int main(int argc, char **argv)
 	static const struct check_test tests[] = {
 		CHECK_TEST(test_every_acknowledged_step_survives_a_kill),
 		CHECK_TEST(test_every_acknowledged_step_of_a_stream_or_an_append_survives_a_kill),
+		CHECK_TEST(test_every_acknowledged_step_survives_a_kill_in_the_layouts_of_diskv),
 		CHECK_TEST(test_random_work_survives_a_kill),
 		CHECK_TEST(
 			test_a_replacement_that_a_full_disk_cut_short_is_not_put_in_place_after_a_kill),

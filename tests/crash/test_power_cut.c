@@ -117,6 +117,29 @@ static void test_no_power_cut_breaks_a_promise_where_names_come_in_any_order(voi
 	scripted_work();
 }
 
+static void test_no_power_cut_breaks_a_promise_in_the_layouts_of_diskv(void)
+{
+	static const char *const layouts[] = {"diskv:gzip", "diskv", "diskv:zlib:1"};
+	bool few = !slow;
+	for (size_t i = 0; i < DV_ARRAY_LEN(workloads); i++) {
+		struct workload load;
+		char transform[64];
+		/* Each in one of them, gzip and raw first. */
+		const char *layout = layouts[i % (slow ? 3 : 2)];
+		if (workload_as_diskv(&workloads[i], layout, transform, &load))
+			cut_everywhere(&load, few ? 3 : 40, few ? 53 : 1);
+	}
+	for (uint64_t seed = 1; seed <= (few ? 4 : 200); seed++) {
+		char script[SCRIPT_MAX];
+		random_script(seed, seed % 2 == 0, RANDOM_STEPS, script, sizeof(script));
+		cut_everywhere(
+			&(struct workload){"random",
+					   seed % 2 ? "hash:md5:2x1@diskv:gzip" : "path@diskv:zlib",
+					   script},
+			few ? 4 : 12, few ? 53 : 5);
+	}
+}
+
 static void work_in_parts(void)
 {
 	world_small_limits(true);
@@ -233,6 +256,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_no_power_cut_breaks_a_promise_where_names_keep_their_order),
 		CHECK_TEST(test_no_power_cut_breaks_a_promise_where_names_come_in_any_order),
 		CHECK_TEST(test_fsync_is_durable_in_a_directory_that_may_not_be_read),
+		CHECK_TEST(test_no_power_cut_breaks_a_promise_in_the_layouts_of_diskv),
 		CHECK_TEST(test_no_power_cut_breaks_a_stream_or_an_append),
 		CHECK_TEST(test_random_work_survives_a_power_cut_where_names_keep_their_order),
 		CHECK_TEST(test_random_work_survives_a_power_cut_where_names_come_in_any_order),

@@ -180,6 +180,16 @@ static const struct workload workloads[] = {
 	 "put d/a 9000; run"},
 };
 
+/* The workload in a layout of diskv, where a value has no second name, and nothing is packed when space
+ * runs out. false: it needs that (abc beside abcabc; room). transform: room for out's. */
+static inline bool workload_as_diskv(const struct workload *w, const char *layout,
+				     char transform[64], struct workload *out)
+{
+	snprintf(transform, 64, "%s@%s", w->transform, layout);
+	*out = (struct workload){w->name, transform, w->script};
+	return strncmp(w->transform, "split", 5) != 0 && !strstr(w->script, "room");
+}
+
 /* With world_small_limits(): streams and appends. Values of one put are written at once: a stream
  * begins with what comes behind three frames of it. */
 static const struct workload parts_workloads[] = {

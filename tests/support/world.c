@@ -46,7 +46,11 @@ static void on_abort(int sig)
 static void make_store(struct world *w)
 {
 	char why[512];
-	struct dv_init_options init = {.transform = w->transform, .frame_size = FRAME};
+	char transform[64];
+	const char *at = strchrnul(w->transform, '@');
+	snprintf(transform, sizeof(transform), "%.*s", (int)(at - w->transform), w->transform);
+	struct dv_init_options init = {
+		.transform = transform, .frame_size = FRAME, .layout = *at ? at + 1 : NULL};
 	w->fs = simfs_new();
 	struct dv_backing b = simfs_backing(w->fs);
 	dv_err err = dv_store_init(b, "/store", &init, why, sizeof(why));
@@ -713,7 +717,7 @@ static bool do_run(struct world *w, const char *what)
 	if (!strcmp(what, "packall"))
 		end(w, dv_store_pack_all(w->s, &result));
 	else if (!strcmp(what, "unpack"))
-		end(w, dv_store_unpack(w->s, NULL, &result));
+		end(w, strchr(w->transform, '@') ? 0 : dv_store_unpack(w->s, NULL, &result));
 	else
 		end(w, dv_store_run(w->s, true) < 0 ? -EIO : 0);
 	return true;

@@ -70,7 +70,7 @@ const char *world_context_text(void);
  * to? Else none of those that tests make is. */
 void world_small_limits(bool on);
 
-/* Makes a durable store on a new simfs and opens it. */
+/* Makes a durable store on a new simfs and opens it. transform: TRANSFORM, or TRANSFORM@LAYOUT. */
 void world_init(struct world *w, enum world_mode mode, const char *transform);
 void world_release(struct world *w);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* world_check.c - what must hold of a store, by the model and by itself. See world.h. */
+#include "core/deflate.h"
 #include "tests/support/check.h"
 #include "tests/support/world.h"
 
@@ -251,6 +252,33 @@ static bool decodes(struct dv_backing b, int dirfd, const char *name, uint64_t s
 	return left == 0;
 }
 
+/* All of it, in a layout whose values are compressed in their one file. */
+static bool inflates(const struct dv_coding *c, struct dv_backing b, int dirfd, const char *name,
+		     uint64_t size)
+{
+	static uint8_t out[1u << 16];
+	struct dv_inflater *i = NULL;
+	int fd = b.ops->open(b.self, dirfd, name, O_RDONLY, 0), done = 0;
+	uint8_t *bytes = malloc(size + 1);
+	size_t pos = 0, len = 0;
+	CHECK(fd >= 0 && bytes);
+	CHECK_EQ(dv_inflater_new(c, &i), 0);
+	for (ssize_t got = 1; len < size && got > 0; len += (size_t)(got > 0 ? got : 0))
+		got = b.ops->pread(b.self, fd, bytes + len, size - len, len);
+	bool good = dv_deflate_is_unmade(c, bytes, len), unmade = good;
+	for (ssize_t n = 0; !unmade && n >= 0 && !(done && pos == len);) {
+		size_t before = pos;
+		n = dv_inflater_step(i, bytes, len, &pos, out, sizeof(out), &done);
+		good = done && pos == len;
+		if (n == 0 && pos == before && !done)
+			break;
+	}
+	dv_inflater_free(&i);
+	b.ops->close(b.self, fd);
+	free(bytes);
+	return good;
+}
+
 static bool ends_with(const char *name, const char *ending)
 {
 	size_t n = strlen(name), e = strlen(ending);
@@ -283,6 +311,11 @@ static bool walk(struct world *w, struct dv_backing b, int dirfd, unsigned depth
 	_Alignas(8) char buf[READDIR_BUF];
 	struct dv_dirent ents[64];
 	int64_t cookie = 0;
+	struct dv_coding coding = {0};
+	char why[256];
+	if (strchr(w->transform, '@'))
+		CHECK_EQ(dv_coding_parse(strchr(w->transform, '@') + 1, &coding, why, sizeof(why)),
+			 0);
 	bool ok = dirfd >= 0 && depth < DEPTH;
 	for (ssize_t n;
 	     ok && (n = b.ops->readdir(b.self, dirfd, cookie, buf, sizeof(buf), ents, 64)) > 0;) {
@@ -301,6 +334,11 @@ static bool walk(struct world *w, struct dv_backing b, int dirfd, unsigned depth
 					depth + 1, only_count);
 			else if (only_count)
 				++*only_count;
+			else if (dv_coding_is_diskv(&coding))
+				ok = !dv_coding_is_sealed(&coding) ||
+				     inflates(&coding, b, dirfd, name, st.size) ||
+				     wrong(w, "the file %s (%llu bytes) does not inflate", name,
+					   (unsigned long long)st.size);
 			else if (ends_with(name, ".zst") && !decodes(b, dirfd, name, st.size))
 				ok = wrong(w, "the packed file %s (%llu bytes) does not decode",
 					   name, (unsigned long long)st.size);

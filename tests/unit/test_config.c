@@ -101,7 +101,7 @@ static void test_unknown_lines_and_comments_are_kept(void)
 
 static void test_wrong_lines_are_named(void)
 {
-	check_refused("format=2\nwhatever\n", -EPROTONOSUPPORT, "line 1");
+	check_refused("format=3\nwhatever\n", -EPROTONOSUPPORT, "line 1");
 	check_refused("format=99999999999999999999\n", -EPROTONOSUPPORT, "line 1");
 	check_refused("format=0\n", -EINVAL, "line 1");
 	check_refused("format=1x\n", -EINVAL, "line 1");

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * recover_sealed.c - stages of a layout whose values are compressed in their one file
+ * (stage_sealed.c). The stage file ID holds plain bytes, whatever the record's type. STREAM says that
+ * ID.z was about to be renamed over the old object; so does, where recovery did it, that the stage file
+ * is called ID.p. Then, and only then, what lies there without an ID.z beside is what ID.z was.
+ */
+#include "core/io.h"
+#include "core/journal.h"
+#include "core/meta.h"
+#include "core/recover_private.h"
+#include "core/sealed.h"
+#include "core/swap.h"
+#include "core/tail.h"
+
+#include <string.h>
+
+#define PUBLISHING ".p"
+#define NAME_BYTES (DV_TAIL_NAME + 2)
+
+/* The stage file of r, under either of its names, which is put into name. -> descriptor */
+static int open_stage(struct adoption *a, const struct dv_record *r, char name[NAME_BYTES])
+{
+	dv_journal_stage_name(r->id, name);
+	int fd = DV_B(a->s, open, a->dirfd, name, O_RDWR | O_NOFOLLOW, 0);
+	if (fd != -ENOENT)
+		return fd;
+	strcat(name, PUBLISHING);
+	return DV_B(a->s, open, a->dirfd, name, O_RDWR | O_NOFOLLOW, 0);
+}
+
+static bool is_publishing(const char *name)
+{
+	return strstr(name, PUBLISHING);
+}
+
+/* stage: its name, which becomes ID.p. */
+static dv_err publish(struct adoption *a, const struct dv_record *r, const struct target *t,
+		      int from, char stage[NAME_BYTES])
+{
+	struct dv_store *s = a->s;
+	struct dv_tag old, tag = {.st_ino = r->st_ino};
+	struct dv_loose_at at = dv_place_at(&t->p);
+	struct dv_dir_times times;
+	struct dv_stat st;
+	char name[DV_TAIL_NAME], was[NAME_BYTES];
+	int fd = -1;
+	dv_tail_packed_name(r->id, name);
+	if (DV_B(s, stat, from, "", &st) == 0 && dv_tag_load_fd(s, from, &st, &old)) {
+		tag.generation = old.generation;
+		tag.swapped = old.swapped;
+	}
+	dv_err err = dv_sealed_make(s, from, a->dirfd, name, &tag, &fd); /* I2 */
+	if (err)
+		return err;
+	DV_B(s, close, fd);
+	if (!is_publishing(stage)) {
+		strcpy(was, stage);
+		strcat(stage, PUBLISHING);
+		err = DV_B(s, rename, a->dirfd, was, a->dirfd, stage, 0);
+		if (err) {
+			strcpy(stage, was);
+			return err;
+		}
+	}
+	err = DV_B(s, fsync, a->dirfd); /* I4 */
+	if (err)
+		return err;
+	dv_dir_times_keep(s, t->p.dirfd, &times);
+	err = DV_B(s, rename, a->dirfd, name, t->p.dirfd, t->p.names.packed, 0);
+	dv_dir_times_restore(s, &times);
+	return err ? err : dv_loose_sync(s, &at, t->p.dirfd);
+}
+
+/* Has ID.z come by its place? */
+static bool was_published(struct adoption *a, const struct dv_record *r, const char *stage)
+{
+	char name[DV_TAIL_NAME];
+	struct dv_stat st;
+	dv_tail_packed_name(r->id, name);
+	return (r->type == DV_RECORD_STREAM || is_publishing(stage)) &&
+	       DV_B(a->s, stat, a->dirfd, name, &st) == -ENOENT;
+}
+
+dv_err dv_recover_sealed(struct adoption *a, const struct dv_record *r, const struct target *t)
+{
+	struct dv_store *s = a->s;
+	struct dv_stat old;
+	char stage[NAME_BYTES];
+	int fd = open_stage(a, r, stage);
+	if (fd == -ENOENT)
+		return 0;
+	if (fd < 0)
+		return fd;
+	bool there = dv_recover_is_object(s, &t->p, t->p.names.packed, &r->packed, &old);
+	dv_err err = 0;
+	if (dv_recover_is_whole(a, r) && there) {
+		err = old.nlink > 1 || (r->flags & DV_RECORD_IN_PLACE)
+			      ? dv_recover_rewrite(a, r, t, fd, t->p.names.packed)
+			      : publish(a, r, t, fd, stage);
+	} else if (dv_recover_is_whole(a, r) && !was_published(a, r, stage)) {
+		DV_B(s, close, fd);
+		return dv_put_aside(s, a->dirfd, stage, t->name,
+				    "the value was replaced while no mount was there");
+	}
+	DV_B(s, close, fd);
+	return err ? err : DV_B(s, unlink, a->dirfd, stage); /* I6 where it is not whole */
+}
