@@ -37,3 +37,7 @@ foreach(app ${apps})
 	dv_app_test(${app}_settle SCRIPT ${app} SLOW TIMEOUT 900 ENV "APPS_OPTIONS=settle=1,coherence=0")
 	dv_app_test(${app}_large SCRIPT ${app} SLOW TIMEOUT 1800 ENV APPS_SCALE=5)
 endforeach()
+
+# diskv itself, by its own library in Go.
+dv_app_test(diskv ENV DISKV_BUILD=${CMAKE_BINARY_DIR}/go)
+dv_app_test(diskv_large SCRIPT diskv SLOW TIMEOUT 1800 ENV APPS_SCALE=5 DISKV_BUILD=${CMAKE_BINARY_DIR}/go)
