@@ -11,6 +11,7 @@
 
 #include "core/cleanup.h"
 
+#include <signal.h>
 #include <sys/file.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
@@ -267,9 +268,13 @@ static int posix_flock(void *self, int fd, int operation)
 	return result(RETRY(flock(fd, operation)));
 }
 
+/* Where others break the lease the kernel sends a signal. SIGIO, which it is by itself, ends a process
+ * that does not ignore it; SIGURG is ignored unless somebody wants it. */
 static int posix_set_lease(void *self, int fd, int type)
 {
 	(void)self;
+	if (type != F_UNLCK && fcntl(fd, F_SETSIG, SIGURG))
+		return -errno;
 	return result(RETRY(fcntl(fd, F_SETLEASE, type)));
 }
 

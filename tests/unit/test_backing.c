@@ -17,6 +17,7 @@
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stddef.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
@@ -1057,6 +1058,19 @@ CLAIM(a_lease_tells_whether_a_writer_is_left)
 	DO(close, dir);
 }
 
+/* A program that uses the library need not ignore SIGIO. */
+CLAIM(a_broken_lease_ends_no_process)
+{
+	void (*was)(int) = signal(SIGIO, SIG_DFL);
+	put("file", "");
+	int rd = open_ok("file", O_RDONLY);
+	CHECK_EQ(DO(set_lease, rd, F_RDLCK), 0);
+	CHECK_EQ(try_open(root, "file", O_RDWR | O_NONBLOCK), -EAGAIN);
+	CHECK_EQ(DO(set_lease, rd, F_UNLCK), 0);
+	DO(close, rd);
+	signal(SIGIO, was);
+}
+
 static void *open_for_writing(void *unused)
 {
 	(void)unused;
@@ -1182,6 +1196,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_locks_conflict_between_descriptors),
 		CHECK_TEST(test_a_lock_is_handed_to_who_waits),
 		CHECK_TEST(test_a_lease_tells_whether_a_writer_is_left),
+		CHECK_TEST(test_a_broken_lease_ends_no_process),
 		CHECK_TEST(test_a_writer_waits_until_the_lease_is_let_go),
 		CHECK_TEST(test_the_filesystem_describes_itself),
 		CHECK_TEST(test_names_resolve_the_same_without_openat2),
