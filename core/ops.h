@@ -34,6 +34,22 @@ DV_CHECK dv_err dv_make_raw(struct dv_store *s, struct dv_node *n, bool nowait);
 DV_CHECK dv_err dv_clear_way(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
 			     const char *name);
 
+/*
+ * A file of the owner folder, whose node has no name, gets the name (put.h). dress: what it is to
+ * have of owner, mode and the like, under the gates, before it is seen; over: the value that it
+ * replaces, NULL: none.
+ */
+struct dv_renamed_in {
+	struct dv_node *node;
+	const char *stored; /* its name in the owner folder */
+	dv_err (*dress)(struct dv_store *s, const struct dv_renamed_in *in,
+			const struct dv_place *to, struct dv_node *over);
+};
+/* flags: 0, RENAME_NOREPLACE. -EISDIR; -EBUSY: others had it for too long. */
+DV_CHECK dv_err dv_rename_in(struct dv_store *s, const struct dv_call *call,
+			     const struct dv_renamed_in *in, struct dv_node *dir, const char *name,
+			     unsigned flags);
+
 /* Packs what an owner that died has left raw. */
 void dv_pack_leftovers(struct dv_store *s);
 

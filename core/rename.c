@@ -11,6 +11,8 @@
  *                               value (I1). With several links it stays packed: SWAP record (packed
  *                               wins), rename, the new name made durable, the raw form dropped
  *   other    packed             rename, then the packed form is dropped, with a record as above
+ *
+ * A source may be a file of the owner folder, whose node has no name yet (put.h): as raw.
  */
 #include "core/cleanup.h"
 #include "core/journal.h"
@@ -28,6 +30,7 @@
 struct renaming {
 	struct dv_node *olddir, *newdir, *n, *over; /* over: NULL where the new name is free */
 	const char *oldname, *newname;
+	const struct dv_renamed_in *in; /* from the owner folder: no olddir, no oldname */
 	unsigned flags;
 	bool patient; /* it may wait for what another mount is about to take away */
 	struct dv_place from, to;
@@ -60,15 +63,25 @@ static void open_values(struct dv_node *a, struct dv_node *b)
 		dv_gate_open(b);
 }
 
-/* What lies under both names must be what the nodes say. */
-static dv_err find_both(struct dv_store *s, struct renaming *r)
+static dv_err find_source(struct dv_store *s, struct renaming *r)
 {
+	if (r->in) {
+		r->src = (struct dv_found){.form = DV_FORM_RAW, .stored = r->in->stored};
+		return DV_B(s, stat, r->from.dirfd, r->src.stored, &r->src.st);
+	}
 	dv_err err = dv_place_find(s, &r->from, &r->src);
 	if (err)
 		return err == -ENOENT ? -ESTALE : err;
 	struct dv_ident id = dv_ident_of(&r->src.st);
-	if (r->src.form != r->n->form || !dv_ident_equal(&id, &r->n->id))
-		return -ESTALE;
+	return r->src.form != r->n->form || !dv_ident_equal(&id, &r->n->id) ? -ESTALE : 0;
+}
+
+/* What lies under both names must be what the nodes say. */
+static dv_err find_both(struct dv_store *s, struct renaming *r)
+{
+	dv_err err = find_source(s, r);
+	if (err)
+		return err;
 	err = dv_place_find(s, &r->to, &r->dst);
 	r->dst_there = !err;
 	/* Beside newer bytes the store's object may have been replaced by others: both give way. */
@@ -77,7 +90,7 @@ static dv_err find_both(struct dv_store *s, struct renaming *r)
 		return r->over && !any ? -ESTALE : 0;
 	if (err)
 		return err;
-	id = dv_ident_of(&r->dst.st);
+	struct dv_ident id = dv_ident_of(&r->dst.st);
 	if (!r->over ||
 	    (!any && (r->dst.form != r->over->form || !dv_ident_equal(&id, &r->over->id))))
 		return -ESTALE;
@@ -244,6 +257,8 @@ static dv_err settle_names(struct dv_store *s, const struct renaming *r, bool no
 	const unsigned both = DV_LOOSE_MADE | DV_LOOSE_PRUNED;
 	const char *as =
 		exchange ? r->dst.stored : dv_place_stored(&r->to, r->n->form, DV_SLOT_PLAIN);
+	if (r->in) /* it was under no name yet, and may be lost as any that is made there */
+		return dv_place_settle(s, &r->to, as, 0, nowait);
 	dv_err err = dv_settle_shard(s, &r->to, exchange ? both : DV_LOOSE_MADE, nowait);
 	if (!err)
 		err = dv_settle_shard(s, &r->from, exchange ? both : DV_LOOSE_PRUNED, nowait);
@@ -262,7 +277,10 @@ static void note_move(struct dv_store *s, const struct renaming *r)
 	dv_names_changed(r->n);
 	if (exchange)
 		dv_names_changed(r->over);
-	dv_loose_add(s, &to, moved, 0);
+	if (!r->in || r->dst_there) /* a new name is as one that was made there */
+		dv_loose_add(s, &to, moved, 0);
+	if (r->in)
+		return;
 	if (exchange)
 		dv_loose_add(s, &from, DV_LOOSE_MOVED | (S_ISDIR(r->over->type) ? DV_LOOSE_DIR : 0),
 			     0);
@@ -308,9 +326,10 @@ static dv_err rename_plain(struct dv_store *s, struct renaming *r, bool nowait)
 		dv_ignore(repath(s, r, true)); /* recovery looks at both */
 		return err;
 	}
-	if (r->src.form != DV_FORM_PACKED)
+	if (r->src.form != DV_FORM_PACKED && !r->in)
 		dv_twin_release(s, &r->from, r->n->ino);
-	err = dv_node_move_name(s, r->olddir, r->oldname, r->newdir, r->newname, slot);
+	err = r->in ? dv_node_add_name(s, r->n, r->newdir, r->newname, slot)
+		    : dv_node_move_name(s, r->olddir, r->oldname, r->newdir, r->newname, slot);
 	if (!err)
 		err = repath(s, r, false); /* of records that were appended meanwhile */
 	dv_forget_kept_ctime(s, r->n);
@@ -416,12 +435,14 @@ static dv_err rename_gated(struct dv_store *s, const struct dv_call *call, struc
 				     ((r->flags & RENAME_EXCHANGE) && r->over->stage));
 	if (dv_is_busy(r->n) || over_busy)
 		return -ESTALE;
-	dv_err err = dv_place_open(s, r->olddir, r->oldname, false, &r->from);
+	dv_err err = r->in ? 0 : dv_place_open(s, r->olddir, r->oldname, false, &r->from);
+	if (r->in)
+		r->from = (struct dv_place){.dirfd = dv_journal_dirfd(s->journal)};
 	if (err)
 		return err;
 	err = dv_place_open(s, r->newdir, r->newname, true, &r->to);
 	if (!err) {
-		err = dv_rival_packs(s, r->n, &r->from, r->patient);
+		err = r->in ? 0 : dv_rival_packs(s, r->n, &r->from, r->patient);
 		if (!err)
 			err = find_both(s, r);
 		if (!err && packed_over_other(r) &&
@@ -429,6 +450,8 @@ static dv_err rename_gated(struct dv_store *s, const struct dv_call *call, struc
 			err = -ESTALE; /* it can be made raw */
 		if (!err)
 			err = check_types(r);
+		if (!err && r->in)
+			err = r->in->dress(s, r->in, &r->to, r->dst_there ? r->over : NULL);
 		if (!err && call->nowait && S_ISDIR(r->n->type) && dv_journal_open_records(s))
 			err = -EAGAIN; /* they are written anew, and synced */
 		if (!err)
@@ -444,7 +467,7 @@ static dv_err rename_gated(struct dv_store *s, const struct dv_call *call, struc
 
 static dv_err rename_once(struct dv_store *s, const struct dv_call *call, struct renaming *r)
 {
-	dv_err err = dv_find(s, call, r->olddir, r->oldname, &r->n);
+	dv_err err = r->in ? 0 : dv_find(s, call, r->olddir, r->oldname, &r->n);
 	if (!err) {
 		err = dv_find(s, call, r->newdir, r->newname, &r->over);
 		if (err == -ENOENT)
@@ -457,7 +480,8 @@ static dv_err rename_once(struct dv_store *s, const struct dv_call *call, struct
 	err = prepare(s, call, r);
 	if (err)
 		return err;
-	err = dv_gates_shared(r->olddir, r->newdir, call->nowait);
+	struct dv_node *olddir = r->in ? r->newdir : r->olddir;
+	err = dv_gates_shared(olddir, r->newdir, call->nowait);
 	if (err)
 		return err;
 	err = gate_values(r->n, r->over, call->nowait);
@@ -465,7 +489,7 @@ static dv_err rename_once(struct dv_store *s, const struct dv_call *call, struct
 		err = rename_gated(s, call, r);
 		open_values(r->n, r->over);
 	}
-	dv_gates_open(r->olddir, r->newdir);
+	dv_gates_open(olddir, r->newdir);
 	return err;
 }
 
@@ -499,4 +523,25 @@ dv_err dv_store_rename(struct dv_store *s, const struct dv_call *call, struct dv
 		dv_place_prune(s, oldname);
 	}
 	return err == -ESTALE || (err == -EAGAIN && !call->nowait) ? -EBUSY : err;
+}
+
+dv_err dv_rename_in(struct dv_store *s, const struct dv_call *call, const struct dv_renamed_in *in,
+		    struct dv_node *dir, const char *name, unsigned flags)
+{
+	dv_err err = -ESTALE;
+	for (unsigned tries = 0; dv_goes_on(call, err, &tries);) {
+		struct renaming r = {.in = in,
+				     .n = in->node,
+				     .newdir = dir,
+				     .newname = name,
+				     .flags = flags,
+				     .patient = tries < DV_PATIENCE};
+		err = rename_once(s, call, &r);
+		dv_node_unref(s, r.over);
+	}
+	if (!err) {
+		dv_touch_dir(s, dir);
+		dv_keeper_touch(s, in->node);
+	}
+	return err == -ESTALE || err == -EAGAIN ? -EBUSY : err;
 }

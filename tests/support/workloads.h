@@ -148,6 +148,25 @@ static const struct workload workloads[] = {
 	{"reopen", "path",
 	 "put a 9000; put b 3000; fsync a; reopen; append a 9; put b 2000; reopen; put c 9000; "
 	 "unlink a; reopen"},
+	{"whole over raw", "path",
+	 "whole a 3000; fsync a; whole a 2000; run; whole a 1500; wholesync a 100; whole a 9000"},
+	{"whole over packed", "path",
+	 "mkdir d; put d/a 20000; fsync d/a; run; whole d/a 14000; run; whole d/a 9000; run; "
+	 "whole d/a 8000; fsync d/a; run; wholesync d/a 7000; reopen; whole d/a 100"},
+	{"whole over staged", "path",
+	 "put a 20000; fsync a; run; append a 9; whole a 9000; run; put a 7000; whole a 3000; "
+	 "fsync a; run; put a 100; wholesync a 8000"},
+	{"whole over links", "path",
+	 "put a 20000; fsync a; run; link a b; whole a 9000; fsync b; run; append b 9; "
+	 "wholesync b 100; run"},
+	{"whole, unlinked and made again", "path",
+	 "wholesync a 9000; run; unlink a; whole a 7000; run; unlink a; wholesync a 6000; unlink "
+	 "a; put a 5000; fsync a; whole a 3000; rename a b; whole a 2000; fsync a"},
+	{"whole in shards", "split:3",
+	 "whole abc 9000; wholesync abcabc 8000; run; whole abc 3000; whole abcabc 2000; unlink "
+	 "abcabc; whole abcd 100; fsync abcd; unlink abcd; run; whole abcabc 10"},
+	{"whole under hash", "hash:md5:2x1",
+	 "wholesync a 9000; run; whole a 8000; unlink a; whole a 7000; run; wholesync a 6000"},
 	{"split", "split:3",
 	 "put ab 9000; put abc 9000; fsync abc; run; put abcabc 9000; fsync abcabc; run; put "
 	 "abcabcd 9000; run; "

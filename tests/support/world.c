@@ -2,6 +2,8 @@
 /* world.c - see world.h. The checks of what is found are in world_check.c. */
 #include "tests/support/world.h"
 
+#include "core/put.h"
+
 #include "core/cleanup.h"
 #include "tests/support/check.h"
 
@@ -408,6 +410,68 @@ static bool do_put(struct world *w, const char *path, size_t len)
 	return do_write(w, path, 0, len, false, false);
 }
 
+/* Its value is about to lose the name: a stage is dropped with it, but the one that other names
+ * share is put in place before. */
+static void lose_name(struct world *w, size_t key)
+{
+	if (links_of(w, key) > 1)
+		commit_group(w, key);
+	else if (w->mode == WORLD_POWER)
+		model_drop_stage(&w->m, key);
+}
+
+static dv_err put_whole(struct world *w, struct dv_node *dir, const char *last,
+			const struct model_bytes *bytes, bool sync)
+{
+	struct dv_put *put = NULL;
+	dv_err err = dv_put_begin(w->s, 0644, &put);
+	if (!err && bytes->len) {
+		ssize_t got = dv_put_write(w->s, &call, put, bytes->data,
+					   (struct dv_range){0, bytes->len});
+		err = got < 0 ? (dv_err)got : 0;
+	}
+	if (!err)
+		err = dv_put_commit(w->s, &call, put, dir, last, sync ? DV_PUT_SYNC : 0);
+	dv_put_end(w->s, &put);
+	return err;
+}
+
+/* As by a renaming of a file that has been nowhere: new bytes may be torn, what is replaced not. */
+static bool do_whole(struct world *w, const char *path, size_t len, bool sync)
+{
+	struct dv_node *dir;
+	const char *last;
+	size_t key = model_key(&w->m, path);
+	bool over = model_now(&w->m, key) != NULL;
+	if (len > WRITE_MAX || !has_parent(w, path))
+		return true;
+	dv_err err = parent_of(w, path, &dir, &last);
+	if (err)
+		return wrong(w, "%s: parent: %s", path, strerror(-err));
+	struct model_bytes *bytes = model_bytes_new(len);
+	w->writes++;
+	fill(w, bytes->data, len, 0, false);
+	commit_neighbours(w);
+	w->may_put_aside = over;
+	if (over)
+		lose_name(w, key);
+	else
+		model_push(&w->m, key, model_bytes_new(0), true);
+	model_push(&w->m, key, model_bytes_ref(bytes), over);
+	begin(w);
+	end(w, put_whole(w, dir, last, bytes, sync));
+	if (acknowledged(w)) {
+		w->m.keys[key].hidden = w->may_put_aside = false;
+		w->m.keys[key].group = ++w->m.groups;
+		settle_group(w, key);
+		if (sync)
+			model_settle(&w->m, key);
+	}
+	model_bytes_unref(bytes);
+	dv_node_unref(w->s, dir);
+	return true;
+}
+
 static bool do_fsync(struct world *w, const char *path)
 {
 	struct dv_node *n;
@@ -449,16 +513,6 @@ static bool do_fsyncdir(struct world *w, const char *dir)
 }
 
 /* ---- names ---- */
-
-/* Its value is about to lose the name: a stage is dropped with it, but the one that other names
- * share is put in place before. */
-static void lose_name(struct world *w, size_t key)
-{
-	if (links_of(w, key) > 1)
-		commit_group(w, key);
-	else if (w->mode == WORLD_POWER)
-		model_drop_stage(&w->m, key);
-}
 
 static bool do_unlink(struct world *w, const char *path)
 {
@@ -769,6 +823,8 @@ static bool step_bytes(struct world *w, const char *op, const char *a, const cha
 		return do_trunc(w, a, x);
 	if (!strcmp(op, "put"))
 		return do_put(w, a, x);
+	if (!strcmp(op, "whole") || !strcmp(op, "wholesync"))
+		return do_whole(w, a, x, op[5]);
 	if (!strcmp(op, "fsync"))
 		return do_fsync(w, a);
 	if (!strcmp(op, "fsyncdir"))

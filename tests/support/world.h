@@ -7,6 +7,7 @@
  *
  *   create K              write K OFF LEN      append K LEN     noise K OFF LEN   (incompressible)
  *   trunc K SIZE          put K LEN  (> K)     fsync K          fsyncdir D
+ *   whole K LEN, wholesync K LEN  (put.h)
  *   unlink K              rename A B           exchange A B     link A B
  *   mkdir D               rmdir D              rendir D E       chmod K    setx K
  *   run  (commit, pack)   packall    unpack    reopen           list       look K
