@@ -91,3 +91,11 @@ dv_err dv_store_fsync(struct dv_store *s, const struct dv_call *call, struct dv_
 		return err;
 	return err ? dv_count_error(s, err) : 0;
 }
+
+dv_err dv_store_sync(struct dv_store *s)
+{
+	if (s->options.read_only)
+		return 0;
+	dv_err err = dv_loose_sync_all(s);
+	return err ? dv_count_error(s, err) : 0;
+}

@@ -49,7 +49,9 @@ struct dv_list {
 	} * *levels; /* depth_max of them, made as they are needed */
 	unsigned depth_max;
 	char shard[DV_SHARD_MAX];
-	int64_t position; /* entries given so far */
+	char head[DV_NAME_MAX + 1]; /* split: what all keys below the open levels begin with */
+	const char *prefix, *after; /* borrowed, "": no bound */
+	int64_t position;	    /* entries given so far */
 };
 
 static mode_t type_of(uint8_t d_type)
@@ -229,9 +231,16 @@ dv_err dv_list_open(struct dv_store *s, struct dv_node *dir, struct dv_list **ou
 	}
 	l->store = s;
 	l->dir = dir;
+	l->prefix = l->after = "";
 	pthread_mutex_init(&l->lock, NULL);
 	*out = l;
 	return 0;
+}
+
+void dv_list_bound(struct dv_list *list, const char *prefix, const char *after)
+{
+	list->prefix = prefix;
+	list->after = after;
 }
 
 static void pop_level(struct dv_store *s, struct dv_list *l)
@@ -268,6 +277,22 @@ static void block_of(const char *stored, char out[DV_NAME_MAX + 1])
 		out[len - 4] = '\0';
 }
 
+/* Is the key outside what is asked for? */
+static bool is_outside(const struct dv_list *l, const char *key)
+{
+	return strncmp(key, l->prefix, strlen(l->prefix)) != 0 ||
+	       (l->after[0] && strcmp(key, l->after) <= 0);
+}
+
+/* Are all keys that begin with `head`? */
+static bool all_outside(const struct dv_list *l, const char *head)
+{
+	size_t len = strlen(head), prefix_len = strlen(l->prefix);
+	if (strncmp(head, l->prefix, len < prefix_len ? len : prefix_len) != 0)
+		return true;
+	return strncmp(head, l->after, len) < 0;
+}
+
 /* What e is sorted by: how its key goes on, or the keys below the directory that it is. */
 static dv_err sort_text(void *ctx, const struct dv_dirent *e, char out[DV_ORDER_TEXT])
 {
@@ -278,9 +303,12 @@ static dv_err sort_text(void *ctx, const struct dv_dirent *e, char out[DV_ORDER_
 	char key[DV_NAME_MAX + 1];
 	strcpy(out, e->name);
 	if (e->type == DT_DIR && dv_transform_has_shards(t)) {
+		char head[2 * DV_NAME_MAX + 2];
 		block_of(e->name, key);
 		strcpy(out, key);
-		return 0;
+		memcpy(head, l->head, v->key_len);
+		strcpy(head + v->key_len, key);
+		return all_outside(l, head) ? -ENOENT : 0;
 	}
 	dv_err err = dv_names_parse(t, e->name, e->type == DT_REG, l->shard, key, &form);
 	if (err == -ENOMEM)
@@ -289,7 +317,9 @@ static dv_err sort_text(void *ctx, const struct dv_dirent *e, char out[DV_ORDER_
 		strcpy(out, key + v->key_len);
 	if (e->type == DT_DIR)
 		strcat(out, "/");
-	return 0;
+	if (err)
+		return 0; /* not ours, as the listing finds */
+	return (e->type == DT_DIR ? all_outside(l, out) : is_outside(l, key)) ? -ENOENT : 0;
 }
 
 /* The directory of a level: `name` in the one above it, "." for the first. */
@@ -331,6 +361,12 @@ static dv_err push_level(struct dv_store *s, struct dv_list *l, const char *name
 		char block[DV_NAME_MAX + 1];
 		block_of(name, block);
 		v->key_len = l->levels[l->depth - 1]->key_len + strlen(block);
+		if (v->key_len > DV_NAME_MAX) { /* longer than any key: not ours */
+			dv_order_free(&v->order);
+			DV_B(s, close, v->fd);
+			return -ENOENT;
+		}
+		memcpy(l->head + v->key_len - strlen(block), block, strlen(block));
 		if (len)
 			l->shard[len++] = '/';
 		strcpy(l->shard + len, name);

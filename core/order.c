@@ -148,7 +148,7 @@ static dv_err add(struct dv_order *o, const struct dv_dirent *e)
 		return -ENAMETOOLONG;
 	dv_err err = o->text(o->ctx, e, text);
 	if (err)
-		return err;
+		return err == -ENOENT ? 0 : err;
 	entry[0] = (char)e->type;
 	strcpy(stpcpy(entry + 1, text) + 1, e->name);
 	if (o->has_last && compare(entry, o->last) <= 0)

@@ -18,7 +18,7 @@
 #define DV_ORDER_WINDOW (8u << 20)
 
 /* What an entry is sorted by, bytewise; of two that are the same, what is no directory comes first.
- * Up to DV_NAME_MAX bytes and one. */
+ * Up to DV_NAME_MAX bytes and one. -ENOENT: it is left out. */
 #define DV_ORDER_TEXT (DV_NAME_MAX + 2)
 typedef dv_err dv_order_text_fn(void *ctx, const struct dv_dirent *e, char out[DV_ORDER_TEXT]);
 

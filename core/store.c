@@ -368,6 +368,11 @@ bool dv_store_lists_in_order_of_backing(const struct dv_store *s)
 	return !dv_transform_has_shards(s->transform);
 }
 
+bool dv_store_keeps_order(const struct dv_store *s)
+{
+	return dv_transform_keeps_order(s->transform);
+}
+
 struct dv_node *dv_store_root(struct dv_store *s)
 {
 	return dv_node_ref(s->root);

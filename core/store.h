@@ -169,6 +169,8 @@ bool dv_store_has_dirs(
 	const struct dv_store *s); /* may the mount have directories, links, special files? */
 bool dv_store_lists_in_order_of_backing(
 	const struct dv_store *s); /* list cookies survive without a list handle */
+/* Does a list with a handle give keys in their order, bytewise? */
+bool dv_store_keeps_order(const struct dv_store *s);
 DV_CHECK dv_err dv_store_statfs(struct dv_store *s, struct dv_fsinfo *out);
 
 /* Counters; monotonic but for the last group. */
@@ -283,6 +285,9 @@ DV_CHECK ssize_t dv_store_write(struct dv_store *s, const struct dv_call *call, 
  * directories: their names. Also returns, once, an error of later work on this value. */
 DV_CHECK dv_err dv_store_fsync(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
 			       bool data_only);
+/* All bytes and names that were in place before are durable: one syncfs, which does nothing on some
+ * network filesystems. */
+DV_CHECK dv_err dv_store_sync(struct dv_store *s);
 /* mode as fallocate(2); -EOPNOTSUPP for modes the backing does not know. */
 DV_CHECK dv_err dv_store_fallocate(struct dv_store *s, const struct dv_call *call,
 				   struct dv_node *n, int mode, struct dv_range range);
@@ -309,6 +314,13 @@ typedef bool dv_list_fn(void *ctx, const struct dv_list_entry *entry);
  */
 struct dv_list;
 DV_CHECK dv_err dv_list_open(struct dv_store *s, struct dv_node *dir, struct dv_list **out);
+/*
+ * Before the first call: of a list in the order of the keys only those that begin with prefix and
+ * come after `after`, and directories that may hold such: their name and '/' begins one of them, or
+ * is begun by prefix, or comes after `after`. Shard directories that hold none are not opened. Both
+ * relative to dir, "": no bound, borrowed as long as the list is open. Of hash all are given.
+ */
+void dv_list_bound(struct dv_list *list, const char *prefix, const char *after);
 void dv_list_close(struct dv_store *s, struct dv_list **list);
 DV_CHECK dv_err dv_store_list(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
 			      struct dv_list *list, int64_t cookie, dv_list_fn *fn, void *ctx);
