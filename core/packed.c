@@ -403,6 +403,7 @@ struct read_job {
 	char *buf;
 	struct dv_range range; /* clipped */
 	uint32_t first;
+	bool stream; /* so long a read was asked for, whether or not there is as much */
 	bool nowait;
 	atomic_int err;
 };
@@ -417,7 +418,7 @@ static bool streamed(struct read_job *j, uint32_t index, const struct dv_frame *
 	struct dv_store *s = j->p->s;
 	struct dv_cache_key key = part_key(j->p, index);
 	struct dv_cache_entry *e = NULL;
-	if (j->nowait || j->range.len < STREAM_BYTES || fr->plain_off < j->range.off ||
+	if (j->nowait || !j->stream || fr->plain_off < j->range.off ||
 	    fr->plain_off + fr->plain_len > j->range.off + j->range.len)
 		return false;
 	if (dv_cache_get(s->cache, &key, fr->plain_len, true, &e) == DV_CACHE_HIT) {
@@ -463,11 +464,13 @@ static void read_step(void *ctx, size_t i)
 static ssize_t read_frames(struct packed *p, uint64_t plain_size, void *buf, struct dv_range range,
 			   bool nowait)
 {
+	bool stream = range.len >= STREAM_BYTES;
 	if (range.off >= plain_size || !range.len)
 		return 0;
 	if (range.len > plain_size - range.off)
 		range.len = plain_size - range.off;
 	struct read_job j = {.p = p,
+			     .stream = stream,
 			     .buf = buf,
 			     .range = range,
 			     .nowait = nowait,
