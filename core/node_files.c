@@ -113,3 +113,18 @@ void dv_node_drop_file(struct dv_store *s, struct dv_node *n)
 	pthread_mutex_unlock(&s->files_lock);
 	dv_file_unref(s, f);
 }
+
+bool dv_node_rest(struct dv_store *s, struct dv_node *n)
+{
+	struct dv_file *f;
+
+	if (!dv_node_has_name(s, n))
+		return false;
+	pthread_mutex_lock(&s->files_lock);
+	f = n->file && !n->file->pinned ? n->file : NULL;
+	if (f)
+		take_out_locked(s, f);
+	pthread_mutex_unlock(&s->files_lock);
+	dv_file_unref(s, f);
+	return true;
+}

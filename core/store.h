@@ -200,6 +200,9 @@ void dv_store_stats(struct dv_store *s, struct dv_store_stats *out);
 struct dv_node *dv_store_root(struct dv_store *s); /* lends a new reference */
 struct dv_node *dv_node_ref(struct dv_node *n);
 void dv_node_unref(struct dv_store *s, struct dv_node *n); /* NULL is allowed */
+/* Nobody uses n for now, but may again: its descriptor is closed. -> false: no name leads to it, so
+ * that its references alone keep what it was. */
+bool dv_node_rest(struct dv_store *s, struct dv_node *n);
 uint64_t dv_node_ino(const struct dv_node *n); /* st_ino: stable over packing and remounts */
 mode_t dv_node_type(const struct dv_node *n);  /* S_IFMT part */
 /* A number for the caller's use (the driver's own record), 0 at first; the caller's lock. */

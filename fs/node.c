@@ -5,7 +5,7 @@
  * An id is a slot of the table and how often that slot was used before: id = uses << 32 | slot + 1.
  * So an id is found without a search, and an old id of a slot that has a new node is seen as
  * unknown. Slots live in chunks that never move. The slots in use stand in one list, looked up last
- * at its end; free ones in another.
+ * at its end; idle ones in another, forgotten last at its end; free ones in a third.
  *
  * dv_node_cookie(node) holds slot + 1, so that a second lookup of the same dv_node finds its id.
  * Why a lookup racing with a forget is right: both run under the mutex. Either the lookup comes
@@ -33,8 +33,8 @@
 /* As many as there are nodes: 24 bytes. */
 struct fs_node {
 	struct dv_node *node; /* one reference; NULL: free */
-	uint32_t nlookup;     /* lookups that the kernel was told of and has not forgotten; at
-				 LOOKUPS_MAX nobody counts any more, and it stays */
+	uint32_t nlookup;     /* lookups that the kernel was told of and has not forgotten, 0: it is
+				 idle; at LOOKUPS_MAX nobody counts any more, and it stays */
 	uint32_t uses;	      /* constant while in use */
 	uint32_t prev, next;  /* slots of the list it is in */
 };
@@ -43,13 +43,19 @@ _Static_assert(sizeof(struct fs_node) == 24, "the kernel may know millions of no
 #define LOOKUPS_MAX UINT32_MAX
 #endif
 
+struct slots {
+	uint32_t first, last; /* NONE, NONE: empty */
+};
+
 struct fs_nodes {
 	struct dv_store *store;
+	uint32_t idle_max;
 	pthread_mutex_t lock; /* all below */
 	struct fs_node **chunks;
 	uint32_t chunk_count, chunk_room;
-	uint32_t free_first;		/* free slots, by next */
-	uint32_t used_first, used_last; /* looked up longest ago first; without the root */
+	uint32_t free_first; /* free slots, by next */
+	struct slots used;   /* looked up longest ago first; without the root */
+	struct slots idle;   /* forgotten longest ago first */
 	struct fs_nodes_numbers numbers;
 };
 
@@ -109,31 +115,37 @@ static bool grow_locked(struct fs_nodes *nodes)
 	return true;
 }
 
-static void unlink_locked(struct fs_nodes *nodes, uint32_t slot)
+static void unlink_locked(struct fs_nodes *nodes, struct slots *list, uint32_t slot)
 {
 	struct fs_node *n = at_locked(nodes, slot);
 
 	if (n->prev == NONE)
-		nodes->used_first = n->next;
+		list->first = n->next;
 	else
 		at_locked(nodes, n->prev)->next = n->next;
 	if (n->next == NONE)
-		nodes->used_last = n->prev;
+		list->last = n->prev;
 	else
 		at_locked(nodes, n->next)->prev = n->prev;
 }
 
-static void append_locked(struct fs_nodes *nodes, uint32_t slot)
+static void append_locked(struct fs_nodes *nodes, struct slots *list, uint32_t slot)
 {
 	struct fs_node *n = at_locked(nodes, slot);
 
-	n->prev = nodes->used_last;
+	n->prev = list->last;
 	n->next = NONE;
-	if (nodes->used_last == NONE)
-		nodes->used_first = slot;
+	if (list->last == NONE)
+		list->first = slot;
 	else
-		at_locked(nodes, nodes->used_last)->next = slot;
-	nodes->used_last = slot;
+		at_locked(nodes, list->last)->next = slot;
+	list->last = slot;
+}
+
+static void count_used_locked(struct fs_nodes *nodes)
+{
+	if (++nodes->numbers.count > nodes->numbers.peak)
+		nodes->numbers.peak = nodes->numbers.count;
 }
 
 /* -> its slot, NONE: no memory. */
@@ -150,38 +162,48 @@ static uint32_t add_locked(struct fs_nodes *nodes, struct dv_node *node)
 	n->node = node;
 	n->nlookup = 1;
 	if (slot != ROOT_SLOT) /* the root is never forgotten */
-		append_locked(nodes, slot);
+		append_locked(nodes, &nodes->used, slot);
 	*dv_node_cookie(node) = slot + 1;
-	if (++nodes->numbers.count > nodes->numbers.peak)
-		nodes->numbers.peak = nodes->numbers.count;
+	count_used_locked(nodes);
 	return slot;
 }
 
-/* -> its dv_node, whose reference is the caller's now. */
+/* The kernel has forgotten it. */
+static void make_idle_locked(struct fs_nodes *nodes, uint32_t slot)
+{
+	unlink_locked(nodes, &nodes->used, slot);
+	append_locked(nodes, &nodes->idle, slot);
+	nodes->numbers.count--;
+	nodes->numbers.idle++;
+	nodes->numbers.forgotten++;
+}
+
+/* Of an idle one. -> its dv_node, whose reference is the caller's now. */
 static struct dv_node *remove_locked(struct fs_nodes *nodes, uint32_t slot)
 {
 	struct fs_node *n = at_locked(nodes, slot);
 	struct dv_node *node = n->node;
 
 	*dv_node_cookie(node) = 0;
-	unlink_locked(nodes, slot);
+	unlink_locked(nodes, &nodes->idle, slot);
 	n->node = NULL;
 	n->uses = n->uses == USES_MAX ? 0 : n->uses + 1;
 	n->next = nodes->free_first;
 	nodes->free_first = slot;
-	nodes->numbers.count--;
-	nodes->numbers.forgotten++;
+	nodes->numbers.idle--;
 	return node;
 }
 
-dv_err fs_nodes_new(struct dv_store *store, struct fs_nodes **out)
+dv_err fs_nodes_new(struct dv_store *store, uint32_t idle_max, struct fs_nodes **out)
 {
 	struct fs_nodes *nodes = calloc(1, sizeof(*nodes));
 
 	if (!nodes)
 		return -ENOMEM;
 	nodes->store = store;
-	nodes->free_first = nodes->used_first = nodes->used_last = NONE;
+	nodes->idle_max = idle_max;
+	nodes->free_first = NONE;
+	nodes->used = nodes->idle = (struct slots){NONE, NONE};
 	pthread_mutex_init(&nodes->lock, NULL);
 	if (fs_nodes_enter(nodes, dv_store_root(store)) != FS_ROOT_ID) {
 		fs_nodes_free(&nodes);
@@ -231,13 +253,18 @@ struct dv_node *fs_nodes_get(struct fs_nodes *nodes, uint64_t id)
 static void count_lookup_locked(struct fs_nodes *nodes, uint32_t slot)
 {
 	struct fs_node *n = at_locked(nodes, slot);
+	bool was_idle = n->nlookup == 0;
 
 	if (n->nlookup != LOOKUPS_MAX)
 		n->nlookup++;
 	if (slot == ROOT_SLOT)
 		return;
-	unlink_locked(nodes, slot);
-	append_locked(nodes, slot);
+	unlink_locked(nodes, was_idle ? &nodes->idle : &nodes->used, slot);
+	append_locked(nodes, &nodes->used, slot);
+	if (was_idle) {
+		nodes->numbers.idle--;
+		count_used_locked(nodes);
+	}
 }
 
 uint64_t fs_nodes_enter(struct fs_nodes *nodes, struct dv_node *node)
@@ -262,9 +289,32 @@ uint64_t fs_nodes_enter(struct fs_nodes *nodes, struct dv_node *node)
 	return id;
 }
 
-void fs_nodes_forget(struct fs_nodes *nodes, uint64_t id, uint64_t count)
+/* -> the lookups that are left. The kernel may not count as we do: *odd. */
+static uint32_t forget_locked(struct fs_node *n, uint64_t count, bool *odd)
+{
+	*odd = count > n->nlookup && n->nlookup != LOOKUPS_MAX;
+	if (n->nlookup != LOOKUPS_MAX)
+		n->nlookup -= *odd ? n->nlookup : (uint32_t)count;
+	return n->nlookup;
+}
+
+/* id is not to stay idle; where it was looked up meanwhile it is not. */
+static void drop_idle(struct fs_nodes *nodes, uint64_t id)
 {
 	struct dv_node *node = NULL;
+	uint32_t slot;
+
+	pthread_mutex_lock(&nodes->lock);
+	slot = find_locked(nodes, id);
+	if (slot != NONE && at_locked(nodes, slot)->nlookup == 0)
+		node = remove_locked(nodes, slot);
+	pthread_mutex_unlock(&nodes->lock);
+	dv_node_unref(nodes->store, node);
+}
+
+void fs_nodes_forget(struct fs_nodes *nodes, uint64_t id, uint64_t count)
+{
+	struct dv_node *idle = NULL, *oldest = NULL;
 	uint32_t slot;
 	bool odd = true;
 
@@ -272,21 +322,21 @@ void fs_nodes_forget(struct fs_nodes *nodes, uint64_t id, uint64_t count)
 		return;
 	pthread_mutex_lock(&nodes->lock);
 	slot = find_locked(nodes, id);
-	if (slot != NONE) {
-		struct fs_node *n = at_locked(nodes, slot);
-
-		odd = count > n->nlookup && n->nlookup != LOOKUPS_MAX;
-		if (n->nlookup != LOOKUPS_MAX)
-			n->nlookup -= odd ? n->nlookup : (uint32_t)count;
-		if (n->nlookup == 0)
-			node = remove_locked(nodes, slot);
+	if (slot != NONE && at_locked(nodes, slot)->nlookup > 0 &&
+	    forget_locked(at_locked(nodes, slot), count, &odd) == 0) {
+		make_idle_locked(nodes, slot);
+		idle = dv_node_ref(at_locked(nodes, slot)->node);
+		if (nodes->numbers.idle > nodes->idle_max)
+			oldest = remove_locked(nodes, nodes->idle.first);
 	}
 	pthread_mutex_unlock(&nodes->lock);
 	if (odd)
 		dv_warn("FORGET of %" PRIu64 " lookups of node %" PRIu64 ": more than were given",
 			count, id);
-	if (node)
-		dv_node_unref(nodes->store, node);
+	if (idle && !dv_node_rest(nodes->store, idle))
+		drop_idle(nodes, id);
+	dv_node_unref(nodes->store, idle);
+	dv_node_unref(nodes->store, oldest);
 }
 
 uint64_t fs_nodes_id_of(struct fs_nodes *nodes, struct dv_node *node)
@@ -296,7 +346,7 @@ uint64_t fs_nodes_id_of(struct fs_nodes *nodes, struct dv_node *node)
 
 	pthread_mutex_lock(&nodes->lock);
 	slot = slot_of_locked(node);
-	id = slot == NONE ? 0 : id_locked(nodes, slot);
+	id = slot == NONE || at_locked(nodes, slot)->nlookup == 0 ? 0 : id_locked(nodes, slot);
 	pthread_mutex_unlock(&nodes->lock);
 	return id;
 }
@@ -307,12 +357,12 @@ size_t fs_nodes_oldest(struct fs_nodes *nodes, uint64_t *out, size_t max)
 
 	pthread_mutex_lock(&nodes->lock);
 	while (count < max && count < nodes->numbers.count - 1) {
-		uint32_t slot = nodes->used_first;
+		uint32_t slot = nodes->used.first;
 
 		out[count++] = id_locked(nodes, slot);
-		unlink_locked(nodes, slot);
-		append_locked(nodes,
-			      slot); /* if it is in use it is not tried again before all others */
+		/* If it is in use it is not tried again before all others. */
+		unlink_locked(nodes, &nodes->used, slot);
+		append_locked(nodes, &nodes->used, slot);
 	}
 	pthread_mutex_unlock(&nodes->lock);
 	return count;

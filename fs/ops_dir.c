@@ -158,10 +158,7 @@ static dv_err look_up(struct fs_op *op, struct listing *l, const char *name,
 		add_bare(l, name, c->ino, c->type, c->cookie); /* room was reserved */
 		return 0;
 	}
-	memset(&e, 0, sizeof(e));
-	e.entry_timeout = e.attr_timeout = fs->timeout_s;
-	fs_stat_convert(&st, dv_node_ino(child), &e.attr);
-	e.ino = fs_nodes_enter(fs->nodes, child);
+	fs_entry_fill(fs, child, &st, &e);
 	if (!add_plus(l, name, &e, c->cookie) && e.ino)
 		fs_nodes_forget(fs->nodes, e.ino, 1);
 	return 0;

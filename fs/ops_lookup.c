@@ -11,6 +11,35 @@
 #include <limits.h>
 #include <string.h>
 
+/*
+ * A node itself, or the directory that it is in: the caller has a file handle (open_by_handle_at),
+ * whose node the kernel may have forgotten. To a probe the answer is that the kernel had to ask.
+ */
+static void lookup_by_handle(fuse_req_t req, fuse_ino_t id, bool parent)
+{
+	struct fs_session *fs = fuse_req_userdata(req);
+	bool probe = fs_stats_is_own(&fs->stats, fs_turn.in->pid);
+	struct dv_node *node = probe ? NULL : fs_nodes_get(fs->nodes, id), *dir = NULL;
+	char name[256];
+	struct dv_stat st;
+	struct fs_op op;
+	dv_err err = 0;
+
+	if (!node) {
+		fuse_reply_err(req, ESTALE);
+		return;
+	}
+	if (fs_op_begin(&op, req, "LOOKUP", id)) {
+		if (parent)
+			err = dv_node_parent(fs->store, node, &dir, name);
+		if (err == 0)
+			err = dv_store_getattr(fs->store, &op.call, parent ? dir : node, &st);
+		fs_reply_entry(&op, err, err < 0 ? NULL : dv_node_ref(parent ? dir : node), &st);
+	}
+	dv_node_unref(fs->store, dir);
+	dv_node_unref(fs->store, node);
+}
+
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct dv_node *child = NULL;
@@ -18,6 +47,10 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	struct fs_op op;
 	dv_err err;
 
+	if (!strcmp(name, ".") || !strcmp(name, "..")) {
+		lookup_by_handle(req, parent, name[1] == '.');
+		return;
+	}
 	if (fs_control_is(parent) || fs_control_is_folder_name(parent, name)) {
 		fs_control_lookup(fuse_req_userdata(req), req, parent, name);
 		return;

@@ -2,9 +2,9 @@
 /*
  * probe.c - the read lease.
  *
- * As root the file is opened by handle, which is (node id, generation 0): no name is looked up, and
+ * As root the file is opened by handle, which is (node id, generation): no name is looked up, and
  * -ESTALE tells that the kernel has no such inode in memory, so no descriptor and no mapping
- * either. Else it is opened by a path of it, and st_ino tells whether that is still the same file.
+ * either (it asks us for one then, and gets none: op_lookup()). Else it is opened by a path of it, and st_ino tells whether that is still the same file.
  */
 #include "fs/probe.h"
 
@@ -44,7 +44,7 @@ static int open_by_id(const struct fs_session *fs, uint64_t id)
 		struct file_handle head;
 		char bytes[sizeof(struct file_handle) + HANDLE_WORDS * sizeof(uint32_t)];
 	} h;
-	const uint32_t words[HANDLE_WORDS] = {(uint32_t)(id >> 32), (uint32_t)id, 0};
+	const uint32_t words[HANDLE_WORDS] = {(uint32_t)(id >> 32), (uint32_t)id, fs->generation};
 	int mount_fd, fd;
 
 	memset(&h, 0, sizeof(h));

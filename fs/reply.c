@@ -169,6 +169,17 @@ void fs_reply_attr(struct fs_op *op, dv_err err, const struct dv_stat *from)
 	fuse_reply_attr(op->req, &st, op->fs->timeout_s);
 }
 
+void fs_entry_fill(struct fs_session *fs, struct dv_node *child, const struct dv_stat *st,
+		   struct fuse_entry_param *out)
+{
+	memset(out, 0, sizeof(*out));
+	out->entry_timeout = out->attr_timeout = fs->timeout_s;
+	fs_stat_convert(st, dv_node_ino(child), &out->attr);
+	out->ino = fs_nodes_enter(fs->nodes, child);
+	if (out->ino != FS_ROOT_ID) /* the kernel made its inode before it could ask */
+		out->generation = fs->generation;
+}
+
 void fs_reply_entry(struct fs_op *op, dv_err err, struct dv_node *child, const struct dv_stat *st)
 {
 	struct fs_session *fs = op->fs;
@@ -176,10 +187,7 @@ void fs_reply_entry(struct fs_op *op, dv_err err, struct dv_node *child, const s
 
 	if (fs_op_failed(op, err))
 		return;
-	memset(&e, 0, sizeof(e));
-	e.entry_timeout = e.attr_timeout = fs->timeout_s;
-	fs_stat_convert(st, dv_node_ino(child), &e.attr);
-	e.ino = fs_nodes_enter(fs->nodes, child);
+	fs_entry_fill(fs, child, st, &e);
 	fs_op_end(op);
 	if (!e.ino) {
 		fuse_reply_err(op->req, ENOMEM);

@@ -57,6 +57,11 @@ void fs_reply_xattr_size(struct fs_op *op, ssize_t size);
 bool fs_op_failed(struct fs_op *op, dv_err err);
 void fs_op_end(struct fs_op *op);
 
+/* What the kernel is told of child, whose reference is taken and which is counted as one lookup.
+ * out->ino 0: out of memory. */
+void fs_entry_fill(struct fs_session *fs, struct dv_node *child, const struct dv_stat *st,
+		   struct fuse_entry_param *out);
+
 /* ino: of the node, not of the file in the store. */
 void fs_stat_convert(const struct dv_stat *from, uint64_t ino, struct stat *to);
 

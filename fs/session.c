@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -40,6 +41,7 @@
 #define POOL_THREADS_MAX 16u
 #define PATCHED_BITS	 (FUSE_PARALLEL_DIROPS | FUSE_HANDLE_KILLPRIV_V2)
 #define READ_AHEAD_KIB	 1024u
+#define IDLE_FRACTION	 16u /* of max_nodes: forgotten files whose handles can be opened */
 
 _Thread_local struct fs_turn fs_turn;
 
@@ -154,7 +156,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->want = conn->capable &
 		     (FUSE_CAP_ASYNC_READ | FUSE_CAP_DONT_MASK | FUSE_CAP_AUTO_INVAL_DATA |
 		      FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_POSIX_ACL |
-		      FUSE_CAP_CACHE_SYMLINKS);
+		      FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_EXPORT_SUPPORT);
 	if (fs->options->noacl)
 		conn->want &= ~(unsigned)FUSE_CAP_POSIX_ACL;
 	conn->max_write = FS_MESSAGE_MAX;
@@ -504,7 +506,9 @@ dv_err fs_session_open(struct fs_session *fs, char *why, size_t why_size)
 
 	fuse_set_log_func(log_libfuse);
 	fs_control_init(&fs->control);
-	err = fs_nodes_new(fs->store, &fs->nodes);
+	if (getrandom(&fs->generation, sizeof(fs->generation), GRND_NONBLOCK) < 0)
+		fs->generation = (uint32_t)now_ns();
+	err = fs_nodes_new(fs->store, fs->options->max_nodes / IDLE_FRACTION, &fs->nodes);
 	if (err < 0) {
 		snprintf(why, why_size, "out of memory");
 		return err;

@@ -79,7 +79,8 @@ struct fs_session {
 	struct fs_evict *evict;
 	struct fs_control control;
 	struct fs_stats stats;
-	double timeout_s; /* of entries and attributes */
+	double timeout_s;    /* of entries and attributes */
+	uint32_t generation; /* of node ids: file handles of other mounts mean nothing here */
 
 	/* Called once, by the serving thread, when the mount answers requests. */
 	void (*ready)(struct fs_session *fs);
