@@ -7,6 +7,7 @@ foreach(name semantics exerciser data_exerciser)
 	add_executable(${name} mount/${name}.c)
 	target_link_libraries(${name} PRIVATE diskvfs_flags)
 endforeach()
+target_sources(semantics PRIVATE mount/semantics_calls.c)
 set(exercisers EXERCISER=$<TARGET_FILE:exerciser> DATA_EXERCISER=$<TARGET_FILE:data_exerciser>)
 
 dv_mount_test(semantics TIMEOUT 300 ENV SEMANTICS=$<TARGET_FILE:semantics>)

@@ -14,6 +14,7 @@
  *
  * Where the mount may differ, `known` says why. Two processes, two users and mappings take part.
  */
+#include "tests/mount/semantics.h"
 #include "tests/mount/mounted.h"
 #include "tests/support/check.h"
 #include "tests/support/random.h"
@@ -37,19 +38,15 @@
 #include <sys/un.h>
 #include <sys/xattr.h>
 
-#define TEXT_BYTES     20000
-#define LARGE_BYTES    400000
 #define TICK_NS	       12000000 /* more than the grain of file times */
 #define LINE_MAX_BYTES 600
-
-#define LEN(a) (sizeof(a) / sizeof((a)[0]))
 
 static FILE *out; /* the transcript */
 static const char *check_name;
 
 /* ---- notes ---- */
 
-__attribute__((format(printf, 1, 2))) static void note(const char *format, ...)
+void note(const char *format, ...)
 {
 	va_list args;
 
@@ -60,16 +57,14 @@ __attribute__((format(printf, 1, 2))) static void note(const char *format, ...)
 	fputc('\n', out);
 }
 
-static void note_result(const char *call, long result)
+void note_result(const char *call, long result)
 {
 	if (result < 0)
 		note("%s = %ld %s", call, result, strerrorname_np(errno));
 	else
 		note("%s = %ld", call, result);
 }
-#define R(call) note_result(#call, (long)(call))
-
-static void tick(void)
+void tick(void)
 {
 	nanosleep(&(struct timespec){.tv_nsec = TICK_NS}, NULL);
 }
@@ -104,7 +99,7 @@ static void note_stat(const char *what, const struct stat *st)
 	     S_ISDIR(st->st_mode) ? 0ll : (long long)st->st_size, (unsigned long)st->st_rdev);
 }
 
-static void show_fd(const char *what, int fd)
+void show_fd(const char *what, int fd)
 {
 	struct stat st;
 
@@ -115,7 +110,7 @@ static void show_fd(const char *what, int fd)
 	note_bytes(what, fd);
 }
 
-static void show(const char *path)
+void show(const char *path)
 {
 	struct stat st;
 	int fd;
@@ -141,7 +136,7 @@ static int by_name(const void *a, const void *b)
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static void list(const char *path)
+void list(const char *path)
 {
 	char *names[1024];
 	size_t count = 0;
@@ -165,7 +160,7 @@ static void list(const char *path)
 }
 
 /* Which of the times differ from before? */
-static void note_times(const char *path, const struct stat *before)
+void note_times(const char *path, const struct stat *before)
 {
 	struct stat now;
 
@@ -179,7 +174,7 @@ static void note_times(const char *path, const struct stat *before)
 	     SAME(st_ctim) ? "kept" : "moved");
 }
 
-static struct stat before_of(const char *path)
+struct stat before_of(const char *path)
 {
 	struct stat st;
 
@@ -192,21 +187,21 @@ static struct stat before_of(const char *path)
 
 /* ---- users and processes ---- */
 
-static void become(uid_t uid, gid_t gid, gid_t supplementary)
+void become(uid_t uid, gid_t gid, gid_t supplementary)
 {
 	if (seteuid(0) || setgroups(supplementary ? 1 : 0, &supplementary) || setegid(gid) ||
 	    seteuid(uid))
 		note("become %u: %s", uid, strerrorname_np(errno));
 }
 
-static void become_root(void)
+void become_root(void)
 {
 	if (seteuid(0) || setegid(0) || setgroups(0, NULL))
 		note("become root: %s", strerrorname_np(errno));
 }
 
 /* Runs f in another process; its notes are part of the transcript. */
-static void elsewhere(void (*f)(void))
+void elsewhere(void (*f)(void))
 {
 	int status = 0;
 	pid_t pid;
@@ -224,7 +219,7 @@ static void elsewhere(void (*f)(void))
 
 /* ---- the files that every check finds ---- */
 
-static void put_file(const char *path, size_t len, bool compressible)
+void put_file(const char *path, size_t len, bool compressible)
 {
 	struct test_random r = {len + 12345};
 	char *buf = malloc(len + 1);
@@ -1421,19 +1416,41 @@ static const struct {
 	const char *line, *reason;
 } known[] = {
 	{"check_tmpfile: O_TMPFILE EOPNOTSUPP", "libfuse 3.14 has no handler; programs fall back"},
+	{"check_allocation_modes: fallocate(fd, FALLOC_FL_COLLAPSE_RANGE, 4096, 4096) = -1 EOPNO",
+	 "the kernel's FUSE refuses it"},
+	{"check_allocation_modes: fallocate(fd, FALLOC_FL_INSERT_RANGE, 4096, 4096) = -1 EOPNOTSU",
+	 "the kernel's FUSE refuses it"},
+	{"check_statx: birth time known 0", "it would be that of the last swap"},
+	{"check_ioctls: ioctl(fd, FS_IOC_FIEMAP, &map) = -1 EOPNOTSUPP", "no places to tell"},
+	{"check_ioctls: ioctl(fd, FS_IOC_GETFLAGS, &number) = -1 ENOTTY", "no such flags"},
+	{"check_ioctls: ioctl(fd, FS_IOC_FSGETXATTR, &x) = -1 ENOTTY", "no such flags"},
+	{"check_ioctls: ioctl(fd, FS_IOC_GETVERSION, &number) = -1 ENOTTY", "no such number"},
+	{"check_ioctls: renameat2(AT_FDCWD, \"text\", AT_FDCWD, \"white\", RENAME_WHITEOUT) = -1 "
+	 "EINV",
+	 "overlayfs needs it for an upper layer, which FUSE can not be"},
 };
+
+/* The checks of this file, then those of semantics_calls.c; NULL behind the last. */
+static const struct check_test *check_at(size_t i)
+{
+	if (i < LEN(checks))
+		return &checks[i];
+	i -= LEN(checks);
+	return i < semantics_calls_count ? &semantics_calls[i] : NULL;
+}
 
 static const char *const states[] = {"raw", "packed", "remounted"};
 
 /* One phase of all checks in one base, in a process of its own: nothing is left open behind it. */
 static void run_phase(const char *base, const char *state, FILE *transcript, bool making)
 {
+	const struct check_test *check;
 	char path[PATH_MAX];
 	int status = 0;
 	pid_t pid;
 
-	for (size_t i = 0; i < LEN(checks); i++) {
-		snprintf(path, sizeof(path), "%s/%s.%s", base, state, checks[i].name);
+	for (size_t i = 0; (check = check_at(i)); i++) {
+		snprintf(path, sizeof(path), "%s/%s.%s", base, state, check->name);
 		if (making && mkdir(path, 0777)) {
 			fprintf(stderr, "mkdir %s: %s\n", path, strerror(errno));
 			exit(1);
@@ -1442,7 +1459,7 @@ static void run_phase(const char *base, const char *state, FILE *transcript, boo
 		pid = fork();
 		if (pid == 0) {
 			out = transcript;
-			check_name = checks[i].name;
+			check_name = check->name;
 			umask(022);
 			alarm(60);
 			if (chdir(path))
@@ -1450,12 +1467,12 @@ static void run_phase(const char *base, const char *state, FILE *transcript, boo
 			if (making)
 				make_files();
 			else
-				checks[i].run();
+				check->run();
 			fflush(out);
 			_exit(0);
 		}
 		if (waitpid(pid, &status, 0) != pid || status) {
-			fprintf(stderr, "%s in %s: ended with %#x\n", checks[i].name, path,
+			fprintf(stderr, "%s in %s: ended with %#x\n", check->name, path,
 				(unsigned)status);
 			exit(1);
 		}
