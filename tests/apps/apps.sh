@@ -16,7 +16,7 @@ image_up() {
 	truncate -s "$2" "$T/image"
 	case $1 in
 	ext4) mkfs.ext4 -q "$T/image" ;;
-	*) "mkfs.$1" -q "$T/image" ;;
+	*) "mkfs.$1" -q "$T/image" >/dev/null ;;
 	esac
 	mount -o loop "$T/image" "$T/disk" || skip "no loop devices here"
 	S=$T/disk/store
