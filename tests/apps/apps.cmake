@@ -24,7 +24,7 @@ function(dv_app_test name)
 		ENVIRONMENT "DISKVFS=$<TARGET_FILE:diskvfs>;${T_ENV}")
 endfunction()
 
-set(apps archives backup build editing git postgres rsync sqlite storecopy stress tools)
+set(apps archives backup build databases editing git postgres rsync sqlite storecopy stress sync tools transfers)
 foreach(app ${apps})
 	dv_app_test(${app})
 endforeach()
