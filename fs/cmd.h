@@ -17,11 +17,21 @@ int fs_cmd_pack(int argc, char **argv);
 int fs_cmd_unpack(int argc, char **argv);
 int fs_cmd_info(int argc, char **argv);
 int fs_cmd_path(int argc, char **argv);
+int fs_cmd_keys(int argc, char **argv);
+int fs_cmd_get(int argc, char **argv);
+int fs_cmd_put(int argc, char **argv);
+int fs_cmd_has(int argc, char **argv);
+int fs_cmd_rm(int argc, char **argv);
 /* umount.fuse.diskvfs, as umount(8) calls it. */
 int fs_cmd_umount_helper(int argc, char **argv);
 
 /* "diskvfs: ..." and a newline on stderr. -> status */
 int fs_cmd_fail(int status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* A status: nobody reads standard output any more. Then the process ends as one does that got
+ * SIGPIPE; before that it has closed its store. Other statuses are returned. */
+#define FS_PIPE_CLOSED 141
+int fs_cmd_end(int status);
 
 /*
  * Operands of a command that has no options but --help. -> their number, at least min; -1: *status

@@ -5,6 +5,7 @@
 #include "fs/client.h"
 #include "fs/mountpoint.h"
 
+#include <signal.h>
 #include <string.h>
 
 int fs_cmd_target(const char *operand, char path[PATH_MAX], char mount[PATH_MAX])
@@ -28,4 +29,13 @@ dv_err fs_cmd_open_store(const char *path, struct dv_store **out, char *why, siz
 	so.beat_ms = DV_BEAT_MS; /* a large store takes a while */
 	dv_backing_posix_prepare();
 	return dv_store_open(dv_backing_posix(), path, &so, out, why, why_size);
+}
+
+int fs_cmd_end(int status)
+{
+	if (status == FS_PIPE_CLOSED) {
+		signal(SIGPIPE, SIG_DFL);
+		raise(SIGPIPE);
+	}
+	return status;
 }

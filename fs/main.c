@@ -29,6 +29,13 @@ static const struct command {
 	{"info", "info [--quick] [--json] STORE|MOUNTPOINT", "tell what a store is and holds",
 	 fs_cmd_info},
 	{"path", "path STORE KEY", "print where the value of a key lies", fs_cmd_path},
+	{"keys", "keys STORE|MOUNTPOINT [OPTIONS]", "list keys, in order, by prefix", fs_cmd_keys},
+	{"get", "get STORE|MOUNTPOINT KEY...", "write values to standard output", fs_cmd_get},
+	{"put", "put STORE|MOUNTPOINT KEY [--sync] [--new]",
+	 "make standard input the value of a key", fs_cmd_put},
+	{"has", "has STORE|MOUNTPOINT KEY...", "tell by the exit status whether keys have values",
+	 fs_cmd_has},
+	{"rm", "rm STORE|MOUNTPOINT KEY...", "erase values", fs_cmd_rm},
 };
 
 int fs_cmd_fail(int status, const char *fmt, ...)
@@ -129,7 +136,10 @@ static int print_manual(void)
 	     "recovery could not place.\n"
 	     ".SH EXIT STATUS\n"
 	     "0 success. 1 wrong usage;\n.B path\nalso uses it for a key that does not exist.\n"
-	     "2 error.\n.B mount\nfollows\n.BR mount (8):\n"
+	     "2 error.\n"
+	     ".BR get ,\n.BR has ,\n.BR rm ,\n.BR put ,\n.BR keys :\n"
+	     "1 a key that is missing, 2 an error or wrong usage, as of\n.BR grep (1).\n"
+	     ".B mount\nfollows\n.BR mount (8):\n"
 	     "1 usage or permission, 2 system error, 4 internal error, 32 mount failure.\n"
 	     ".SH SEE ALSO\n.BR zstd (1),\n.BR mount (8),\n.BR fusermount3 (1)");
 	return 0;
