@@ -14,6 +14,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/random.h>
 
 int dv_stage_fd(const struct dv_stage *st)
@@ -407,6 +408,9 @@ void dv_stage_end(struct dv_store *s, struct dv_node *n)
 {
 	dv_rival_unlock(s, &n->stage->locked);
 	dv_stage_unseal(s, n->stage);
+	/* Who makes frames may have the object open for a while yet: the next append needs the lock now. */
+	if (n->stage->appends)
+		dv_ignore(DV_B(s, flock, n->stage->file->fd, LOCK_UN));
 	dv_file_unref(s, n->stage->file);
 	dv_tail_free(s, n->stage->tail);
 	free(n->stage);
