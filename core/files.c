@@ -14,6 +14,7 @@
 #include "core/meta.h"
 #include "core/ops.h"
 #include "core/pack.h"
+#include "core/packed.h"
 #include "core/space.h"
 #include "core/tail.h"
 #include "core/value.h"
@@ -443,6 +444,16 @@ static void keep_sizes(struct dv_store *s, int fd, struct dv_tag *tag)
 	dv_tag_store(s, fd, &id, tag);
 }
 
+/* Where no tag tells the sizes either: the frames are read before, since that moves the atime. */
+static void keep_facts(struct dv_store *s, struct dv_node *n, int fd, struct dv_facts *facts)
+{
+	struct dv_stat st;
+	if (DV_B(s, stat, fd, "", &st))
+		return;
+	facts->version = dv_version_of(&st);
+	dv_facts_set(s, n, facts);
+}
+
 static dv_err set_others(struct dv_store *s, struct dv_node *n, const struct dv_setattr *set)
 {
 	struct dv_file *f = NULL;
@@ -456,9 +467,14 @@ static dv_err set_others(struct dv_store *s, struct dv_node *n, const struct dv_
 	dv_pack_cancel(s, n);
 	struct dv_tag tag;
 	bool sized = (set->valid & DV_SET_MTIME) && sizes_in_tag(s, n, f->fd, &tag);
+	struct dv_facts facts;
+	bool known = (set->valid & DV_SET_ATIME) && !sized && n->form == DV_FORM_PACKED &&
+		     dv_packed_facts(s, n, f, true, &facts) == 0;
 	err = set_on(s, f->fd, set);
 	if (!err && sized)
 		keep_sizes(s, f->fd, &tag);
+	if (!err && known)
+		keep_facts(s, n, f->fd, &facts);
 	if (!err)
 		dv_forget_kept_ctime(s, n);
 	dv_file_unref(s, f);
