@@ -41,3 +41,4 @@ endforeach()
 # diskv itself, by its own library in Go.
 dv_app_test(diskv ENV DISKV_BUILD=${CMAKE_BINARY_DIR}/go)
 dv_app_test(diskv_large SCRIPT diskv SLOW TIMEOUT 1800 ENV APPS_SCALE=5 DISKV_BUILD=${CMAKE_BINARY_DIR}/go)
+dv_app_test(diskv_page ENV DISKV_BUILD=${CMAKE_BINARY_DIR}/go)
