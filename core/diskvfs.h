@@ -111,6 +111,9 @@ struct dvfs_options {
 	const char *transform, *compress;
 	uint32_t frame_size;
 	const char *nopack;
+	const char *layout; /* "diskv", "diskv:gzip", "diskv:zlib": byte for byte diskv's files */
+	const void *dict;   /* of diskv:zlib, dict_len bytes; NULL: none */
+	size_t dict_len;
 	const struct dvfs_transform *custom_transform; /* copied; self stays the caller's */
 	const struct dvfs_codec *codec;		       /* the same */
 };

@@ -97,7 +97,10 @@ static dv_err create(const struct dvfs *s, const char *path, char *why, size_t w
 	const struct dv_init_options io = {.transform = s->o.transform,
 					   .compress = s->o.compress,
 					   .frame_size = s->o.frame_size,
-					   .nopack = s->o.nopack};
+					   .nopack = s->o.nopack,
+					   .layout = s->o.layout,
+					   .dict = s->o.dict,
+					   .dict_len = s->o.dict_len};
 	dv_err err = dv_store_init(dv_backing_posix(), path, &io, why, why_size);
 	if (err == -EEXIST) {
 		why[0] = '\0';

@@ -6,6 +6,8 @@
 #include "core/journal.h"
 #include "core/meta.h"
 #include "core/ops.h"
+#include "core/sealed.h"
+#include "core/tail.h"
 #include "core/value.h"
 
 #include <stdio.h>
@@ -20,9 +22,9 @@
 struct dv_put {
 	struct dv_node *node; /* a reference */
 	uint64_t id;
-	char stored[DV_STAGE_NAME]; /* in the owner folder, as long as it is not committed */
+	char stored[DV_TAIL_NAME]; /* in the owner folder, as long as it is not committed */
 	mode_t mode;
-	bool named, keep_attrs, committed;
+	bool named, keep_attrs, sealed, committed;
 	dv_err failed; /* of a write */
 };
 
@@ -91,7 +93,9 @@ dv_err dv_put_begin(struct dv_store *s, mode_t mode, struct dv_put **out)
 dv_err dv_put_begin_link(struct dv_store *s, int fd, struct dv_put **out)
 {
 	struct dv_put *p = NULL;
-	dv_err err = new_put(s, &p);
+	dv_err err = dv_is_sealed(s) ? -EOPNOTSUPP : 0;
+	if (!err)
+		err = new_put(s, &p);
 	if (!err)
 		err = DV_B(s, link_fd, fd, dv_journal_dirfd(s->journal), p->stored);
 	if (err) {
@@ -256,6 +260,41 @@ static dv_err dress_not(struct dv_store *s, const struct dv_renamed_in *in,
 
 /* ---- the end ---- */
 
+/*
+ * Where a value's one file is compressed (sealed.h): that file is made now, and takes the plain one's
+ * place in the owner folder, and as the node's object.
+ */
+static dv_err seal(struct dv_store *s, struct dv_put *p)
+{
+	struct dv_tag tag = {.st_ino = dv_node_ino(p->node)};
+	char name[DV_TAIL_NAME];
+	struct dv_stat st;
+	int fd = -1, dirfd = dv_journal_dirfd(s->journal);
+	struct dv_file *from = dv_node_file(s, p->node, true);
+	if (!from)
+		return -ESTALE;
+	clock_gettime(CLOCK_REALTIME, &tag.swapped);
+	dv_tail_packed_name(p->id, name);
+	dv_act_as_self(s);
+	dv_err err = dv_sealed_make(s, from->fd, dirfd, name, &tag, &fd);
+	dv_file_unref(s, from);
+	if (err)
+		return err == -ECANCELED ? -EIO : err;
+	dv_ignore(DV_B(s, unlink, dirfd, p->stored)); /* swept by the next owner */
+	strcpy(p->stored, name);
+	struct dv_file *f = dv_file_new(s, fd, true);
+	err = f ? DV_B(s, stat, fd, "", &st) : -ENOMEM;
+	if (!err) {
+		struct dv_ident id = dv_ident_of(&st);
+		dv_node_set_object(s, p->node, &id, DV_FORM_PACKED);
+		dv_node_set_file(s, p->node, f, true);
+		atomic_store(&p->node->dirty, false);
+		p->sealed = true;
+	}
+	dv_file_unref(s, f);
+	return err;
+}
+
 dv_err dv_put_commit(struct dv_store *s, const struct dv_call *call, struct dv_put *p,
 		     struct dv_node *dir, const char *name, unsigned flags)
 {
@@ -267,6 +306,10 @@ dv_err dv_put_commit(struct dv_store *s, const struct dv_call *call, struct dv_p
 		return p->failed;
 	if (p->committed)
 		return -EINVAL;
+	if (dv_is_sealed(s) && !p->sealed)
+		p->failed = seal(s, p);
+	if (p->failed)
+		return p->failed;
 	dv_err err =
 		dv_rename_in(s, call, &r.in, dir, name, flags & DV_PUT_NEW ? RENAME_NOREPLACE : 0);
 	if (err)

@@ -11,6 +11,9 @@
  * before (I2); a new key has the guarantees of a plain file until it is synced. Nothing is recorded
  * before the commit: what a dead process leaves is swept with its owner folder.
  *
+ * In the layouts gzip and zlib of diskv (sealed.h) what is renamed is the compressed file, which is
+ * made of the written one by the first commit.
+ *
  * Threads      one put by one thread at a time; any number of puts.
  */
 #ifndef DV_PUT_H

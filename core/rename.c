@@ -66,7 +66,7 @@ static void open_values(struct dv_node *a, struct dv_node *b)
 static dv_err find_source(struct dv_store *s, struct renaming *r)
 {
 	if (r->in) {
-		r->src = (struct dv_found){.form = DV_FORM_RAW, .stored = r->in->stored};
+		r->src = (struct dv_found){.form = r->n->form, .stored = r->in->stored};
 		return DV_B(s, stat, r->from.dirfd, r->src.stored, &r->src.st);
 	}
 	dv_err err = dv_place_find(s, &r->from, &r->src);
@@ -421,7 +421,7 @@ static dv_err prepare(struct dv_store *s, const struct dv_call *call, const stru
 		err = look_at(r->n, nowait, &packed, &unsettled);
 	if (err)
 		return err;
-	if (packed && (!names.packed[0] || (r->over && !over_packed)))
+	if (packed && !r->in && (!names.packed[0] || (r->over && !over_packed)))
 		err = dv_make_raw(s, r->n, nowait);
 	if (!err && (r->flags & RENAME_EXCHANGE) && over_packed && !packed)
 		err = dv_make_raw(s, r->over, nowait);

@@ -354,6 +354,49 @@ static void test_damage_is_told(void)
 	free(text);
 }
 
+/* gzip's magic number, zlib's first byte (RFC 1952, RFC 1950), the bytes themselves. */
+static void test_stores_of_diskv_are_written_as_diskv_writes_them(void)
+{
+	static const struct {
+		const char *layout, *begins;
+	} layouts[] = {{"diskv:gzip", "\x1f\x8b"}, {"diskv:zlib", "\x78"}, {"diskv", "12"}};
+	char *text = lib_text(300000, 12);
+	memcpy(text, "12", 2);
+	for (size_t i = 0; i < LEN(layouts); i++) {
+		struct lib l;
+		char path[100], begins[8] = "";
+		dvfs_set_log(lib_print);
+		strcpy(l.path, "/tmp/dvfs-XXXXXX");
+		CHECK(mkdtemp(l.path) != NULL);
+		dvfs_options_init(&l.o, sizeof(l.o));
+		l.o.create = 1;
+		l.o.layout = layouts[i].layout;
+		lib_open(&l);
+		lib_write(&l, "d/a", "old");
+		lib_write(&l, "d/a", text);
+		lib_is(&l, "d/a", text);
+		snprintf(path, sizeof(path), "%s/d/a", l.path);
+		FILE *f = fopen(path, "r");
+		CHECK(f != NULL);
+		CHECK(fread(begins, 1, strlen(layouts[i].begins), f) > 0);
+		fclose(f);
+		CHECK_STR(begins, layouts[i].begins);
+		lib_write(&l, "empty", "");
+		snprintf(path, sizeof(path), "%s-file", l.path);
+		f = fopen(path, "w");
+		CHECK(f != NULL && fputs("moved", f) >= 0 && fclose(f) == 0);
+		CHECK_EQ(dvfs_import(l.s, "moved", path, DVFS_MOVE), 0);
+		lib_reopen(&l);
+		lib_is(&l, "d/a", text);
+		lib_is(&l, "empty", "");
+		lib_is(&l, "moved", "moved");
+		lib_keys_are(&l, NULL, "d/a\nempty\nmoved\n");
+		CHECK_EQ(dvfs_erase_all(l.s, NULL), 0);
+		lib_end(&l);
+	}
+	free(text);
+}
+
 static void test_opening_tells_what_is_wrong(void)
 {
 	struct lib l;
@@ -417,6 +460,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_a_new_value_takes_the_group_of_a_setgid_directory),
 		CHECK_TEST(test_a_store_for_reading_takes_no_writes),
 		CHECK_TEST(test_damage_is_told),
+		CHECK_TEST(test_stores_of_diskv_are_written_as_diskv_writes_them),
 		CHECK_TEST(test_opening_tells_what_is_wrong),
 		CHECK_TEST(test_options_of_a_later_version_are_refused_where_they_are_set),
 	};
