@@ -34,6 +34,7 @@
 #include "core/cache.h"
 
 #include "core/cleanup.h"
+#include "core/spares.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -42,7 +43,7 @@
 #include <sys/random.h>
 #include <time.h>
 
-#define DATA_ALIGN	    16u
+#define DATA_ALIGN	    16u /* malloc's own */
 #define CACHE_LINE_BYTES    64u
 #define SMALL_QUEUE_DIVISOR 10u /* of a shard's share */
 #define RESERVED_DIVISOR    2u	/* of it all may be reserved */
@@ -90,6 +91,7 @@ struct shard {
 	pthread_cond_t filled; /* an entry left FILLING */
 	/* constant */
 	size_t buckets, ghost_sets;
+	struct dv_spares spares; /* blocks of entries that are gone; its own lock */
 	/* under lock */
 	size_t share; /* less than at first while bytes are reserved */
 	struct entry **table;
@@ -298,11 +300,17 @@ static void make_room_locked(struct shard *s, struct entry **dead)
 	}
 }
 
+static void entry_free(struct entry *e)
+{
+	if (e)
+		dv_spares_put(&e->shard->spares, e, e->charge);
+}
+
 static void free_dead(struct entry *dead)
 {
 	while (dead) {
 		struct entry *next = dead->chain;
-		free(dead);
+		entry_free(dead);
 		dead = next;
 	}
 }
@@ -312,13 +320,14 @@ static struct entry *entry_new(struct shard *s, const struct dv_cache_key *key, 
 			       size_t len)
 {
 	size_t head = (sizeof(struct entry) + DATA_ALIGN - 1) / DATA_ALIGN * DATA_ALIGN;
-	void *block;
 
-	if (len > SIZE_MAX - head || posix_memalign(&block, DATA_ALIGN, head + len) != 0)
+	if (len > SIZE_MAX - head)
 		return NULL;
-	struct entry *e = block;
+	struct entry *e = dv_spares_get(&s->spares, head + len);
+	if (!e)
+		return NULL;
 	*e = (struct entry){
-		.public = {.len = len, .data = (char *)block + head},
+		.public = {.len = len, .data = (char *)e + head},
 		.shard = s,
 		.key = *key,
 		.hash = hash,
@@ -408,7 +417,7 @@ int dv_cache_get(struct dv_cache *c, const struct dv_cache_key *key, size_t len,
 	}
 	pthread_mutex_unlock(&s->lock);
 
-	free(spare);
+	entry_free(spare);
 	free_dead(dead);
 	if (result == DV_CACHE_HIT || result == DV_CACHE_FILL)
 		*out = &e->public;
@@ -478,6 +487,7 @@ static dv_err shard_init(struct shard *s, size_t share)
 	s->ghost_sets = index_size(share / BYTES_PER_MARK) / GHOST_WAYS;
 	pthread_mutex_init(&s->lock, NULL); /* neither can fail on Linux with default attributes */
 	pthread_cond_init(&s->filled, NULL);
+	dv_spares_init(&s->spares);
 	s->table = calloc(s->buckets, sizeof(*s->table));
 	s->ghost = calloc(s->ghost_sets * GHOST_WAYS, sizeof(*s->ghost));
 	return s->table && s->ghost ? 0 : -ENOMEM;
@@ -494,6 +504,7 @@ static void shard_release(struct shard *s)
 	}
 	free(s->table);
 	free(s->ghost);
+	dv_spares_release(&s->spares);
 	pthread_cond_destroy(&s->filled);
 	pthread_mutex_destroy(&s->lock);
 }

@@ -18,6 +18,7 @@
 #include "fs/session.h"
 
 #include <limits.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -246,6 +247,20 @@ static int serve(struct fs_session *fs)
 	return status ? status : err < 0 ? FS_EXIT_SYSTEM : 0;
 }
 
+/*
+ * What is freed is to be used again by whichever thread asks next, or to go back to the kernel. By
+ * itself malloc gives each thread an arena, whose free memory no other one gets: frames that one
+ * thread puts into the cache and another pushes out made that twice as large as it was told to be.
+ * And it raises its thresholds with the largest block it has seen, so that later ones of that size
+ * come from the heap, and stay there.
+ */
+static void bound_heap(void)
+{
+	mallopt(M_ARENA_MAX, 1);
+	mallopt(M_MMAP_THRESHOLD, 128 << 10);
+	mallopt(M_TRIM_THRESHOLD, 1 << 20);
+}
+
 static int run(struct fs_options *o, const struct places *p)
 {
 	struct fs_session *fs;
@@ -256,6 +271,7 @@ static int run(struct fs_options *o, const struct places *p)
 
 	if (o->debug)
 		dv_log_set_level(DV_LOG_DEBUG);
+	bound_heap();
 	fs_daemon_start(o->foreground);
 	dv_backing_posix_prepare();
 	fs_daemon_block_signals();

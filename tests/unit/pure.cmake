@@ -2,6 +2,8 @@
 dv_unit_test(log MODULES log)
 dv_unit_test(gate MODULES gate)
 dv_unit_test(table MODULES table)
+dv_unit_test(spares MODULES spares)
+dv_unit_test(budget MODULES budget)
 dv_unit_test(transform MODULES transform)
 dv_unit_test(key MODULES key)
 dv_unit_test(globs MODULES globs)
