@@ -9,10 +9,11 @@
 
 #include "core/cleanup.h"
 #include "core/codec.h"
-#include "core/format.h"
 #include "core/io.h"
 
 #include <string.h>
+
+#define TABLE_ENTRIES 5120u /* written at once */
 
 struct slot {
 	size_t plain_len;
@@ -63,15 +64,27 @@ static dv_err add_frame(struct dv_store *s, struct writer *w, int to, const stru
 	return err;
 }
 
-static dv_err add_table(struct dv_store *s, struct writer *w, int to)
+dv_err dv_write_table(struct dv_store *s, int fd, const struct dv_layout *l,
+		      const uint32_t *checksums, uint64_t off)
 {
-	size_t len = dv_table_bytes(w->layout.count, true);
-	DV_AUTO_FREE uint8_t *table = malloc(len);
-	if (!table)
+	uint32_t most = l->count < TABLE_ENTRIES ? l->count : TABLE_ENTRIES;
+	DV_AUTO_FREE uint8_t *piece = malloc(DV_TABLE_HEAD_BYTES + DV_TABLE_FOOTER_BYTES +
+					     (size_t)most * DV_TABLE_ENTRY_BYTES);
+	if (!piece)
 		return -ENOMEM;
-	dv_table_write(&w->layout, w->checksums, table);
-	dv_err err = dv_write_full(s, to, table, len, w->off);
-	w->off += len;
+	size_t len = dv_table_write_head(l, true, piece);
+	uint32_t done = 0;
+	dv_err err;
+	do {
+		uint32_t n = l->count - done < most ? l->count - done : most;
+		len += dv_table_write_entries(l, checksums, done, n, piece + len);
+		done += n;
+		if (done == l->count)
+			len += dv_table_write_footer(l, true, piece + len);
+		err = dv_write_full(s, fd, piece, len, off);
+		off += len;
+		len = 0;
+	} while (!err && done < l->count);
 	return err;
 }
 
@@ -107,7 +120,9 @@ static dv_err encode_all(struct dv_store *s, int from, uint64_t plain_size, int 
 			err = -E2BIG;
 	}
 	if (!err && plain_size > frame_size)
-		err = add_table(s, w, to);
+		err = dv_write_table(s, to, &w->layout, w->checksums, w->off);
+	if (!err && plain_size > frame_size)
+		w->off += dv_table_bytes(w->layout.count, true);
 	return !err && w->off > max_stored ? -E2BIG : err;
 }
 

@@ -5,6 +5,7 @@
 #ifndef DV_ENCODE_H
 #define DV_ENCODE_H
 
+#include "core/format.h"
 #include "core/internal.h"
 
 struct dv_encoded {
@@ -16,7 +17,7 @@ struct dv_encoded {
 /* Frames in memory at once, for each thread. */
 #define DV_ENCODE_FRAMES_PER_THREAD 4u
 /* And in bytes, plain and stored, where frames are large. */
-#define DV_ENCODE_BYTES_MAX (32u << 20)
+#define DV_ENCODE_BYTES_MAX (18u << 20)
 
 /*
  * Reads plain_size bytes of `from`, writes the packed form to `to` (empty). max_stored: gives up
@@ -26,5 +27,9 @@ struct dv_encoded {
 DV_CHECK dv_err dv_encode(struct dv_store *s, int from, uint64_t plain_size, int to,
 			  uint64_t max_stored, bool (*stop)(void *ctx), void *ctx,
 			  struct dv_encoded *out);
+
+/* Writes the seek table of l, with checksums, at off of fd; in pieces. */
+DV_CHECK dv_err dv_write_table(struct dv_store *s, int fd, const struct dv_layout *l,
+			       const uint32_t *checksums, uint64_t off);
 
 #endif

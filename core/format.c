@@ -7,12 +7,12 @@
  * Invariants of a layout
  *   I1  stored_end and plain_end never fall, and their last elements are at most 2^63.
  *   I2  it holds at most DV_FRAMES_MAX frames.
- * and of a layout that dv_table_parse() made
+ * and of a layout that dv_table_parse() or dv_table_end() took
  *   I3  its last stored_end plus the table is the size of the file.
  *   I4  a frame has at least FRAME_STORED_MIN stored bytes and at most PLAIN_PER_STORED_MAX times
  *       as many plain ones. So count, memory and plain size are bounded by the size of the file.
  *
- * States: empty [dv_layout_init] -> built [dv_layout_add, dv_table_parse] -> empty
+ * States: empty [dv_layout_init] -> built [dv_layout_add, dv_table_add] -> empty
  * [dv_layout_release]; a failed call leaves what was there before, a failed parse an empty one.
  *
  * It decodes nothing: that a frame holds what its entry says is found by whoever decodes it.
@@ -25,7 +25,6 @@
 
 #define SKIPPABLE_MAGIC	     0x184D2A5Eu
 #define SEEKABLE_MAGIC	     0x8F92EAB1u
-#define TABLE_HEAD_BYTES     8u
 #define ENTRY_BYTES	     8u
 #define ENTRY_CHECKSUM_BYTES 4u
 #define DESCRIPTOR_CHECKSUMS 0x80u
@@ -158,16 +157,24 @@ static size_t entry_bytes(bool checksums)
 size_t dv_table_bytes(uint32_t count, bool checksums)
 {
 	assert(count <= DV_FRAMES_MAX);
-	return TABLE_HEAD_BYTES + count * entry_bytes(checksums) + DV_TABLE_FOOTER_BYTES;
+	return DV_TABLE_HEAD_BYTES + count * entry_bytes(checksums) + DV_TABLE_FOOTER_BYTES;
 }
 
-void dv_table_write(const struct dv_layout *l, const uint32_t *checksums, uint8_t *out)
+size_t dv_table_write_head(const struct dv_layout *l, bool checksums, uint8_t *out)
 {
-	size_t bytes = dv_table_bytes(l->count, checksums != NULL);
 	uint8_t *p = put_u32(out, SKIPPABLE_MAGIC);
 
-	p = put_u32(p, (uint32_t)(bytes - TABLE_HEAD_BYTES));
-	for (uint32_t i = 0; i < l->count; i++) {
+	put_u32(p, (uint32_t)(dv_table_bytes(l->count, checksums) - DV_TABLE_HEAD_BYTES));
+	return DV_TABLE_HEAD_BYTES;
+}
+
+size_t dv_table_write_entries(const struct dv_layout *l, const uint32_t *checksums, uint32_t from,
+			      uint32_t n, uint8_t *out)
+{
+	uint8_t *p = out;
+
+	assert(from <= l->count && n <= l->count - from);
+	for (uint32_t i = from; i < from + n; i++) {
 		struct dv_frame f = dv_layout_frame(l, i);
 		assert(f.stored_len <= UINT32_MAX && f.plain_len <= UINT32_MAX);
 		p = put_u32(p, (uint32_t)f.stored_len);
@@ -175,99 +182,125 @@ void dv_table_write(const struct dv_layout *l, const uint32_t *checksums, uint8_
 		if (checksums)
 			p = put_u32(p, checksums[i]);
 	}
-	p = put_u32(p, l->count);
-	*p++ = checksums ? DESCRIPTOR_CHECKSUMS : 0;
-	p = put_u32(p, SEEKABLE_MAGIC);
-	assert(p == out + bytes);
+	return (size_t)(p - out);
 }
 
-struct footer {
-	uint32_t count;
-	bool checksums;
-	uint64_t table_bytes;
-};
-
-/* tail ends where the file ends. */
-static dv_err parse_footer(const uint8_t *tail, size_t tail_len, uint64_t file_size,
-			   struct footer *out)
+size_t dv_table_write_footer(const struct dv_layout *l, bool checksums, uint8_t *out)
 {
-	if (tail_len < DV_TABLE_FOOTER_BYTES || file_size < DV_TABLE_FOOTER_BYTES)
-		return -ENOENT;
-	const uint8_t *p = tail + tail_len - DV_TABLE_FOOTER_BYTES;
-	if (get_u32(p + 5) != SEEKABLE_MAGIC)
+	uint8_t *p = put_u32(out, l->count);
+
+	*p++ = checksums ? DESCRIPTOR_CHECKSUMS : 0;
+	put_u32(p, SEEKABLE_MAGIC);
+	return DV_TABLE_FOOTER_BYTES;
+}
+
+void dv_table_write(const struct dv_layout *l, const uint32_t *checksums, uint8_t *out)
+{
+	bool summed = checksums != NULL;
+	size_t at = dv_table_write_head(l, summed, out);
+
+	at += dv_table_write_entries(l, checksums, 0, l->count, out + at);
+	at += dv_table_write_footer(l, summed, out + at);
+	assert(at == dv_table_bytes(l->count, summed));
+}
+
+dv_err dv_table_begin(const uint8_t footer[DV_TABLE_FOOTER_BYTES], uint64_t file_size,
+		      struct dv_seek_table *out)
+{
+	const uint8_t *p = footer;
+
+	if (file_size < DV_TABLE_FOOTER_BYTES || get_u32(p + 5) != SEEKABLE_MAGIC)
 		return -ENOENT;
 	if (p[4] & DESCRIPTOR_RESERVED)
 		return -EBADMSG;
-	out->count = get_u32(p);
-	out->checksums = p[4] & DESCRIPTOR_CHECKSUMS;
+	struct dv_seek_table t = {.count = get_u32(p), .checksums = p[4] & DESCRIPTOR_CHECKSUMS};
+	t.entry_bytes = (uint32_t)entry_bytes(t.checksums);
 	/* 64 bits: a count of 2^32 - 1 does not wrap here. */
-	out->table_bytes = TABLE_HEAD_BYTES + (uint64_t)out->count * entry_bytes(out->checksums) +
-			   DV_TABLE_FOOTER_BYTES;
-	if (out->table_bytes > file_size)
+	t.bytes = DV_TABLE_HEAD_BYTES + (uint64_t)t.count * t.entry_bytes + DV_TABLE_FOOTER_BYTES;
+	if (t.bytes > file_size)
 		return -EBADMSG;
-	if (out->count > (file_size - out->table_bytes) / FRAME_STORED_MIN) /* I4 */
+	if (t.count > (file_size - t.bytes) / FRAME_STORED_MIN) /* I4 */
 		return -EBADMSG;
-	if (out->count > DV_FRAMES_MAX)
+	if (t.count > DV_FRAMES_MAX)
 		return -EFBIG;
+	*out = t;
+	return 0;
+}
+
+dv_err dv_table_add(const struct dv_seek_table *t, const uint8_t *entries, uint32_t n,
+		    struct dv_layout *l, uint32_t *checksums)
+{
+	const uint8_t *p = entries;
+	/* The entries are all in the file: no more memory than it has bytes. */
+	dv_err err = n > t->count - l->count ? -EBADMSG : layout_reserve(l, t->count);
+
+	for (uint32_t i = 0; !err && i < n; i++) {
+		uint32_t stored_len = get_u32(p), plain_len = get_u32(p + 4);
+		if (stored_len < FRAME_STORED_MIN ||
+		    plain_len > (uint64_t)stored_len * PLAIN_PER_STORED_MAX) /* I4 */
+			err = -EBADMSG;
+		else
+			err = dv_layout_add(l, stored_len, plain_len);
+		if (checksums)
+			checksums[i] = t->checksums ? get_u32(p + ENTRY_BYTES) : 0;
+		p += t->entry_bytes;
+	}
+	return err;
+}
+
+dv_err dv_table_end(const struct dv_seek_table *t, const uint8_t head[DV_TABLE_HEAD_BYTES],
+		    uint64_t file_size, const struct dv_layout *l)
+{
+	if (get_u32(head) != SKIPPABLE_MAGIC ||
+	    get_u32(head + 4) != (uint32_t)(t->bytes - DV_TABLE_HEAD_BYTES))
+		return -EBADMSG;
+	if (l->count != t->count || dv_layout_stored_size(l) != file_size - t->bytes) /* I3 */
+		return -EBADMSG;
 	return 0;
 }
 
 dv_err dv_table_probe(const uint8_t *tail, size_t tail_len, uint64_t file_size, size_t *out_bytes)
 {
-	struct footer footer;
-	dv_err err = parse_footer(tail, tail_len, file_size, &footer);
+	struct dv_seek_table t;
+
+	if (tail_len < DV_TABLE_FOOTER_BYTES)
+		return -ENOENT;
+	dv_err err = dv_table_begin(tail + tail_len - DV_TABLE_FOOTER_BYTES, file_size, &t);
 	if (err)
 		return err;
-	*out_bytes = (size_t)footer.table_bytes; /* at most DV_FRAMES_MAX entries */
+	*out_bytes = (size_t)t.bytes; /* at most DV_FRAMES_MAX entries */
 	return 0;
 }
 
 dv_err dv_table_parse(const uint8_t *table, size_t table_len, uint64_t file_size,
 		      struct dv_layout *out)
 {
-	struct footer footer;
-	struct dv_layout l;
+	struct dv_seek_table t;
+	dv_err err = -EBADMSG;
 
 	dv_layout_init(out);
-	dv_err err = parse_footer(table, table_len, file_size, &footer);
+	if (table_len >= DV_TABLE_FOOTER_BYTES)
+		err = dv_table_begin(table + table_len - DV_TABLE_FOOTER_BYTES, file_size, &t);
 	if (err)
 		return err == -ENOENT ? -EBADMSG : err;
-	if (footer.table_bytes != table_len)
+	if (t.bytes != table_len)
 		return -EBADMSG;
-	if (get_u32(table) != SKIPPABLE_MAGIC ||
-	    get_u32(table + 4) != (uint32_t)(table_len - TABLE_HEAD_BYTES))
-		return -EBADMSG;
-
-	dv_layout_init(&l);
-	err = layout_reserve(&l, footer.count); /* the entries are all in table: no more than it */
-	const uint8_t *p = table + TABLE_HEAD_BYTES;
-	for (uint32_t i = 0; !err && i < footer.count; i++) {
-		uint32_t stored_len = get_u32(p), plain_len = get_u32(p + 4);
-		if (stored_len < FRAME_STORED_MIN ||
-		    plain_len > (uint64_t)stored_len * PLAIN_PER_STORED_MAX) /* I4 */
-			err = -EBADMSG;
-		else
-			err = dv_layout_add(&l, stored_len, plain_len);
-		p += entry_bytes(footer.checksums);
-	}
-	if (!err && dv_layout_stored_size(&l) != file_size - table_len) /* I3 */
-		err = -EBADMSG;
-	if (err) {
-		dv_layout_release(&l);
-		return err;
-	}
-	*out = l;
-	return 0;
+	err = dv_table_add(&t, table + DV_TABLE_HEAD_BYTES, t.count, out, NULL);
+	if (!err)
+		err = dv_table_end(&t, table, file_size, out);
+	if (err)
+		dv_layout_release(out);
+	return err;
 }
 
 bool dv_table_checksum(const uint8_t *table, size_t table_len, uint32_t index, uint32_t *out)
 {
-	assert(table_len >= TABLE_HEAD_BYTES + DV_TABLE_FOOTER_BYTES);
+	assert(table_len >= DV_TABLE_HEAD_BYTES + DV_TABLE_FOOTER_BYTES);
 
 	const uint8_t *footer = table + table_len - DV_TABLE_FOOTER_BYTES;
 	assert(index < get_u32(footer));
 	if (!(footer[4] & DESCRIPTOR_CHECKSUMS))
 		return false;
-	*out = get_u32(table + TABLE_HEAD_BYTES + index * entry_bytes(true) + ENTRY_BYTES);
+	*out = get_u32(table + DV_TABLE_HEAD_BYTES + index * entry_bytes(true) + ENTRY_BYTES);
 	return true;
 }

@@ -61,6 +61,16 @@ size_t dv_layout_bytes(const struct dv_layout *l);	   /* memory it holds */
 uint32_t dv_layout_find(const struct dv_layout *l, uint64_t off);
 struct dv_frame dv_layout_frame(const struct dv_layout *l, uint32_t index);
 
+/* What the last DV_TABLE_FOOTER_BYTES of a file tell of its seek table. A plain value type. */
+struct dv_seek_table {
+	uint32_t count; /* of frames */
+	bool checksums;
+	uint32_t entry_bytes;
+	uint64_t bytes; /* of all of it, from its magic to the end of file */
+};
+#define DV_TABLE_HEAD_BYTES  8u
+#define DV_TABLE_ENTRY_BYTES 12u /* at most */
+
 /* Bytes of the seek table of `count` frames, count <= DV_FRAMES_MAX. */
 size_t dv_table_bytes(uint32_t count, bool checksums);
 
@@ -71,6 +81,12 @@ size_t dv_table_bytes(uint32_t count, bool checksums);
  * No frame may have 2^32 bytes or more, stored or plain.
  */
 void dv_table_write(const struct dv_layout *l, const uint32_t *checksums, uint8_t *out);
+/* The same in pieces: DV_TABLE_HEAD_BYTES, the entries of frames [from, from + n), and
+ * DV_TABLE_FOOTER_BYTES. -> bytes written. */
+size_t dv_table_write_head(const struct dv_layout *l, bool checksums, uint8_t *out);
+size_t dv_table_write_entries(const struct dv_layout *l, const uint32_t *checksums, uint32_t from,
+			      uint32_t n, uint8_t *out);
+size_t dv_table_write_footer(const struct dv_layout *l, bool checksums, uint8_t *out);
 
 /*
  * tail: the last bytes of a file, at least DV_TABLE_FOOTER_BYTES. *out_bytes: size of the whole
@@ -89,6 +105,20 @@ DV_CHECK dv_err dv_table_probe(const uint8_t *tail, size_t tail_len, uint64_t fi
  */
 DV_CHECK dv_err dv_table_parse(const uint8_t *table, size_t table_len, uint64_t file_size,
 			       struct dv_layout *out);
+
+/*
+ * The same in pieces, so that memory does not follow the table: begin with its ends, add the
+ * entries in order, end. *l: empty before add; on an error of add or end the caller releases it.
+ * Errors: as dv_table_parse().
+ */
+DV_CHECK dv_err dv_table_begin(const uint8_t footer[DV_TABLE_FOOTER_BYTES], uint64_t file_size,
+			       struct dv_seek_table *out);
+/* entries: `n` of them. checksums: room for n, or NULL: not wanted. Where the table has none, zeros
+ * are written. */
+DV_CHECK dv_err dv_table_add(const struct dv_seek_table *t, const uint8_t *entries, uint32_t n,
+			     struct dv_layout *l, uint32_t *checksums);
+DV_CHECK dv_err dv_table_end(const struct dv_seek_table *t, const uint8_t head[DV_TABLE_HEAD_BYTES],
+			     uint64_t file_size, const struct dv_layout *l);
 
 /* The checksum of frame `index` in a table that dv_table_parse() took; false where it has none. */
 bool dv_table_checksum(const uint8_t *table, size_t table_len, uint32_t index, uint32_t *out);

@@ -7,6 +7,7 @@
 #ifndef DV_INTERNAL_H
 #define DV_INTERNAL_H
 
+#include "core/budget.h"
 #include "core/cache.h"
 #include "core/config.h"
 #include "core/node.h"
@@ -57,6 +58,7 @@ struct dv_store {
 	struct dv_foreign *foreign; /* decoders that stay where they are */
 	struct dv_twins *twins;	    /* those that were told of */
 	struct dv_pool *pool;	    /* decodes */
+	struct dv_budget decoding;  /* of large frames, stored and plain */
 	struct dv_pool *pack_pool;  /* encodes, in the background */
 	struct dv_journal *journal; /* NULL: read only */
 	struct dv_loose *loose;	    /* NULL: the same */
@@ -185,6 +187,11 @@ static inline struct dv_version dv_version_of(const struct dv_stat *st)
  * mount packs every other can read. */
 #define DV_LAYOUT_BYTES_MAX  (32u << 20)
 #define DV_LAYOUT_FRAMES_MAX (DV_LAYOUT_BYTES_MAX / 16)
+
+/* Memory of frames that are being decoded, stored and plain, all threads together. Smaller frames
+ * do not count: they are DV_DECODE_BYTES_FROM for each thread. */
+#define DV_DECODE_BYTES_MAX  (24u << 20)
+#define DV_DECODE_BYTES_FROM (512u << 10)
 
 /* Quiet time before packing doubles with each unpacking, up to a day. */
 #define DV_SETTLE_MAX_MS 86400000ll

@@ -23,7 +23,6 @@
 
 #include <string.h>
 
-#define TAIL_BYTES   4096u	  /* read first from a file's end: holds the table of 300 frames */
 #define STREAM_BYTES (512u << 10) /* a read this long is part of a stream */
 #define BAD_AGE_S    2
 #define READ_TRIES   16
@@ -62,80 +61,6 @@ bool dv_facts_from_tag(const struct dv_tag *tag, const struct dv_stat *st, struc
 				 .stream = tag->stream,
 				 .known = true};
 	return true;
-}
-
-/* The seek table of fd. -ENOENT: none; -EBADMSG: one that is no good, or looks like one. */
-static dv_err load_table(struct dv_store *s, int fd, uint64_t size, struct dv_layout *out)
-{
-	uint8_t tail[TAIL_BYTES];
-	size_t tail_len = size < TAIL_BYTES ? (size_t)size : TAIL_BYTES, table_len = 0;
-	dv_err err = dv_read_full(s, fd, tail, tail_len, size - tail_len);
-	if (!err)
-		err = dv_table_probe(tail, tail_len, size, &table_len);
-	if (err)
-		return err;
-	if (table_len <= tail_len)
-		return dv_table_parse(tail + tail_len - table_len, table_len, size, out);
-	if (table_len > DV_LAYOUT_BYTES_MAX)
-		return -EFBIG;
-	DV_AUTO_FREE uint8_t *table = malloc(table_len);
-	if (!table)
-		return -ENOMEM;
-	err = dv_read_full(s, fd, table, table_len, size - table_len);
-	return err ? err : dv_table_parse(table, table_len, size, out);
-}
-
-/* A frame that is said to hold nothing is never decoded, so nobody would find that it does. */
-static bool has_empty_frame(const struct dv_layout *l)
-{
-	for (uint32_t i = 0; i < l->count; i++)
-		if (dv_layout_frame(l, i).plain_len == 0)
-			return true;
-	return false;
-}
-
-/* Whoever added to it did not come to the end: whole frames are the value. */
-static dv_err load_open_end(struct dv_store *s, int fd, uint64_t size, struct dv_walk *out)
-{
-	struct dv_stat st;
-	struct dv_tag tag;
-	uint64_t end;
-	bool cut;
-	if (DV_B(s, stat, fd, "", &st) || !dv_tag_load_fd(s, fd, &st, &tag) || !tag.open_end)
-		return -EBADMSG;
-	*out = (struct dv_walk){0};
-	dv_err err = dv_walk_own(s, fd, (struct dv_range){0, size}, &out->layout, &end, &cut);
-	if (err || !out->layout.count)
-		return err ? err : -EBADMSG;
-	out->plain_size = dv_layout_plain_size(&out->layout);
-	out->frames = out->layout.count;
-	return 0;
-}
-
-/* Reads where the frames of fd lie: the seek table, else the frames themselves. *walked: the
- * latter. *torn: something else follows them. */
-dv_err dv_load_layout(struct dv_store *s, int fd, uint64_t size, bool nowait, struct dv_walk *out,
-		      bool *walked, bool *torn)
-{
-	*torn = false;
-	*out = (struct dv_walk){0};
-	*walked = true;
-	if (dv_is_sealed(s))
-		return dv_sealed_walk(s, fd, size, nowait, out);
-	dv_err err = load_table(s, fd, size, &out->layout);
-	if (!err && has_empty_frame(&out->layout)) {
-		dv_layout_release(&out->layout);
-		err = -EBADMSG;
-	}
-	*walked = err == -ENOENT || err == -EBADMSG;
-	if (*walked) {
-		err = dv_walk_frames(s, fd, size, nowait, out);
-		*torn = err == -EBADMSG && load_open_end(s, fd, size, out) == 0;
-		return *torn ? 0 : err;
-	}
-	out->plain_size = dv_layout_plain_size(&out->layout);
-	out->frames = out->layout.count;
-	return err;
 }
 
 bool dv_facts_are_bad(dv_err err)
@@ -251,13 +176,8 @@ static struct dv_cache_key cache_key(const struct dv_stat *st)
 	return (struct dv_cache_key){.dev = st->dev, .ino = st->ino, .version_ns = (int64_t)v};
 }
 
-/* fr is none of a unit's (foreign.h). */
-dv_err dv_decode_frame(struct dv_store *s, int fd, const struct dv_frame *fr, void *out,
-		       bool nowait)
+static dv_err decode(struct dv_store *s, int fd, const struct dv_frame *fr, void *out, bool nowait)
 {
-	/* A frame holds more stored than plain bytes only by its headers. */
-	if (fr->stored_len > fr->plain_len * 2u + (1u << 20))
-		return -EBADMSG;
 	DV_AUTO_FREE void *stored = malloc(fr->stored_len ? fr->stored_len : 1);
 	if (!stored)
 		return -ENOMEM;
@@ -277,6 +197,24 @@ dv_err dv_decode_frame(struct dv_store *s, int fd, const struct dv_frame *fr, vo
 	return err;
 }
 
+/* fr is none of a unit's (foreign.h). */
+dv_err dv_decode_frame(struct dv_store *s, int fd, const struct dv_frame *fr, void *out,
+		       bool nowait)
+{
+	/* A frame holds more stored than plain bytes only by its headers. */
+	if (fr->stored_len > fr->plain_len * 2u + (1u << 20))
+		return -EBADMSG;
+	/* Large frames by many threads at once would be more memory than the cache. */
+	size_t bytes = (size_t)(fr->stored_len + fr->plain_len);
+	bool counts = bytes > DV_DECODE_BYTES_FROM;
+	if (counts)
+		dv_budget_take(&s->decoding, bytes);
+	dv_err err = decode(s, fd, fr, out, nowait);
+	if (counts)
+		dv_budget_give(&s->decoding, bytes);
+	return err;
+}
+
 struct packed {
 	struct dv_store *s;
 	int fd;
@@ -291,18 +229,10 @@ struct packed {
 /* Fills a cache entry with the layout. */
 static dv_err fill_layout(struct packed *p, struct dv_cache_entry *e)
 {
-	struct dv_walk w;
-	struct dv_layout *l = &w.layout;
-	bool walked, torn;
-	dv_err err = dv_load_layout(p->s, p->fd, p->st.size, false, &w, &walked, &torn);
-	if (!err && (size_t)l->count * 16 != e->len)
-		err = -ESTALE; /* changed since its facts were found */
-	if (!err) {
-		memcpy(e->data, l->stored_end, (size_t)l->count * 8);
-		memcpy((uint64_t *)e->data + l->count, l->plain_end, (size_t)l->count * 8);
-	}
-	dv_layout_release(l);
-	return err;
+	uint64_t *ends = e->data;
+	struct dv_layout l = {
+		.room = p->facts.frames, .stored_end = ends, .plain_end = ends + p->facts.frames};
+	return dv_fill_layout(p->s, p->fd, p->st.size, &l);
 }
 
 static dv_err packed_open(struct packed *p, struct dv_node *n, struct dv_file *f, bool nowait)

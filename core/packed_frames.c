@@ -24,30 +24,6 @@ dv_err dv_frame_checksum(struct dv_store *s, int fd, const struct dv_frame *fr, 
 	return err;
 }
 
-/* From the seek table, where there is one with checksums. */
-static dv_err table_checksums(struct dv_store *s, int fd, uint64_t size, uint32_t count,
-			      uint32_t *out)
-{
-	uint8_t foot[DV_TABLE_FOOTER_BYTES];
-	size_t len = 0;
-	if (size < sizeof(foot))
-		return -ENOENT;
-	dv_err err = dv_read_full(s, fd, foot, sizeof(foot), size - sizeof(foot));
-	if (!err)
-		err = dv_table_probe(foot, sizeof(foot), size, &len);
-	if (!err && len != dv_table_bytes(count, true))
-		err = -ENOENT;
-	DV_AUTO_FREE uint8_t *table = err ? NULL : malloc(len);
-	if (!err && !table)
-		err = -ENOMEM;
-	if (!err)
-		err = dv_read_full(s, fd, table, len, size - len);
-	for (uint32_t i = 0; !err && i < count; i++)
-		if (!dv_table_checksum(table, len, i, &out[i]))
-			err = -ENOENT;
-	return err;
-}
-
 /* As diskvfs makes them: a frame is decoded as a whole, in memory, each time it is needed. */
 static bool are_ours(const struct dv_layout *l)
 {
@@ -75,7 +51,7 @@ dv_err dv_packed_layout(struct dv_store *s, int fd, uint64_t size, struct dv_lay
 	}
 	*out = w.layout;
 	uint32_t *sums = calloc(out->count ? out->count : 1, sizeof(*sums));
-	err = !sums ? -ENOMEM : walked ? -ENOENT : table_checksums(s, fd, size, out->count, sums);
+	err = !sums ? -ENOMEM : walked ? -ENOENT : dv_load_checksums(s, fd, size, out->count, sums);
 	if (err == -ENOENT || err == -EBADMSG) { /* they end the frames, too */
 		err = 0;
 		for (uint32_t i = 0; !err && i < out->count; i++) {

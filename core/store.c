@@ -184,6 +184,7 @@ static void init_locks(struct dv_store *s)
 	pthread_mutex_init(&s->batch_lock, NULL);
 	pthread_mutex_init(&s->bulk_lock, NULL);
 	pthread_mutex_init(&s->frames_lock, NULL);
+	dv_budget_init(&s->decoding, DV_DECODE_BYTES_MAX);
 	pthread_mutex_init(&s->worker.lock, NULL);
 	pthread_cond_init(&s->worker.cond, NULL);
 	pthread_mutex_init(&s->hooks_lock, NULL);
@@ -219,6 +220,7 @@ static void free_store(struct dv_store *s)
 	pthread_mutex_destroy(&s->batch_lock);
 	pthread_mutex_destroy(&s->bulk_lock);
 	pthread_mutex_destroy(&s->frames_lock);
+	dv_budget_release(&s->decoding);
 	pthread_mutex_destroy(&s->worker.lock);
 	pthread_cond_destroy(&s->worker.cond);
 	pthread_mutex_destroy(&s->queue_lock);

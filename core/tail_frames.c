@@ -157,15 +157,10 @@ static dv_err write_table(struct dv_store *s, struct dv_tail *t)
 {
 	uint64_t end = dv_tail_stored(t);
 	if (!dv_tail_is_single(s, t)) {
-		size_t len = dv_table_bytes(t->frames.count, true);
-		DV_AUTO_FREE uint8_t *table = malloc(len);
-		if (!table)
-			return -ENOMEM;
-		dv_table_write(&t->frames, t->checksums, table);
-		dv_err err = dv_write_full(s, t->packed->fd, table, len, end);
+		dv_err err = dv_write_table(s, t->packed->fd, &t->frames, t->checksums, end);
 		if (err)
 			return err;
-		end += len;
+		end += dv_table_bytes(t->frames.count, true);
 		t->beyond = true;
 	}
 	return DV_B(s, truncate, t->packed->fd, end);

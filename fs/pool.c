@@ -5,6 +5,7 @@
 #include "fs/pool.h"
 
 #include "core/log.h"
+#include "fs/session.h"
 
 #include <fuse_lowlevel.h>
 #include <pthread.h>
@@ -15,6 +16,7 @@
 struct item {
 	struct item *next;
 	struct fuse_buf buf;
+	size_t bytes;	  /* of memory */
 	int64_t since_ns; /* first parked then, 0: never */
 	bool taken;	  /* buf.mem was the serving thread's, not a copy */
 };
@@ -66,7 +68,7 @@ static void append_locked(struct queue *q, struct item *it)
 	*q->last = it;
 	q->last = &it->next;
 	q->items++;
-	q->bytes += it->buf.size;
+	q->bytes += it->bytes;
 	pthread_cond_signal(&q->filled);
 }
 
@@ -78,7 +80,7 @@ static struct item *remove_first_locked(struct queue *q)
 	if (!q->first)
 		q->last = &q->first;
 	q->items--;
-	q->bytes -= it->buf.size;
+	q->bytes -= it->bytes;
 	return it;
 }
 
@@ -249,6 +251,7 @@ dv_err fs_pool_put(struct fs_pool *pool, struct fuse_buf *request, bool command)
 		return -ENOMEM;
 	it->buf = *request;
 	it->taken = request->size > FS_POOL_COPY_MAX;
+	it->bytes = it->taken ? FS_MESSAGE_MAX : request->size;
 	if (!it->taken) {
 		it->buf.mem = malloc(request->size);
 		if (!it->buf.mem) {
@@ -266,7 +269,7 @@ dv_err fs_pool_put(struct fs_pool *pool, struct fuse_buf *request, bool command)
 		return -EBUSY;
 	}
 	while (!command && q->items > 0 &&
-	       (q->items >= FS_POOL_ITEMS || q->bytes + it->buf.size > FS_POOL_BYTES))
+	       (q->items >= FS_POOL_ITEMS || q->bytes + it->bytes > FS_POOL_BYTES))
 		pthread_cond_wait(&pool->drained, &pool->lock);
 	append_locked(q, it);
 	if (it->taken)

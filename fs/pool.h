@@ -24,11 +24,12 @@
 #include <stdint.h>
 
 #define FS_POOL_ITEMS	 64u
-#define FS_POOL_BYTES	 (32u << 20)
+#define FS_POOL_BYTES	 (16u << 20)
 #define FS_POOL_COMMANDS 8u
 #define FS_POOL_PARK_NS	 1000000000ll
-/* Requests up to this size are copied; larger ones change hands. */
-#define FS_POOL_COPY_MAX (64u << 10)
+/* Requests up to this size are copied; larger ones change hands, with the buffer they are in, which
+ * has room for the largest and counts as that. */
+#define FS_POOL_COPY_MAX (260u << 10)
 /* Large buffers kept for the serving thread's next request. */
 #define FS_POOL_SPARES 4u
 

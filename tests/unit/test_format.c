@@ -138,6 +138,59 @@ static void test_parse_gives_back_what_was_written(void)
 	}
 }
 
+/* As the store reads and writes large ones. */
+static void test_a_table_in_pieces_is_the_table_as_a_whole(void)
+{
+	struct test_random r = {7};
+
+	for (int round = 0; round < 200; round++) {
+		struct dv_layout l, back;
+		struct dv_seek_table t;
+		size_t len;
+		uint32_t sums[200], read_back[200] = {0};
+		bool summed = round & 1;
+		fill_layout(&l, &r, (uint32_t)test_random_below(&r, 200));
+		uint8_t *table = write_table(&l, summed, &len), *pieces = malloc(len), *at = pieces;
+		uint64_t file_size = dv_layout_stored_size(&l) + len;
+		CHECK(pieces);
+		for (uint32_t i = 0; i < l.count; i++)
+			if (!dv_table_checksum(table, len, i, &sums[i]))
+				sums[i] = 0;
+
+		at += dv_table_write_head(&l, summed, at);
+		for (uint32_t i = 0, n; i < l.count; i += n) {
+			n = 1 + (uint32_t)test_random_below(&r, l.count - i);
+			at += dv_table_write_entries(&l, summed ? sums : NULL, i, n, at);
+		}
+		at += dv_table_write_footer(&l, summed, at);
+		CHECK_EQ(at - pieces, len);
+		CHECK(memcmp(pieces, table, len) == 0);
+
+		CHECK_EQ(dv_table_begin(table + len - DV_TABLE_FOOTER_BYTES, file_size, &t), 0);
+		CHECK_EQ(t.count, l.count);
+		CHECK_EQ(t.bytes, len);
+		dv_layout_init(&back);
+		while (back.count < t.count) {
+			uint32_t n = 1 + (uint32_t)test_random_below(&r, t.count - back.count);
+			const uint8_t *from =
+				table + DV_TABLE_HEAD_BYTES + (size_t)back.count * t.entry_bytes;
+			CHECK_EQ(dv_table_add(&t, from, n, &back, read_back + back.count), 0);
+		}
+		CHECK_EQ(dv_table_end(&t, table, file_size, &back), 0);
+		check_equal(&l, &back);
+		CHECK(memcmp(sums, read_back, l.count * sizeof(*sums)) == 0);
+		if (t.count) { /* one entry too many, one too few */
+			CHECK_EQ(dv_table_add(&t, table, 1, &back, NULL), -EBADMSG);
+			back.count--;
+			CHECK_EQ(dv_table_end(&t, table, file_size, &back), -EBADMSG);
+		}
+		free(table);
+		free(pieces);
+		dv_layout_release(&l);
+		dv_layout_release(&back);
+	}
+}
+
 static void test_every_truncation_is_refused(void)
 {
 	struct test_random r = {2};
@@ -359,6 +412,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_table_is_what_the_specification_says),
 		CHECK_TEST(test_table_without_checksums_has_entries_of_eight_bytes),
 		CHECK_TEST(test_parse_gives_back_what_was_written),
+		CHECK_TEST(test_a_table_in_pieces_is_the_table_as_a_whole),
 		CHECK_TEST(test_every_truncation_is_refused),
 		CHECK_TEST(test_every_mutated_byte_is_refused_or_keeps_sums_within_the_file),
 		CHECK_TEST(test_reserved_bits_are_refused_and_unused_bits_are_not),
