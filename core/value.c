@@ -163,7 +163,7 @@ static void show_touched(struct dv_store *s, struct dv_node *root, struct dv_sta
 {
 	pthread_mutex_lock(&s->names_lock);
 	struct timespec touched = dv_time_of_ns(root->touched_ns);
-	if (touched.tv_sec > st->mtime.tv_sec)
+	if (root->touched_ns && touched.tv_sec > st->mtime.tv_sec) /* which may be before 1970 */
 		st->mtime = touched;
 	pthread_mutex_unlock(&s->names_lock);
 }
