@@ -1,27 +1,46 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Random changes of one file's bytes against a shadow in memory: data_exerciser.c.
+# Random changes of one file's bytes against a shadow in memory: data_exerciser/.
 #
-#   SEED (random)   SEEDS (3) runs, one after the other, of STEPS (2000) each
+#   SEED (random)   SEEDS (4) runs, one after the other, of STEPS (800) each, each with the next of
+#                   the settings below
+#   STEPS_FILE      the steps of a file instead, with OPTIONS
 . "$(dirname "$0")/harness.sh"
 . "$(dirname "$0")/backing.sh"
 need jq zstd
-: "${DATA_EXERCISER:?set DATA_EXERCISER to the program built from data_exerciser.c}"
+: "${DATA_EXERCISER:?set DATA_EXERCISER to the program built from data_exerciser/}"
 
-backing_up
-mk_store --frame-size 16384
-seed=${SEED:-$RANDOM}
-for ((i = 0; i < ${SEEDS:-3}; i++)); do
+settings=('' cache_size=1M,frame_size=4K coherence=0 threads=1,frame_size=128K)
+
+# exercise OPTIONS ARGUMENT...
+exercise() {
+	local options=$1
+	shift
 	mnt_up -o settle=1
-	claim "seed $((seed + i)), ${STEPS:-2000} steps: every byte is as it was written"
-	"$DATA_EXERCISER" "$DISKVFS" "$S" "$M" $((seed + i)) "${STEPS:-2000}" -v 2>"$T/told" || {
+	"$DATA_EXERCISER" "$DISKVFS" "$S" "$M" -o "$options" -x "$@" >"$T/steps" 2>"$T/told" || {
 		tail -n 40 "$T/told"
-		fail "replay: DATA_EXERCISER=... $0 with SEED=$((seed + i)) SEEDS=1 BACKING=${BACKING:-tmpfs}"
+		echo "the steps that matter (STEPS_FILE):"
+		cat "$T/steps"
+		fail "BACKING=${BACKING:-tmpfs} OPTIONS='$options' $*"
 	}
 	dv_pid=$(stat_json .pid)
 	dv_pids="$dv_pids $dv_pid"
 	rm "$M"/value*
 	mnt_down
 	all_zst_good
+}
+
+backing_up
+mk_store --frame-size 16384
+seed=${SEED:-$RANDOM}
+if [ -n "${STEPS_FILE-}" ]; then
+	claim "the steps of $STEPS_FILE: every byte is as it was written"
+	exercise "${OPTIONS-}" -r "$STEPS_FILE"
+	SEEDS=0
+fi
+for ((i = 0; i < ${SEEDS:-4}; i++)); do
+	options=${settings[i % ${#settings[@]}]}
+	claim "seed $((seed + i)), ${STEPS:-800} steps, ${options:-no options}: every byte is as it was written"
+	exercise "$options" -s $((seed + i)) -n "${STEPS:-800}"
 done
 backing_down

@@ -3,17 +3,20 @@ if(NOT TARGET diskvfs)
 	return()
 endif()
 
-foreach(name semantics exerciser data_exerciser)
-	add_executable(${name} mount/${name}.c)
+foreach(name exerciser data_exerciser)
+	file(GLOB sources CONFIGURE_DEPENDS mount/${name}/*.c)
+	add_executable(${name} ${sources} mount/shrink_list.c)
 	target_link_libraries(${name} PRIVATE diskvfs_flags)
 endforeach()
-target_sources(semantics PRIVATE mount/semantics_calls.c)
+add_executable(semantics mount/semantics.c mount/semantics_calls.c)
+target_link_libraries(semantics PRIVATE diskvfs_flags)
 set(exercisers EXERCISER=$<TARGET_FILE:exerciser> DATA_EXERCISER=$<TARGET_FILE:data_exerciser>)
 
 dv_mount_test(semantics TIMEOUT 300 ENV SEMANTICS=$<TARGET_FILE:semantics>)
 dv_mount_test(semantics_ext4 SCRIPT semantics TIMEOUT 300
 	ENV SEMANTICS=$<TARGET_FILE:semantics> BACKING=ext4)
 dv_mount_test(exerciser LABELS brief TIMEOUT 600 ENV ${exercisers} SEED=1)
+dv_mount_test(steps LABELS brief TIMEOUT 300 ENV ${exercisers} BACKING=ext4)
 dv_mount_test(data_exerciser LABELS brief TIMEOUT 600 ENV ${exercisers} SEED=1)
 dv_mount_test(exerciser_ext4 SCRIPT exerciser TIMEOUT 600
 	ENV ${exercisers} BACKING=ext4 SEED=1 SEEDS=2)
