@@ -128,8 +128,12 @@ static dv_err choose_layout(struct dv_store *s, const struct dv_init_options *o,
 static dv_err choose(struct dv_store *s, const struct dv_init_options *o, char *why,
 		     size_t why_size)
 {
-	dv_err err = dv_transform_new(o->transform ? o->transform : "path", &s->transform, why,
-				      why_size);
+	const char *spec = o->plugin ? o->plugin->spec : o->transform ? o->transform : "path";
+	dv_err err = dv_transform_new(spec, &s->transform, why, why_size);
+	if (!err && o->plugin) {
+		dv_transform_bind(s->transform, o->plugin);
+		err = dv_transform_check_laws(s->transform, why, why_size);
+	}
 	if (err)
 		return err;
 	snprintf(s->config.transform, sizeof(s->config.transform), "%s",

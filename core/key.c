@@ -52,8 +52,7 @@ static void put_name(char out[DV_NAME_MAX + 1], const char *c, const char *endin
 static void regular_names(const struct dv_transform *t, const char *name, struct dv_names *out)
 {
 	char whole[DV_NAME_MAX + 1], c[DV_NAME_MAX + 1];
-	put_name(whole, name, dv_transform_suffix(t));
-	if (!whole[0] || dv_component_escape(whole, strlen(whole), c))
+	if (dv_transform_file(t, name, whole) || dv_component_escape(whole, strlen(whole), c))
 		return;
 	put_name(out->raw, c, needs_raw_ending(t, c, strlen(c), true) ? RAW : "");
 	put_name(out->packed, c, ZST);
@@ -74,7 +73,8 @@ static void other_name(const struct dv_transform *t, const char *name, struct dv
  */
 static void aside_name(const struct dv_transform *t, const char *name, struct dv_names *out)
 {
-	if (!dv_transform_has_shards(t) || !out->raw[0] || !dv_transform_is_shard(t, 1, out->raw))
+	if (!dv_transform_has_shards(t) || dv_transform_is_plugin(t) || !out->raw[0] ||
+	    !dv_transform_is_shard(t, 1, out->raw))
 		return;
 	char shard[DV_SHARD_MAX];
 	if (dv_transform_shard(t, name, shard) || strcmp(shard, out->raw) != 0)
@@ -89,6 +89,11 @@ static void aside_name(const struct dv_transform *t, const char *name, struct dv
 	}
 }
 
+static dv_err no_name(const struct dv_transform *t)
+{
+	return dv_transform_is_plugin(t) ? -EINVAL : -ENAMETOOLONG;
+}
+
 /* ---- as diskv stores them ---- */
 
 static dv_err names_of_diskv(const struct dv_transform *t, const char *name, struct dv_names *out)
@@ -96,16 +101,17 @@ static dv_err names_of_diskv(const struct dv_transform *t, const char *name, str
 	bool sealed = dv_transform_spelling(t) == DV_SPELL_SEALED;
 	if (dv_component_is_reserved(name, strlen(name)))
 		return -EINVAL;
-	put_name(sealed ? out->packed : out->raw, name, dv_transform_suffix(t));
+	if (dv_transform_file(t, name, sealed ? out->packed : out->raw)) /* it has none */
+		out->packed[0] = out->raw[0] = '\0';
 	if (dv_transform_has_dirs(t))
 		put_name(out->other, name, "");
-	return out->raw[0] || out->packed[0] || out->other[0] ? 0 : -ENAMETOOLONG;
+	return out->raw[0] || out->packed[0] || out->other[0] ? 0 : no_name(t);
 }
 
 static dv_err parse_diskv(const struct dv_transform *t, const char *stored, bool regular,
 			  const char *shard, char name[DV_NAME_MAX + 1], enum dv_form *out_form)
 {
-	const size_t len = strlen(stored), suffix_len = strlen(dv_transform_suffix(t));
+	const size_t len = strlen(stored);
 	char home[DV_SHARD_MAX];
 	if (len == 0 || len > DV_NAME_MAX || dv_component_is_reserved(stored, len))
 		return -ENOENT;
@@ -113,9 +119,8 @@ static dv_err parse_diskv(const struct dv_transform *t, const char *stored, bool
 	*out_form = DV_FORM_OTHER;
 	if (!regular)
 		return dv_transform_has_dirs(t) ? 0 : -ENOENT;
-	if (len <= suffix_len || strcmp(name + len - suffix_len, dv_transform_suffix(t)) != 0)
+	if (dv_transform_name(t, shard, stored, name))
 		return -ENOENT;
-	name[len - suffix_len] = '\0';
 	*out_form = dv_transform_spelling(t) == DV_SPELL_SEALED ? DV_FORM_PACKED : DV_FORM_RAW;
 	dv_err err = dv_transform_shard(t, name, home);
 	if (err == -ENOMEM)
@@ -139,7 +144,7 @@ dv_err dv_names_of(const struct dv_transform *t, const char *name, struct dv_nam
 	regular_names(t, name, out);
 	other_name(t, name, out);
 	aside_name(t, name, out);
-	return out->raw[0] || out->other[0] ? 0 : -ENAMETOOLONG;
+	return out->raw[0] || out->other[0] ? 0 : no_name(t);
 }
 
 /* c without its last .raw where that was added by needs_raw_ending(). */
@@ -165,20 +170,16 @@ static dv_err parse_other(const struct dv_transform *t, const char *stored, size
 }
 
 static dv_err parse_regular(const struct dv_transform *t, const char *stored, size_t len,
-			    char name[DV_NAME_MAX + 1], enum dv_form *out_form)
+			    const char *shard, char name[DV_NAME_MAX + 1], enum dv_form *out_form)
 {
 	const bool packed = ends_in(stored, len, ZST);
 	size_t c_len = packed ? len - ENDING_LEN : without_raw_ending(t, stored, len, true);
-	dv_err err = dv_component_unescape(stored, c_len, name);
+	char whole[DV_NAME_MAX + 1];
+	dv_err err = dv_component_unescape(stored, c_len, whole);
+	if (!err)
+		err = dv_transform_name(t, shard, whole, name);
 	if (err)
 		return err;
-
-	const char *suffix = dv_transform_suffix(t);
-	const size_t whole_len = strlen(name), suffix_len = strlen(suffix);
-	if (whole_len <= suffix_len ||
-	    memcmp(name + whole_len - suffix_len, suffix, suffix_len) != 0)
-		return -ENOENT;
-	name[whole_len - suffix_len] = '\0';
 	*out_form = packed ? DV_FORM_PACKED : DV_FORM_RAW;
 	return 0;
 }
@@ -216,7 +217,7 @@ dv_err dv_names_parse(const struct dv_transform *t, const char *stored, bool reg
 
 	char home[DV_SHARD_MAX];
 	enum dv_form form = DV_FORM_RAW;
-	dv_err err = parse_regular(t, stored, len, name, &form);
+	dv_err err = parse_regular(t, stored, len, shard, name, &form);
 	if (!err)
 		err = dv_transform_shard(t, name, home);
 	if (err == -ENOMEM)

@@ -58,10 +58,11 @@ static dv_err move_aside(struct dv_store *s, const struct dv_call *call, const c
 	char name[DV_NAME_MAX + 1];
 	enum dv_form form;
 	struct dv_node *n = NULL;
+	struct dv_names names;
 	struct dv_place p;
 	dv_err err = dv_names_parse(s->transform, component, true, parent, name, &form);
-	/* Foreign: not ours to move. Diskv's layout has no other name. */
-	if (err || dv_coding_is_diskv(&s->coding))
+	/* Foreign: not ours to move. Diskv's layout, and a plugin, have no other name. */
+	if (err || dv_names_of(s->transform, name, &names) || !names.aside[0])
 		return -ENOTDIR;
 	err = dv_find(s, call, s->root, name, &n);
 	if (!err)
@@ -88,7 +89,8 @@ dv_err dv_clear_way(struct dv_store *s, const struct dv_call *call, struct dv_no
 {
 	char shard[DV_SHARD_MAX], parent[DV_SHARD_MAX];
 	struct dv_stat st;
-	if (!S_ISDIR(dir->type) || !dv_transform_has_shards(s->transform))
+	if (!S_ISDIR(dir->type) || !dv_transform_has_shards(s->transform) ||
+	    dv_transform_is_plugin(s->transform))
 		return -ENOTDIR;
 	dv_err err = dv_transform_shard(s->transform, name, shard);
 	for (char *end = shard; !err && *end; end += *end == '/') {
@@ -256,15 +258,14 @@ static dv_err make_regular(struct dv_store *s, struct dv_place *p, mode_t mode, 
 	if (*fd >= 0 && sealed)
 		return make_sealed(s, p, *stored, fd);
 	struct dv_stat st;
-	if (dv_coding_is_diskv(&s->coding)) {
-		if (*fd == -EEXIST && DV_B(s, stat, p->dirfd, *stored, &st) == 0 &&
-		    S_ISDIR(st.mode))
-			*fd = -EISDIR; /* of other keys: abc beside abcabc */
-	} else if (*fd == -EEXIST && p->names.aside[0] &&
-		   DV_B(s, stat, p->dirfd, *stored, &st) == 0 && S_ISDIR(st.mode)) {
+	if (*fd != -EEXIST || DV_B(s, stat, p->dirfd, *stored, &st) || !S_ISDIR(st.mode))
+		return *fd < 0 ? *fd : 0;
+	if (p->names.aside[0]) {
 		*stored = p->names.aside;
 		*slot = DV_SLOT_ASIDE;
 		*fd = make_file(s, p, *stored, mode & 07777, nowait);
+	} else if (!dv_transform_has_dirs(s->transform)) {
+		*fd = -EISDIR; /* of other keys */
 	}
 	return *fd < 0 ? *fd : 0;
 }

@@ -10,6 +10,7 @@
 
 #include "core/cleanup.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define ROOT_MODE_BITS 07777
@@ -134,6 +135,18 @@ dv_err dv_dir_file(struct dv_store *s, struct dv_node *dir, struct dv_file **out
 	return err;
 }
 
+/* Has a packed value the name that a shard directory of a plugin would take from its raw form? Other
+ * transforms keep them apart (key.h). */
+static bool is_taken(struct dv_store *s, const char *path)
+{
+	char packed[DV_SHARD_MAX + 8];
+	struct dv_stat st;
+	if (!dv_transform_is_plugin(s->transform))
+		return false;
+	snprintf(packed, sizeof(packed), "%s.zst", path);
+	return DV_B(s, stat, s->rootfd, packed, &st) == 0 && S_ISREG(st.mode);
+}
+
 /* Makes the shard directories of `shard` that are missing, as the root's owner would. */
 static dv_err make_shards(struct dv_store *s, const char *shard)
 {
@@ -147,7 +160,9 @@ static dv_err make_shards(struct dv_store *s, const char *shard)
 		end = strchrnul(end, '/');
 		memcpy(path, shard, (size_t)(end - shard));
 		path[end - shard] = '\0';
-		err = DV_B(s, mkdir, s->rootfd, path, root.mode & ROOT_MODE_BITS);
+		err = is_taken(s, path)
+			      ? -ENOTDIR
+			      : DV_B(s, mkdir, s->rootfd, path, root.mode & ROOT_MODE_BITS);
 		if (err == -EEXIST) {
 			err = 0;
 			continue; /* what it is shows when it is opened */

@@ -402,7 +402,13 @@ static dv_err prepare(struct dv_store *s, const struct dv_call *call, const stru
 	struct dv_names names;
 	struct dv_place to;
 	bool nowait = call->nowait, packed, over_packed, unsettled;
+	struct dv_stat st;
 	dv_err err = dv_place_open(s, r->newdir, r->newname, true, &to);
+	if (!err && dv_transform_is_plugin(s->transform) && to.names.raw[0] &&
+	    DV_B(s, stat, to.dirfd, to.names.raw, &st) == 0 && S_ISDIR(st.mode)) {
+		dv_place_close(s, &to); /* its raw form would have no name */
+		return -EISDIR;
+	}
 	if (!err)
 		dv_place_close(s, &to);
 	else if (err == -ENOTDIR)

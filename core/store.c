@@ -71,13 +71,36 @@ static dv_err read_config(struct dv_store *s, const char *path, char *why, size_
 	return dv_config_parse(&s->config, text, (size_t)len, why, why_size);
 }
 
-static dv_err check_transform(struct dv_store *s, const char *wanted, char *why, size_t why_size)
+/* A plugin is never taken from the store, which only remembers which one it is. */
+static dv_err bind_plugin(struct dv_store *s, const struct dv_plugin *plugin, char *why,
+			  size_t why_size)
+{
+	const char *spec = dv_transform_spec(s->transform);
+	if (!plugin && !dv_transform_is_plugin(s->transform))
+		return 0;
+	if (!plugin || strcmp(spec, plugin->spec) != 0) {
+		snprintf(why, why_size, "the store's transform is %s%s%s; %s", spec,
+			 plugin ? ", not " : "", plugin ? plugin->spec : "",
+			 dv_transform_is_plugin(s->transform)
+				 ? "give that shared object with -o transform=FILE.so[:ARGS], or "
+				   "name the mountpoint"
+				 : "leave the option out");
+		return -EINVAL;
+	}
+	dv_transform_bind(s->transform, plugin);
+	return dv_transform_check_laws(s->transform, why, why_size);
+}
+
+static dv_err check_transform(struct dv_store *s, const struct dv_store_options *o, char *why,
+			      size_t why_size)
 {
 	struct dv_transform *other = NULL;
 	dv_err err = dv_transform_new(s->config.transform, &s->transform, why, why_size);
-	if (err || !wanted)
+	if (!err)
+		err = bind_plugin(s, o->plugin, why, why_size);
+	if (err || !o->transform)
 		return err;
-	err = dv_transform_new(wanted, &other, why, why_size);
+	err = dv_transform_new(o->transform, &other, why, why_size);
 	if (!err && strcmp(dv_transform_spec(other), dv_transform_spec(s->transform)) != 0) {
 		snprintf(why, why_size, "the store's transform is %s, not %s; leave the option out",
 			 dv_transform_spec(s->transform), dv_transform_spec(other));
@@ -120,7 +143,7 @@ static dv_err apply_options(struct dv_store *s, const struct dv_store_options *o
 		.append_bytes = o->append_bytes ? o->append_bytes : DV_APPEND_BYTES,
 		.segment_bytes = o->segment_bytes ? o->segment_bytes : DV_SEGMENT_BYTES,
 		.frames_max = o->frames_max ? o->frames_max : DV_LAYOUT_FRAMES_MAX};
-	return check_transform(s, o->transform, why, why_size);
+	return check_transform(s, o, why, why_size);
 }
 
 static dv_err open_root_node(struct dv_store *s)

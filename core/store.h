@@ -29,6 +29,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct dv_plugin;
 struct dv_store;
 struct dv_node;
 
@@ -58,12 +59,13 @@ struct dv_range {
 /* ---- making and opening ---- */
 
 struct dv_init_options {
-	const char *transform; /* NULL: path */
-	const char *compress;  /* NULL: zstd:3 */
-	uint32_t frame_size;   /* 0: 128 KiB */
-	const char *nopack;    /* patterns of keys that stay raw (globs.h); NULL: none */
-	const char *layout;    /* "diskv..." (coding.h); NULL: our own */
-	const void *dict;      /* of diskv:zlib; NULL: none */
+	const char *transform;		/* NULL: path */
+	const struct dv_plugin *plugin; /* in place of transform (transform.h); NULL: none */
+	const char *compress;		/* NULL: zstd:3 */
+	uint32_t frame_size;		/* 0: 128 KiB */
+	const char *nopack;		/* patterns of keys that stay raw (globs.h); NULL: none */
+	const char *layout;		/* "diskv..." (coding.h); NULL: our own */
+	const void *dict;		/* of diskv:zlib; NULL: none */
 	size_t dict_len;
 	bool adopt;	 /* files are in it already */
 	bool decode_zst; /* with adopt: each *.zst is served as its content */
@@ -104,15 +106,16 @@ struct dv_store_options {
 			    read_only */
 	bool background; /* start the thread that commits and packs; without it only dv_store_run()
 			    and close do */
-	const char *transform;	/* NULL, or must be the store's own: else -EINVAL */
-	const char *compress;	/* NULL: the store's own */
-	uint32_t frame_size;	/* 0: the store's own */
-	const char *nopack;	/* patterns (globs.h) beside the store's own; NULL: none */
-	const char *mountpoint; /* told to others in the owner file; NULL: none */
-	uint64_t gated_bytes;	/* a packed value of so many plain bytes is unpacked with its gate
+	const char *transform;		/* NULL, or must be the store's own: else -EINVAL */
+	const struct dv_plugin *plugin; /* the store's, as long as it is open; NULL: none */
+	const char *compress;		/* NULL: the store's own */
+	uint32_t frame_size;		/* 0: the store's own */
+	const char *nopack;		/* patterns (globs.h) beside the store's own; NULL: none */
+	const char *mountpoint;		/* told to others in the owner file; NULL: none */
+	uint64_t gated_bytes; /* a packed value of so many plain bytes is unpacked with its gate
 				   held; 0: 4 MiB (edit.h) */
-	const char *boot_id;	/* NULL: the kernel's own; for tests of recovery */
-	const char *host_id;	/* NULL: the machine's own; for tests of several hosts */
+	const char *boot_id;  /* NULL: the kernel's own; for tests of recovery */
+	const char *host_id;  /* NULL: the machine's own; for tests of several hosts */
 	/* How often other hosts are told that this process lives; 0: never, for what ends soon.
 	 * They take one for dead that they have not heard of for three beats, or for a minute. */
 	unsigned beat_ms;

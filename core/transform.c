@@ -8,7 +8,7 @@
  * A transform is one struct filled in when its spec is parsed and never changed afterwards, which
  * is why threads share it without a lock.
  */
-#include "core/transform.h"
+#include "core/transform_private.h"
 
 #include "core/cleanup.h"
 
@@ -21,19 +21,6 @@
 #define SPLIT_DEPTH_MAX 64u
 #define HASH_WIDTH_MAX	16u /* 2^64 directories */
 #define HASH_DEPTH_MAX	8u
-#define SUFFIX_MAX	64u /* leaves most of a name to the key */
-
-enum kind { KIND_PATH, KIND_FLAT, KIND_SPLIT, KIND_HASH };
-
-struct dv_transform {
-	enum kind kind;
-	enum dv_spelling spelling;
-	unsigned width; /* bytes of a block, hexadecimal digits of a directory */
-	unsigned depth; /* greatest number of shard directories */
-	EVP_MD *digest; /* owned; hash only */
-	char suffix[SUFFIX_MAX + 1];
-	char spec[DV_SPEC_MAX];
-};
 
 /* ---- the spelling of one component ---- */
 
@@ -261,9 +248,11 @@ static dv_err parse_spec(struct dv_transform *t, const char *spec, char *why, si
 		return parse_split(t, spec + 6, why, why_size);
 	if (strncmp(spec, "hash:", 5) == 0)
 		return parse_hash(t, spec + 5, why, why_size);
+	if (strncmp(spec, "plugin:", 7) == 0)
+		return dv_plugin_parse(t, spec, why, why_size);
 	return refuse(why, why_size,
 		      "the transform is none of path, path:SUFFIX, flat, split:W, split:WxD, "
-		      "hash:ALG:WxD");
+		      "hash:ALG:WxD, FILE.so[:ARGS]");
 }
 
 dv_err dv_transform_new(const char *spec, struct dv_transform **out, char *why, size_t why_size)
@@ -312,7 +301,7 @@ bool dv_transform_has_dirs(const struct dv_transform *t)
 
 bool dv_transform_has_shards(const struct dv_transform *t)
 {
-	return t->kind == KIND_SPLIT || t->kind == KIND_HASH;
+	return t->kind == KIND_SPLIT || t->kind == KIND_HASH || t->kind == KIND_PLUGIN;
 }
 
 unsigned dv_transform_shard_depth(const struct dv_transform *t)
@@ -326,7 +315,7 @@ unsigned dv_transform_shard_depth(const struct dv_transform *t)
  */
 bool dv_transform_keeps_order(const struct dv_transform *t)
 {
-	return t->kind != KIND_HASH;
+	return t->kind != KIND_HASH && t->kind != KIND_PLUGIN;
 }
 
 const char *dv_transform_suffix(const struct dv_transform *t)
@@ -411,6 +400,10 @@ dv_err dv_transform_shard(const struct dv_transform *t, const char *name, char o
 		return split_shard(t, name, len, out);
 	if (t->kind == KIND_HASH)
 		return hash_shard(t, name, len, out);
+	if (t->kind == KIND_PLUGIN) {
+		char file[DV_NAME_MAX + 1];
+		return dv_plugin_place(t, name, out, file);
+	}
 	out[0] = '\0';
 	return 0;
 }
@@ -437,5 +430,7 @@ bool dv_transform_is_shard(const struct dv_transform *t, unsigned level, const c
 		return false;
 	if (t->kind == KIND_SPLIT)
 		return !strchr(component, '/') && is_split_shard(t, component);
+	if (t->kind == KIND_PLUGIN) /* what lies in it tells */
+		return !dv_component_is_reserved(component, strlen(component));
 	return strlen(component) == t->width && strspn(component, "0123456789abcdef") == t->width;
 }

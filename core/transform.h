@@ -8,6 +8,7 @@
  *   split:W       whole blocks of W bytes are directories, the rest is dropped from the path
  *   split:WxD     the same, at most D directories
  *   hash:ALG:WxD  D directories of W hexadecimal digits of ALG(key); ALG sha256, sha1, md5
+ *   plugin:NAME:SHA256[:ARGS]  of the shared object NAME (plugin.h), whose functions are bound to it
  *
  *   split:3    abcdefgh -> abc/def/abcdefgh      abc -> abc/abc      ab -> ab
  *   hash:md5:2x2  KEY   -> 3b/59/KEY
@@ -27,6 +28,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+struct diskvfs_transform;
 struct dv_transform; /* opaque, immutable, shared by threads */
 
 #define DV_NAME_MAX 255
@@ -70,6 +72,29 @@ unsigned dv_transform_shard_depth(const struct dv_transform *t);
  * shard directory of split its block. True for all but hash.
  */
 bool dv_transform_keeps_order(const struct dv_transform *t);
+/*
+ * The file of `name`, before it is escaped: with SUFFIX; of a plugin what that says. -ENAMETOOLONG,
+ * -EINVAL. And the reverse; shard is the directory it was found in. -ENOENT: of no name.
+ */
+DV_CHECK dv_err dv_transform_file(const struct dv_transform *t, const char *name,
+				  char out[DV_NAME_MAX + 1]);
+DV_CHECK dv_err dv_transform_name(const struct dv_transform *t, const char *shard, const char *file,
+				  char out[DV_NAME_MAX + 1]);
+
+/* The functions of a shared object, and the spec that names it. All borrowed. */
+struct dv_plugin {
+	const struct diskvfs_transform *ops; /* plugin.h */
+	void *self;
+	const char *spec;
+};
+/* Where the file of FILE.so[:ARGS] ends in text; NULL: it is another transform, or NULL. */
+const char *dv_plugin_file_end(const char *text);
+/* t is of plugin->spec. Before it is shared. */
+void dv_transform_bind(struct dv_transform *t, const struct dv_plugin *plugin);
+bool dv_transform_is_plugin(const struct dv_transform *t);
+/* Of a bound one: do sample keys keep the laws of plugin.h? -EINVAL, why[]. */
+DV_CHECK dv_err dv_transform_check_laws(const struct dv_transform *t, char *why, size_t why_size);
+
 /* "" but for path:SUFFIX. Regular files of the store without it are not ours. */
 const char *dv_transform_suffix(const struct dv_transform *t);
 
@@ -79,7 +104,7 @@ const char *dv_transform_suffix(const struct dv_transform *t);
  * escaped, and with .raw where it matches \.zst(\.raw)*$, so that no shard directory ever has the
  * name of a packed value; in a layout of diskv as it is, and -EINVAL for ".", ".." and ".diskvfs...".
  * -ENAMETOOLONG for a name over 255 bytes, and for a block that is over 255
- * bytes once it is spelled so (W >= 250 only); -EINVAL for an empty name or '/'; -ENOMEM.
+ * bytes once it is spelled so (W >= 250 only); -EINVAL for an empty name or '/', and where a plugin has none; -ENOMEM.
  */
 DV_CHECK dv_err dv_transform_shard(const struct dv_transform *t, const char *name,
 				   char out[DV_SHARD_MAX]);

@@ -8,6 +8,7 @@
 #include "core/config.h"
 #include "core/store.h"
 #include "fs/options.h"
+#include "fs/plugin.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -51,20 +52,27 @@ static dv_err read_dict(const char *path, void **out, size_t *out_len)
 static int init(const char *path, const struct fs_options *o)
 {
 	DV_AUTO_FREE void *dict = NULL;
+	struct fs_plugin plugin;
 	struct dv_init_options io;
 	char why[512] = "";
 	dv_err err;
 
 	memset(&io, 0, sizeof(io));
+	err = fs_plugin_load(o->transform, &plugin, why, sizeof(why));
+	if (err < 0)
+		return fs_cmd_fail(2, "%s", why[0] ? why : strerror(-err));
 	io.transform = o->transform;
+	io.plugin = plugin.handle ? &plugin.plugin : NULL;
 	io.compress = o->compress;
 	io.frame_size = (uint32_t)o->frame_bytes;
 	io.nopack = o->nopack;
 	io.layout = o->layout;
 	if (o->dict) {
 		err = read_dict(o->dict, &dict, &io.dict_len);
-		if (err < 0)
+		if (err < 0) {
+			fs_plugin_release(&plugin);
 			return fs_cmd_fail(2, "dictionary %s: %s", o->dict, strerror(-err));
+		}
 		io.dict = dict;
 	}
 	io.adopt = o->adopt;
@@ -72,6 +80,7 @@ static int init(const char *path, const struct fs_options *o)
 	io.keep_zst = o->keep_zst;
 	dv_backing_posix_prepare();
 	err = dv_store_init(dv_backing_posix(), path, &io, why, sizeof(why));
+	fs_plugin_release(&plugin);
 	if (err < 0)
 		return fs_cmd_fail(2, "%s", why[0] ? why : strerror(-err));
 	return 0;

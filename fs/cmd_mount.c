@@ -14,6 +14,7 @@
 #include "fs/daemon.h"
 #include "fs/mountpoint.h"
 #include "fs/notify.h"
+#include "fs/plugin.h"
 #include "fs/probe.h"
 #include "fs/session.h"
 
@@ -179,7 +180,8 @@ static int check_places(const char *store, const char *mountpoint, struct places
 	return 0;
 }
 
-static int open_store(const struct fs_options *o, const struct places *p, struct dv_store **out)
+static int open_store(const struct fs_options *o, const struct places *p,
+		      const struct fs_plugin *plugin, struct dv_store **out)
 {
 	struct dv_store_options so;
 	char why[512] = "";
@@ -193,7 +195,8 @@ static int open_store(const struct fs_options *o, const struct places *p, struct
 	so.background = true;
 	so.shared = o->shared;
 	so.beat_ms = DV_BEAT_MS;
-	so.transform = o->transform;
+	so.transform = plugin->handle ? NULL : o->transform;
+	so.plugin = plugin->handle ? &plugin->plugin : NULL;
 	so.threads = o->threads;
 	so.compress = o->compress;
 	so.frame_size = (uint32_t)o->frame_bytes;
@@ -261,7 +264,7 @@ static void bound_heap(void)
 	mallopt(M_TRIM_THRESHOLD, 1 << 20);
 }
 
-static int run(struct fs_options *o, const struct places *p)
+static int run(struct fs_options *o, const struct places *p, const struct fs_plugin *plugin)
 {
 	struct fs_session *fs;
 	struct dv_store *store = NULL;
@@ -275,7 +278,7 @@ static int run(struct fs_options *o, const struct places *p)
 	fs_daemon_start(o->foreground);
 	dv_backing_posix_prepare();
 	fs_daemon_block_signals();
-	status = open_store(o, p, &store);
+	status = open_store(o, p, plugin, &store);
 	if (status)
 		return status;
 	fs = calloc(1, sizeof(*fs));
@@ -305,11 +308,13 @@ int fs_cmd_mount(int argc, char **argv)
 	const char *operands[2];
 	struct places *places;
 	struct fs_options o;
+	struct fs_plugin plugin;
 	char why[512] = "";
 	bool help;
 	int n, status;
 
 	fs_options_init(&o);
+	memset(&plugin, 0, sizeof(plugin));
 	places = calloc(1, sizeof(*places));
 	n = fs_options_parse_args(&o, FS_FOR_MOUNT, argc, argv, operands, 2, &help, why,
 				  sizeof(why));
@@ -330,8 +335,11 @@ int fs_cmd_mount(int argc, char **argv)
 			status = check_user(&o, places);
 		if (!status && !o.fsname)
 			o.fsname = strdup(places->store);
+		if (!status && fs_plugin_load(o.transform, &plugin, why, sizeof(why)) < 0)
+			status = fs_cmd_fail(FS_EXIT_MOUNT, "%s", why);
 		if (!status)
-			status = o.fsname ? run(&o, places) : FS_EXIT_SYSTEM;
+			status = o.fsname ? run(&o, places, &plugin) : FS_EXIT_SYSTEM;
+		fs_plugin_release(&plugin);
 	}
 	free(places);
 	fs_options_release(&o);

@@ -257,7 +257,7 @@ dv_err fs_options_check(const struct fs_options *o, char *why, size_t why_size)
 	struct dv_transform *transform = NULL;
 	dv_err err = 0;
 
-	if (o->transform) {
+	if (o->transform && !dv_plugin_file_end(o->transform)) {
 		err = dv_transform_new(o->transform, &transform, why, why_size);
 		if (err < 0)
 			return err;

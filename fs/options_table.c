@@ -32,7 +32,9 @@ const struct fs_option fs_option_table[] = {
 	 "values whose last component, or with a slash in the pattern whose whole key, matches are "
 	 "not packed; may be given again, a mount's are added to the store's"},
 	{"transform", FS_OPT_STRING, "SPEC", 0, 0, "path", AT(transform), FS_FOR_BOTH,
-	 "where a value lies: path, flat, path:SUFFIX, split:W, split:WxD, hash:ALG:WxD; "
+	 "where a value lies: path, flat, path:SUFFIX, split:W, split:WxD, hash:ALG:WxD, or a "
+	 "shared "
+	 "object FILE.so[:ARGS], which each mount is to name; "
 	 "fixed when the store is made"},
 	{"layout", FS_OPT_STRING, "diskv[:gzip[:LEVEL]|:zlib[:LEVEL]]", 0, 0, NULL, AT(layout),
 	 FS_FOR_INIT,

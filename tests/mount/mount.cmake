@@ -71,3 +71,19 @@ dv_mount_test(two_mounts_long SCRIPT two_mounts LABELS slow TIMEOUT 900 ENV SECO
 dv_mount_test(nodes_1m SCRIPT nodes LABELS slow TIMEOUT 1800 ENV NODES_FILES=1000000 NODES_MAX=65536)
 dv_mount_test(memory_2g SCRIPT memory LABELS slow TIMEOUT 1800 ENV MEMORY_MB=2048 ZEROS_MB=8192 MEMORY_NAMES=200000)
 dv_mount_test(storm_long SCRIPT storm LABELS slow TIMEOUT 1200 ENV STORM_SECONDS=150)
+
+# Transforms from shared objects: two examples, and those that break a law.
+function(dv_plugin name source)
+	add_library(plugin_${name} MODULE ${source})
+	target_include_directories(plugin_${name} PRIVATE ${PROJECT_SOURCE_DIR})
+	set_target_properties(plugin_${name} PROPERTIES PREFIX "" OUTPUT_NAME ${name}
+		LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/plugins)
+endfunction()
+foreach(name fields initials nested)
+	dv_plugin(${name} plugins/${name}.c)
+endforeach()
+foreach(n RANGE 1 7)
+	dv_plugin(broken${n} plugins/broken.c)
+	target_compile_definitions(plugin_broken${n} PRIVATE BROKEN=${n})
+endforeach()
+dv_mount_test(plugin LABELS brief ENV PLUGINS=${CMAKE_BINARY_DIR}/plugins)
