@@ -131,8 +131,9 @@ struct dv_store {
 					      at again */
 		atomic_ullong backlog, backlog_max; /* raw bytes written and not looked at by the
 						       keeper yet; so many make it hurry */
-		atomic_bool pressed;		    /* it is to hurry */
-		atomic_llong hurry_ns;		    /* not before then */
+		atomic_ullong rests;   /* bytes that have come to rest, as they are stored */
+		atomic_bool pressed;   /* it is to hurry */
+		atomic_llong hurry_ns; /* not before then */
 	} space;
 
 	struct dv_store_hooks hooks; /* hooks_lock */

@@ -163,12 +163,16 @@ static void put_off(struct dv_store *s, struct dv_node *n)
 	put_back(s, n);
 }
 
-static void pack_some(struct dv_store *s, struct dv_pack_item *items, size_t count)
+static void pack_some(struct dv_store *s, struct dv_pack_item *items, size_t count,
+		      struct dv_space_round *r)
 {
 	dv_ignore(dv_pack_batch(s, items, count)); /* told by the outcomes, and logged */
 	for (size_t i = 0; i < count; i++) {
+		dv_space_round_saw(s, r, items[i].plain_size);
 		if (items[i].outcome == DV_PACK_DONE)
-			dv_space_seen(s, items[i].plain_size);
+			dv_space_rests(s, items[i].stored_size);
+		else if (items[i].outcome == DV_PACK_NO_GAIN)
+			dv_space_rests(s, items[i].plain_size);
 		if (items[i].outcome == DV_PACK_NO_ROOM)
 			put_off(s, items[i].node);
 		else if (items[i].outcome == DV_PACK_BUSY)
@@ -178,12 +182,16 @@ static void pack_some(struct dv_store *s, struct dv_pack_item *items, size_t cou
 	}
 }
 
-/* Takes up to max nodes that are due out of the queue; their references are the caller's. */
-static size_t take_due(struct dv_store *s, bool now, struct dv_node **out, size_t max)
+/* Takes up to max nodes that are due out of the queue; their references are the caller's. *waiting:
+ * how many were there; NULL is allowed. */
+static size_t take_due(struct dv_store *s, bool now, struct dv_node **out, size_t max,
+		       uint64_t *waiting)
 {
 	size_t count = 0, passed = 0;
 	int64_t t = dv_now_ns();
 	pthread_mutex_lock(&s->queue_lock);
+	if (waiting)
+		*waiting = s->queue_len;
 	struct dv_node *n, *next;
 	DL_FOREACH_SAFE2(s->queue, n, next, queue_next)
 	{
@@ -200,21 +208,31 @@ static size_t take_due(struct dv_store *s, bool now, struct dv_node **out, size_
 	return count;
 }
 
+/* Of values: those that came to rest or were packed. */
+static uint64_t gains(struct dv_store *s)
+{
+	return atomic_load(&s->counters.packed) + atomic_load(&s->counters.replaced);
+}
+
 int dv_keeper_run(struct dv_store *s, bool now, bool force)
 {
 	struct dv_node *taken[ROUND_MAX];
 	struct dv_pack_item items[DV_PACK_BATCH_MAX];
 	pthread_mutex_lock(&s->round_lock);
+	struct dv_space_round r;
 	bool hurries = dv_space_hurries(s);
-	uint64_t backlog = dv_space_backlog(s);
-	size_t count = take_due(s, now || hurries, taken, ROUND_MAX), fill = 0;
+	uint64_t waiting, before = gains(s);
+	size_t count = take_due(s, now || hurries, taken, ROUND_MAX, &waiting), fill = 0;
+	dv_space_round_begin(s, &r, now || hurries ? waiting : 0, count);
 	dv_keeper_commit_some(s, taken, count, &(struct dv_urgency){.now = now, .force = force});
 	for (size_t i = 0; i < count; i++) {
 		switch (judge(s, taken[i], now || hurries)) {
 		case V_DONE:
+			dv_space_round_saw(s, &r, 0);
 			dv_node_unref(s, taken[i]);
 			break;
 		case V_LATER:
+			dv_space_round_saw(s, &r, 0);
 			put_back(s, taken[i]);
 			break;
 		case V_PACK:
@@ -222,16 +240,15 @@ int dv_keeper_run(struct dv_store *s, bool now, bool force)
 			break;
 		}
 		if (fill == DV_PACK_BATCH_MAX) {
-			pack_some(s, items, fill);
+			pack_some(s, items, fill, &r);
 			fill = 0;
 		}
 	}
 	if (fill)
-		pack_some(s, items, fill);
-	if (hurries) {
-		dv_space_seen(s, backlog);
-		dv_space_hurried(s);
-	}
+		pack_some(s, items, fill, &r);
+	dv_space_round_done(s, &r);
+	if (hurries)
+		dv_space_hurried(s, !r.all && gains(s) != before);
 	dv_place_prune_due(s);
 	if (dv_loose_is_crowded(s)) /* before others have to */
 		dv_ignore(dv_loose_sync_all(s));
@@ -267,7 +284,8 @@ static uint64_t size_of(struct dv_store *s, struct dv_node *n)
 
 /* Packs them, few at a time: what one batch gives back makes room for the next, and for those who
  * wait. */
-static void pack_small_first(struct dv_store *s, struct sized *by_size, size_t count)
+static void pack_small_first(struct dv_store *s, struct sized *by_size, size_t count,
+			     struct dv_space_round *r)
 {
 	struct dv_pack_item items[DV_PACK_BATCH_MAX];
 	qsort(by_size, count, sizeof(*by_size), smaller_first);
@@ -279,16 +297,10 @@ static void pack_small_first(struct dv_store *s, struct sized *by_size, size_t c
 			bytes += by_size[i++].size;
 		} while (i < count && fill < DV_PACK_BATCH_MAX &&
 			 bytes + by_size[i].size <= DV_ROOM_BATCH_BYTES);
-		pack_some(s, items, fill);
+		pack_some(s, items, fill, r);
 		if (i < count)
 			dv_space_tell(s);
 	}
-}
-
-/* Of values: those that came to rest or were packed. */
-static uint64_t gains(struct dv_store *s)
-{
-	return atomic_load(&s->counters.packed) + atomic_load(&s->counters.replaced);
 }
 
 void dv_keeper_make_room(struct dv_store *s)
@@ -297,23 +309,28 @@ void dv_keeper_make_room(struct dv_store *s)
 	struct sized by_size[ROUND_MAX];
 	size_t fill = 0;
 	pthread_mutex_lock(&s->round_lock);
-	uint64_t before = gains(s), backlog = dv_space_backlog(s);
-	size_t count = take_due(s, true, taken, ROUND_MAX);
+	struct dv_space_round r;
+	uint64_t before = gains(s), waiting;
+	size_t count = take_due(s, true, taken, ROUND_MAX, &waiting);
+	dv_space_round_begin(s, &r, waiting, count);
 	if (dv_knows_writers(s)) /* else the caller who waits for room may be the writer of one */
 		dv_keeper_commit_some(s, taken, count,
 				      &(struct dv_urgency){.now = true, .room = true});
 	for (size_t i = 0; i < count; i++) {
 		enum verdict v = judge(s, taken[i], true);
-		if (v == V_PACK)
+		if (v == V_PACK) {
 			by_size[fill++] = (struct sized){taken[i], size_of(s, taken[i])};
-		else if (v == V_LATER)
+			continue;
+		}
+		dv_space_round_saw(s, &r, 0);
+		if (v == V_LATER)
 			put_back(s, taken[i]);
 		else
 			dv_node_unref(s, taken[i]);
 	}
-	pack_small_first(s, by_size, fill);
+	pack_small_first(s, by_size, fill, &r);
 	bool gained = gains(s) != before;
-	dv_space_seen(s, backlog);
+	dv_space_round_done(s, &r);
 	pthread_mutex_unlock(&s->round_lock);
 	dv_space_round_ended(s, gained);
 }
@@ -323,7 +340,7 @@ void dv_keeper_commit_quiet(struct dv_store *s)
 	struct dv_node *taken[ROUND_MAX];
 	size_t rounds = 0, count;
 	do { /* stages stand in front of the queue */
-		count = take_due(s, true, taken, ROUND_MAX);
+		count = take_due(s, true, taken, ROUND_MAX, NULL);
 		dv_keeper_commit_some(s, taken, count, &(struct dv_urgency){.now = true});
 		for (size_t i = 0; i < count; i++)
 			put_back(s, taken[i]);
@@ -334,7 +351,7 @@ void dv_keeper_drain(struct dv_store *s, unsigned *left)
 {
 	struct dv_node *n;
 	*left = 0;
-	while (take_due(s, true, &n, 1)) {
+	while (take_due(s, true, &n, 1, NULL)) {
 		*left += n->stage || n->loser;
 		if (n->stage)
 			dv_stage_abandon(s, n);

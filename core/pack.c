@@ -135,13 +135,14 @@ static size_t count_live(const struct dv_pack_item *items, size_t count)
 	return live;
 }
 
-/* Step 1 for as many as fit DV_PACK_BATCH_BYTES. -> how many were looked at. */
+/* Step 1 for as many as fit DV_PACK_BATCH_BYTES, and may have two descriptors each. -> how many were
+ * looked at. */
 static size_t prepare_some(struct dv_store *s, struct dv_pack_item *items, size_t count,
 			   dv_err *first)
 {
 	uint64_t bytes = 0;
-	size_t i;
-	for (i = 0; i < count && bytes < DV_PACK_BATCH_BYTES; i++) {
+	size_t i, max = s->file_max / DV_PACK_BATCH_FILES + 1;
+	for (i = 0; i < count && i < max && bytes < DV_PACK_BATCH_BYTES; i++) {
 		/* The locks that keep writers away do not reach other hosts everywhere. */
 		if (!s->journal || !s->config.compress || s->options.shared) {
 			items[i].outcome = DV_PACK_NO_GAIN;

@@ -21,7 +21,9 @@
 #include "core/internal.h"
 #include "core/refusal.h"
 
-#define DV_PACK_BATCH_MAX   64
+#define DV_PACK_BATCH_MAX 256
+#define DV_PACK_BATCH_FILES                                                                        \
+	4 /* of the descriptors that are kept for reuse, one part in so many is as many values */
 #define DV_PACK_BATCH_BYTES (64u << 20) /* plain; one larger value makes a batch alone */
 #define DV_PACK_QUIET_NS                                                                           \
 	(20 * 1000000ll) /* younger bytes might change within the clock's grain: waited for */

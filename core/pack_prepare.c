@@ -216,7 +216,7 @@ void dv_pack_give_up(struct dv_store *s, struct dv_pack_item *item, enum dv_pack
 
 /* What one stat tells, before writers are asked for and files are opened. -> DV_PACK_DONE to go on.
  */
-static enum dv_pack_outcome worth_a_try(struct dv_store *s, const struct dv_pack_item *item)
+static enum dv_pack_outcome worth_a_try(struct dv_store *s, struct dv_pack_item *item)
 {
 	struct dv_node *n = item->node;
 	struct dv_place p;
@@ -230,12 +230,14 @@ static enum dv_pack_outcome worth_a_try(struct dv_store *s, const struct dv_pack
 	if (n->form != DV_FORM_RAW || !S_ISREG(n->type)) {
 		outcome = DV_PACK_NO_GAIN;
 	} else if (!n->stage && !n->job && !n->loser && dv_place_of(s, n, 0, &p, &stored) == 0) {
-		if (DV_B(s, stat, p.dirfd, stored, &st) == 0)
+		if (DV_B(s, stat, p.dirfd, stored, &st) == 0) {
+			item->plain_size = st.size;
 			outcome = dv_refusal_holds(s, n, item->by, &p, stored, &st) ||
 						  st.nlink != 1 || too_small(s, st.size) ||
 						  !p.names.packed[0]
 					  ? DV_PACK_NO_GAIN
 					  : DV_PACK_DONE;
+		}
 		dv_place_of_close(s, &p);
 	}
 	dv_gate_open(n);

@@ -12,7 +12,7 @@ void dv_space_init(struct dv_store *s)
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&s->space.cond, &attr);
 	pthread_condattr_destroy(&attr);
-	atomic_store(&s->space.backlog_max, DV_SPACE_BACKLOG_MAX);
+	atomic_store(&s->space.backlog_max, DV_SPACE_BACKLOG_MIN);
 }
 
 void dv_space_release(struct dv_store *s)
@@ -117,6 +117,18 @@ bool dv_space_wait(struct dv_store *s, const struct dv_call *call, dv_err *err, 
 
 /* ---- before it runs out ---- */
 
+/* So much may wait for the keeper, if there is room for it. */
+static uint64_t backlog_bound(struct dv_store *s, uint64_t used)
+{
+	uint64_t rests = atomic_load(&s->space.rests), most;
+	if (rests > used) /* it was written over, or removed */
+		rests = used;
+	most = rests / DV_SPACE_REST_FRACTION;
+	if (most < DV_SPACE_BACKLOG_MIN)
+		return DV_SPACE_BACKLOG_MIN;
+	return most < DV_SPACE_BACKLOG_MAX ? most : DV_SPACE_BACKLOG_MAX;
+}
+
 /* Looks at what is free. -> is it little? */
 static bool look_at_free(struct dv_store *s)
 {
@@ -125,7 +137,10 @@ static bool look_at_free(struct dv_store *s)
 		return false;
 	uint64_t unit = fs.bsize, low = fs.blocks / DV_SPACE_LOW_FRACTION * unit;
 	uint64_t avail = fs.bavail < UINT64_MAX / unit ? fs.bavail * unit : UINT64_MAX;
-	uint64_t most = avail / 4 < DV_SPACE_BACKLOG_MAX ? avail / 4 : DV_SPACE_BACKLOG_MAX;
+	uint64_t used = fs.blocks > fs.bfree ? (fs.blocks - fs.bfree) * unit : 0;
+	uint64_t most = backlog_bound(s, used);
+	if (most > avail / 4)
+		most = avail / 4;
 	if (low > DV_SPACE_LOW_MAX)
 		low = DV_SPACE_LOW_MAX;
 	atomic_store(&s->space.backlog_max,
@@ -133,7 +148,7 @@ static bool look_at_free(struct dv_store *s)
 	/* Others fill it too: looked at again long before it could be gone. */
 	uint64_t grace = avail > low ? (avail - low) / 4 : 0;
 	atomic_store(&s->space.grace,
-		     (long long)(grace < DV_SPACE_BACKLOG_MAX ? grace : DV_SPACE_BACKLOG_MAX));
+		     (long long)(grace < DV_SPACE_BACKLOG_MIN ? grace : DV_SPACE_BACKLOG_MIN));
 	return avail <= low;
 }
 
@@ -164,16 +179,40 @@ void dv_space_wrote(struct dv_store *s, uint64_t len)
 		wake_keeper(s);
 }
 
-uint64_t dv_space_backlog(struct dv_store *s)
-{
-	return atomic_load(&s->space.backlog);
-}
-
 void dv_space_seen(struct dv_store *s, uint64_t len)
 {
 	unsigned long long now = atomic_load(&s->space.backlog);
 	while (!atomic_compare_exchange_weak(&s->space.backlog, &now, now > len ? now - len : 0))
 		;
+}
+
+void dv_space_rests(struct dv_store *s, uint64_t stored)
+{
+	atomic_fetch_add(&s->space.rests, stored);
+}
+
+void dv_space_round_begin(struct dv_store *s, struct dv_space_round *r, uint64_t waiting,
+			  uint64_t taken)
+{
+	r->left = atomic_load(&s->space.backlog);
+	r->share = waiting ? r->left / waiting : 0;
+	r->all = waiting && taken == waiting;
+}
+
+void dv_space_round_saw(struct dv_store *s, struct dv_space_round *r, uint64_t plain)
+{
+	uint64_t len = plain ? plain : r->share;
+	if (len > r->left)
+		len = r->left;
+	r->left -= len;
+	dv_space_seen(s, len);
+}
+
+void dv_space_round_done(struct dv_store *s, struct dv_space_round *r)
+{
+	if (r->all)
+		dv_space_seen(s, r->left);
+	r->left = 0;
 }
 
 int64_t dv_space_hurry_ns(struct dv_store *s)
@@ -186,9 +225,9 @@ bool dv_space_hurries(struct dv_store *s)
 	return dv_space_hurry_ns(s) <= dv_now_ns();
 }
 
-void dv_space_hurried(struct dv_store *s)
+void dv_space_hurried(struct dv_store *s, bool more)
 {
-	atomic_store(&s->space.hurry_ns, dv_now_ns() + DV_SPACE_HURRY_NS);
+	atomic_store(&s->space.hurry_ns, dv_now_ns() + (more ? 0 : DV_SPACE_HURRY_NS));
 	if (atomic_load(&s->space.backlog) <= atomic_load(&s->space.backlog_max))
 		atomic_store(&s->space.pressed, false);
 }

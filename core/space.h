@@ -25,12 +25,16 @@
 
 /*
  * Before that: raw values that were just written make the keeper hurry, settled or not, where they
- * are so many bytes, or a quarter of what is free. With four times as many, or less free than
- * DV_SPACE_LOW_FRACTION of the filesystem (which packing needs for its own files), writers wait
- * for it as above, as long as it gains.
+ * are so many bytes: a sixteenth of what has come to rest since the store was opened, within limits,
+ * or a quarter of what is free. With four times as many, or less free than DV_SPACE_LOW_FRACTION of
+ * the filesystem (which packing needs for its own files), writers wait for it as above, as long as
+ * it gains. So what lies in the store while much is copied into it is at most a quarter more than
+ * what lies there at last, but for the lower limit.
  */
 #define DV_SPACE_BACKLOG_MAX   (256u << 20)
-#define DV_SPACE_BACKLOG_LEAST (1u << 20)
+#define DV_SPACE_BACKLOG_MIN   (64u << 20)
+#define DV_SPACE_REST_FRACTION 16
+#define DV_SPACE_BACKLOG_LEAST (1u << 20) /* where little is free */
 #define DV_SPACE_LOW_FRACTION  16
 #define DV_SPACE_LOW_MAX       (512u << 20)
 #define DV_SPACE_HURRY_NS      (250 * 1000000ll) /* between two rounds in a hurry */
@@ -52,14 +56,31 @@ DV_CHECK dv_err dv_space_admit(struct dv_store *s, const struct dv_call *call, u
 			       int64_t *since);
 /* So many bytes were written raw. */
 void dv_space_wrote(struct dv_store *s, uint64_t len);
-/* Those that the keeper has not looked at; what was written again counts twice. By the keeper: it
- * has looked at so many of them. */
-uint64_t dv_space_backlog(struct dv_store *s);
+/* So many of those are not any more: they have become something else. */
 void dv_space_seen(struct dv_store *s, uint64_t len);
-/* By the keeper: is it to hurry now, and when at the earliest (INT64_MAX: it need not)? It did. */
+/* So many bytes have come to rest, as they are stored. */
+void dv_space_rests(struct dv_store *s, uint64_t stored);
+
+/*
+ * A round of the keeper, which takes `taken` of `waiting` values and looks at each. What was written
+ * again counts twice in the backlog, and of some values nobody knows how much of it is theirs: they
+ * have an equal share. Who has looked at all has seen all of it. waiting 0: what is not known stays.
+ */
+struct dv_space_round {
+	uint64_t left, share;
+	bool all;
+};
+void dv_space_round_begin(struct dv_store *s, struct dv_space_round *r, uint64_t waiting,
+			  uint64_t taken);
+void dv_space_round_saw(struct dv_store *s, struct dv_space_round *r,
+			uint64_t plain); /* 0: not known */
+void dv_space_round_done(struct dv_store *s, struct dv_space_round *r);
+
+/* By the keeper: is it to hurry now, and when at the earliest (INT64_MAX: it need not)? It did, and
+ * has more to do of what helps, or waits a while. */
 bool dv_space_hurries(struct dv_store *s);
 int64_t dv_space_hurry_ns(struct dv_store *s);
-void dv_space_hurried(struct dv_store *s);
+void dv_space_hurried(struct dv_store *s, bool more);
 
 /* Is *err one that room would have spared? */
 bool dv_space_is_short(dv_err err);

@@ -10,6 +10,7 @@
 #include "core/encode.h"
 #include "core/io.h"
 #include "core/meta.h"
+#include "core/space.h"
 #include "core/tail_private.h"
 
 #include <string.h>
@@ -138,6 +139,8 @@ dv_err dv_tail_put(struct dv_store *s, struct dv_tail *t, struct dv_tail_batch *
 	if (!err && t->beyond)
 		err = DV_B(s, truncate, t->packed->fd, dv_tail_stored(t) + (uint64_t)bytes);
 	t->beyond &= err != 0;
+	if (!err)
+		dv_space_rests(s, (uint64_t)bytes);
 	size_t at = 0;
 	for (size_t i = 0; i < b->count && !err; i++) {
 		size_t len = (size_t)b->stored_len[i];

@@ -64,6 +64,7 @@ dv_mount_test(stale)
 dv_mount_test(readonly_media)
 dv_mount_test(memory TIMEOUT 300)
 
+dv_mount_test(bulk LABELS slow TIMEOUT 1800)
 dv_mount_test(streams_2g SCRIPT streams LABELS slow TIMEOUT 1800 ENV STREAM_MB=2048)
 dv_mount_test(kill9_200 SCRIPT kill9 LABELS slow TIMEOUT 1800 ENV ROUNDS=200)
 dv_mount_test(roundtrip_all SCRIPT roundtrip LABELS slow TIMEOUT 1800 ENV SOURCE_MB=1000)

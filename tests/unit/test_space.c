@@ -6,6 +6,7 @@
 #include "core/cleanup.h"
 #include "core/internal.h"
 #include "core/log.h"
+#include "core/space.h"
 #include "core/store.h"
 #include "tests/support/check.h"
 #include "tests/support/simfs.h"
@@ -305,6 +306,82 @@ static void test_a_value_left_alone_for_a_day_is_counted_anew(void)
 	teardown(&f);
 }
 
+/* ---- raw bytes that wait ---- */
+
+static uint64_t backlog(struct fix *f)
+{
+	return atomic_load(&f->s->space.backlog);
+}
+
+static void test_a_round_leaves_in_the_backlog_what_it_has_not_looked_at(void)
+{
+	struct fix f;
+	struct dv_space_round r;
+	setup(&f, (struct dv_store_options){0}, NULL);
+	dv_space_wrote(f.s, 100 * MIB);
+	dv_space_round_begin(f.s, &r, 10, 5);
+	dv_space_round_saw(f.s, &r, 30 * MIB);
+	CHECK_EQ(backlog(&f), 70 * MIB);
+	dv_space_round_saw(f.s, &r, 0); /* one of ten */
+	CHECK_EQ(backlog(&f), 60 * MIB);
+	dv_space_wrote(f.s, 5 * MIB);
+	dv_space_round_done(f.s, &r);
+	CHECK_EQ(backlog(&f), 65 * MIB);
+	dv_space_round_begin(f.s, &r, 3, 3);
+	dv_space_wrote(f.s, 7 * MIB); /* meanwhile: it was not looked at */
+	dv_space_round_saw(f.s, &r, MIB);
+	dv_space_round_done(f.s, &r);
+	CHECK_EQ(backlog(&f), 7 * MIB);
+	teardown(&f);
+}
+
+static void test_a_round_of_many_values_looks_at_as_many_as_it_takes(void)
+{
+	struct fix f;
+	char name[16];
+	DV_AUTO_FREE char *text = text_of(3 * BLOCK, 3);
+	enum { COUNT = 1500 }; /* 1024 make a round */
+	setup(&f, (struct dv_store_options){.settle_ms = 86400000}, NULL);
+	for (int i = 0; i < COUNT; i++) {
+		snprintf(name, sizeof(name), "%d", i);
+		put(&f, name, text, 3 * BLOCK);
+	}
+	CHECK_EQ(backlog(&f), COUNT * 3ull * BLOCK);
+	(void)dv_store_run(f.s, true);
+	CHECK_EQ(stats(&f).packed, 1024);
+	CHECK_EQ(backlog(&f), (COUNT - 1024) * 3ull * BLOCK);
+	(void)dv_store_run(f.s, true);
+	CHECK_EQ(stats(&f).packed, COUNT);
+	CHECK_EQ(backlog(&f), 0);
+	teardown(&f);
+}
+
+/* What may wait before the keeper hurries. */
+static uint64_t bound(struct fix *f)
+{
+	int64_t since = 0;
+	atomic_store(&f->s->space.grace, 0);
+	f->s->keeper_running = true; /* else nobody waits for it */
+	CHECK_EQ(dv_space_admit(f->s, &call, 1, &since), 0);
+	f->s->keeper_running = false;
+	return atomic_load(&f->s->space.backlog_max);
+}
+
+static void test_more_may_wait_the_more_has_come_to_rest(void)
+{
+	struct fix f;
+	setup(&f, (struct dv_store_options){0}, NULL);
+	simfs_set_free_blocks(f.fs, 8ull << 30 >> 12);
+	CHECK_EQ(bound(&f), DV_SPACE_BACKLOG_MIN);
+	dv_space_rests(f.s, 2ull << 30);
+	CHECK_EQ(bound(&f), 128 * MIB);
+	dv_space_rests(f.s, 14ull << 30);
+	CHECK_EQ(bound(&f), DV_SPACE_BACKLOG_MAX);
+	simfs_set_free_blocks(f.fs, UINT32_MAX); /* it is not there any more */
+	CHECK_EQ(bound(&f), DV_SPACE_BACKLOG_MIN);
+	teardown(&f);
+}
+
 /* ---- short of space ---- */
 
 static void test_a_write_without_room_packs_others_first(void)
@@ -487,6 +564,9 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_a_pattern_that_is_none_is_refused_with_its_text),
 		CHECK_TEST(test_each_unpacking_doubles_the_wait_also_over_a_remount),
 		CHECK_TEST(test_a_value_left_alone_for_a_day_is_counted_anew),
+		CHECK_TEST(test_a_round_leaves_in_the_backlog_what_it_has_not_looked_at),
+		CHECK_TEST(test_a_round_of_many_values_looks_at_as_many_as_it_takes),
+		CHECK_TEST(test_more_may_wait_the_more_has_come_to_rest),
 		CHECK_TEST(test_a_write_without_room_packs_others_first),
 		CHECK_TEST(test_an_append_without_room_is_not_made_twice),
 		CHECK_TEST(
