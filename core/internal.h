@@ -145,7 +145,7 @@ struct dv_store {
 		atomic_ullong frames_decoded, frames_encoded, bytes_read, bytes_written;
 		atomic_ullong pieces_decoded;
 		atomic_ullong packed, unpacked, replaced, pack_refused;
-		atomic_ullong streamed, appended, joined;
+		atomic_ullong streamed, copied, appended, joined;
 		atomic_ullong errors_corrupt, errors_io, errors_space, errors_other;
 		atomic_ullong recovered, put_aside, pending;
 	} counters;

@@ -33,6 +33,7 @@
  *   APPEND     packed                       both parts     TAIL
  *
  *   RAW, STAGED -> STREAM        dv_stage_stream      a write at the end
+ *   RAW, STAGED -> STREAM        dv_stage_copy_begin  an empty value gets the frames of another one
  *   STREAM -> STAGED             dv_stage_join        written elsewhere, truncated
  *   STREAM -> PACKED             dv_stage_commit      the old form is replaced, or removed
  *   PACKED -> APPEND             dv_stage_extend      a write at the end
@@ -117,6 +118,23 @@ int64_t dv_stage_began(const struct dv_stage *st);
 bool dv_stage_may_stream(const struct dv_store *s, const struct dv_node *n);
 /* Makes it one where it is worth it; where not, it is as it was, and is not asked again. */
 void dv_stage_stream(struct dv_store *s, struct dv_node *n);
+
+/*
+ * A whole packed value is copied without being decoded, but for what is less than a frame at its
+ * end: the frames of `from`, a file of a packed object, become those of a stream. prepare: copies
+ * them; needs no gate, and the caller sees to it that the file was not changed meanwhile.
+ * -EOPNOTSUPP: it has no frame of the store's size, or others than that, or some without checksum.
+ * begin: n, which may have that and is empty, becomes the stream; -EOPNOTSUPP: it may not.
+ * Takes the copy, also on an error.
+ */
+struct dv_stage_copy;
+bool dv_stage_may_copy(const struct dv_store *s, const struct dv_node *n);
+DV_CHECK dv_err dv_stage_copy_prepare(struct dv_store *s, struct dv_file *from,
+				      struct dv_stage_copy **out);
+DV_CHECK dv_err dv_stage_copy_begin(struct dv_store *s, struct dv_node *n,
+				    struct dv_stage_copy **copy);
+void dv_stage_copy_discard(struct dv_store *s, struct dv_stage_copy **copy);
+
 /* Bytes are about to be added to n, which is packed and has no stage. *began is not set where that can
  * not be: it is unpacked then. */
 DV_CHECK dv_err dv_stage_extend(struct dv_store *s, struct dv_node *n, bool *began);

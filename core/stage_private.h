@@ -8,6 +8,7 @@
  *   stage_stream.c   begin, commit, end of a stream: the packed part is a file beside the object
  *   stage_sealed.c   its commit where a value's one file is compressed (sealed.h)
  *   stage_append.c   begin, commit of an append: the packed part is the object
+ *   stage_copy.c     begin of a stream whose frames are another value's
  */
 #ifndef DV_STAGE_PRIVATE_H
 #define DV_STAGE_PRIVATE_H
@@ -114,6 +115,19 @@ DV_CHECK dv_err dv_stage_seal(struct dv_store *s, struct dv_node *n);
 void dv_stage_unseal(struct dv_store *s, struct dv_stage *stage);
 DV_CHECK dv_err dv_sealed_commit(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
 				 const char *stored);
+/* The packed part of the stream id, empty. */
+DV_CHECK dv_err dv_stream_make_file(struct dv_store *s, uint64_t id, struct dv_file **out);
+/* Gives it owner, mode and the rest of `from`. */
+DV_CHECK dv_err dv_stream_dress(struct dv_store *s, int from, int packed, struct dv_stat *out_own);
+/*
+ * Nobody else writes to the raw object f of a new value, or may begin to, until the commit takes it
+ * away. Whoever waits for it then finds the packed one. -> false: somebody does.
+ */
+bool dv_stream_lock_raw(struct dv_store *s, struct dv_node *n, struct dv_file *f,
+			struct dv_stage *fresh);
+/* It is held as those who write to a raw object in place do, again. */
+void dv_stream_share_raw(struct dv_store *s, struct dv_node *n, struct dv_file *f);
+
 DV_CHECK dv_err dv_stream_commit(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
 				 const char *stored);
 DV_CHECK dv_err dv_append_commit(struct dv_store *s, struct dv_node *n);

@@ -68,25 +68,26 @@ static dv_err copy_head(struct dv_store *s, struct dv_tail *t, int from, uint64_
 	return err;
 }
 
-/* The packed part, with owner, mode and the rest of f. */
-static dv_err make_packed(struct dv_store *s, uint64_t id, struct dv_file *f, struct dv_file **out,
-			  struct dv_stat *out_own)
+dv_err dv_stream_make_file(struct dv_store *s, uint64_t id, struct dv_file **out)
 {
 	char name[DV_TAIL_NAME];
-	struct dv_stat st, own;
 	dv_tail_packed_name(id, name);
 	dv_act_as_self(s);
 	int fd = DV_B(s, open, dv_journal_dirfd(s->journal), name, O_RDWR | O_CREAT | O_EXCL, 0600);
 	if (fd < 0)
 		return fd;
 	*out = dv_file_new(s, fd, true);
-	if (!*out)
-		return -ENOMEM;
-	dv_err err = DV_B(s, stat, f->fd, "", &st);
+	return *out ? 0 : -ENOMEM;
+}
+
+dv_err dv_stream_dress(struct dv_store *s, int from, int packed, struct dv_stat *out_own)
+{
+	struct dv_stat st, own;
+	dv_err err = DV_B(s, stat, from, "", &st);
 	if (!err)
-		err = dv_meta_copy(s, f->fd, &st, fd);
+		err = dv_meta_copy(s, from, &st, packed);
 	if (!err)
-		err = DV_B(s, stat, fd, "", &own);
+		err = DV_B(s, stat, packed, "", &own);
 	if (err)
 		return err;
 	*out_own = own;
@@ -119,7 +120,9 @@ static dv_err begin(struct dv_store *s, struct dv_node *n, struct dv_stage *stag
 	struct dv_tail *t = NULL;
 	char name[DV_TAIL_NAME];
 	struct dv_stat own;
-	dv_err err = make_packed(s, stage->id, f, &packed, &own);
+	dv_err err = dv_stream_make_file(s, stage->id, &packed);
+	if (!err)
+		err = dv_stream_dress(s, f->fd, packed->fd, &own);
 	if (!err)
 		err = dv_tail_new(s, packed, dv_journal_dirfd(s->journal), stage->id, &t);
 	if (!err)
@@ -146,25 +149,20 @@ static dv_err begin(struct dv_store *s, struct dv_node *n, struct dv_stage *stag
 	return err;
 }
 
-/* As those who write to a raw object in place hold it. */
-static void share_raw(struct dv_store *s, struct dv_node *n, struct dv_file *f)
+void dv_stream_share_raw(struct dv_store *s, struct dv_node *n, struct dv_file *f)
 {
 	if (DV_B(s, flock, f->fd, LOCK_SH | LOCK_NB) == -EWOULDBLOCK)
 		dv_node_drop_file(s,
 				  n); /* who opens it again waits, and looks what it is by then */
 }
 
-/*
- * Nobody else writes to the raw object f of a new value, or may begin to, until the commit takes it
- * away. Whoever waits for it then finds the packed one.
- */
-static bool lock_raw(struct dv_store *s, struct dv_node *n, struct dv_file *f,
-		     struct dv_stage *fresh)
+bool dv_stream_lock_raw(struct dv_store *s, struct dv_node *n, struct dv_file *f,
+			struct dv_stage *fresh)
 {
 	if (!dv_node_has_name(s, n))
 		return false;
 	if (DV_B(s, flock, f->fd, LOCK_EX | LOCK_NB) == -EWOULDBLOCK) {
-		share_raw(s, n, f); /* the lock was given up for it */
+		dv_stream_share_raw(s, n, f); /* the lock was given up for it */
 		return false;
 	}
 	atomic_fetch_add(&f->refs, 1);
@@ -185,7 +183,7 @@ void dv_stage_stream(struct dv_store *s, struct dv_node *n)
 	}
 	if (!stage)
 		stage = fresh = calloc(1, sizeof(*fresh));
-	bool fit = stage && (!fresh || lock_raw(s, n, f, fresh)) && is_fit(s, n, f);
+	bool fit = stage && (!fresh || dv_stream_lock_raw(s, n, f, fresh)) && is_fit(s, n, f);
 	if (fit && fresh) {
 		fresh->id = dv_journal_new_id(s->journal);
 		fresh->generation = n->generation;
@@ -196,7 +194,7 @@ void dv_stage_stream(struct dv_store *s, struct dv_node *n)
 	if (!fit || begin(s, n, stage, f)) {
 		n->in_sequence = DV_NOT_IN_SEQUENCE;
 		if (fresh && fresh->locked) {
-			share_raw(s, n, f);
+			dv_stream_share_raw(s, n, f);
 			dv_file_unref(s, fresh->locked);
 		}
 	} else if (fresh) {

@@ -420,6 +420,7 @@ void dv_store_stats(struct dv_store *s, struct dv_store_stats *out)
 		.replaced = atomic_load(&s->counters.replaced),
 		.pack_refused = atomic_load(&s->counters.pack_refused),
 		.streamed = atomic_load(&s->counters.streamed),
+		.copied = atomic_load(&s->counters.copied),
 		.appended = atomic_load(&s->counters.appended),
 		.joined = atomic_load(&s->counters.joined),
 		.errors_corrupt = atomic_load(&s->counters.errors_corrupt),

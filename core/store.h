@@ -184,6 +184,7 @@ struct dv_store_stats {
 	uint64_t packed, unpacked, replaced; /* values */
 	uint64_t pack_refused;		     /* incompressible, sparse, several links */
 	uint64_t streamed;		     /* values that were packed while they were written */
+	uint64_t copied;		     /* values that were made of another one's frames */
 	uint64_t appended;		     /* times bytes were added to a packed value */
 	uint64_t joined; /* streams that went on raw, written elsewhere than at their end */
 	uint64_t errors_corrupt, errors_io, errors_space, errors_other;
@@ -287,6 +288,13 @@ enum {
 /* -> bytes written, all of them or a shorter count before an error. */
 DV_CHECK ssize_t dv_store_write(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
 				const void *buf, struct dv_range range, unsigned flags);
+/*
+ * Copies range of `from` to offset to_off of `to`, where that is the whole of a packed value and `to`
+ * is empty: as it is stored, but for what is less than a frame at its end. -EOPNOTSUPP: it is to be
+ * read and written.
+ */
+DV_CHECK ssize_t dv_store_copy(struct dv_store *s, const struct dv_call *call, struct dv_node *from,
+			       struct dv_range range, struct dv_node *to, uint64_t to_off);
 /* Bytes (and, unless data_only, attributes) and the names that lead to it are durable. For
  * directories: their names. Also returns, once, an error of later work on this value. */
 DV_CHECK dv_err dv_store_fsync(struct dv_store *s, const struct dv_call *call, struct dv_node *n,

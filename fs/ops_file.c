@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ops_file.c - bytes: READ, WRITE, FSYNC, FALLOCATE, LSEEK; and OPEN, IOCTL, which are refused.
+ * ops_file.c - bytes: READ, WRITE, COPY_FILE_RANGE, FSYNC, FALLOCATE, LSEEK; and OPEN, IOCTL, which
+ * are refused.
  *
  * Appending: no OPEN was sent, but a WRITE carries the descriptor's O_APPEND. The offset in it is
  * where the kernel believes the end to be; the store puts the bytes at the true end. Where the two
@@ -92,6 +93,31 @@ static void op_write(fuse_req_t req, fuse_ino_t id, const char *buf, size_t size
 	fs_reply_written(&op, n);
 }
 
+/* EOPNOTSUPP: the kernel reads and writes. */
+static void op_copy_file_range(fuse_req_t req, fuse_ino_t id, off_t off, struct fuse_file_info *fi,
+			       fuse_ino_t id_to, off_t off_to, struct fuse_file_info *fi_to,
+			       size_t len, int flags)
+{
+	struct dv_node *to;
+	struct fs_op op;
+	ssize_t n = -EOPNOTSUPP;
+
+	(void)fi;
+	(void)fi_to;
+	if (fs_control_is(id) || fs_control_is(id_to)) {
+		fuse_reply_err(req, EOPNOTSUPP);
+		return;
+	}
+	if (!fs_op_begin(&op, req, "COPY_FILE_RANGE", id))
+		return;
+	to = fs_nodes_get(op.fs->nodes, id_to);
+	if (to && off >= 0 && off_to >= 0 && !flags)
+		n = dv_store_copy(op.fs->store, &op.call, op.node,
+				  (struct dv_range){(uint64_t)off, len}, to, (uint64_t)off_to);
+	dv_node_unref(op.fs->store, to);
+	fs_reply_written(&op, n);
+}
+
 static void op_fsync(fuse_req_t req, fuse_ino_t id, int datasync, struct fuse_file_info *fi)
 {
 	struct fs_op op;
@@ -167,6 +193,7 @@ void fs_ops_file_fill(struct fuse_lowlevel_ops *ops)
 	ops->open = op_open;
 	ops->read = op_read;
 	ops->write = op_write;
+	ops->copy_file_range = op_copy_file_range;
 	ops->fsync = op_fsync;
 	ops->fallocate = op_fallocate;
 	ops->lseek = op_lseek;

@@ -201,6 +201,7 @@ static enum fs_class class_of(const struct fuse_in_header *in)
 		return FS_CLASS_LIST;
 	case FUSE_FSYNC:
 	case FUSE_FSYNCDIR:
+	case FUSE_COPY_FILE_RANGE:
 		return FS_CLASS_BLOCKING;
 	default:
 		return FS_CLASS_NONE;

@@ -167,11 +167,11 @@ static void add_store(struct text *t, const struct dv_store_stats *s)
 	    s->bytes_written);
 	add(t,
 	    "\"values\": {\"packed\": %" PRIu64 ", \"unpacked\": %" PRIu64
-	    ", \"replaced\": %" PRIu64 ", \"streamed\": %" PRIu64 ", \"appended\": %" PRIu64
-	    ", \"joined\": %" PRIu64 ", \"pack_refused\": %" PRIu64 ", \"recovered\": %" PRIu64
-	    ", \"put_aside\": %" PRIu64 ", \"pending\": %" PRIu64 ", \"left_pending\": %" PRIu64
-	    ", \"waiting\": %" PRIu64 "},\n",
-	    s->packed, s->unpacked, s->replaced, s->streamed, s->appended, s->joined,
+	    ", \"replaced\": %" PRIu64 ", \"streamed\": %" PRIu64 ", \"copied\": %" PRIu64
+	    ", \"appended\": %" PRIu64 ", \"joined\": %" PRIu64 ", \"pack_refused\": %" PRIu64
+	    ", \"recovered\": %" PRIu64 ", \"put_aside\": %" PRIu64 ", \"pending\": %" PRIu64
+	    ", \"left_pending\": %" PRIu64 ", \"waiting\": %" PRIu64 "},\n",
+	    s->packed, s->unpacked, s->replaced, s->streamed, s->copied, s->appended, s->joined,
 	    s->pack_refused, s->recovered, s->put_aside, s->pending, s->left_pending, s->waiting);
 	add(t,
 	    "\"errors\": {\"corrupt\": %" PRIu64 ", \"io\": %" PRIu64 ", \"space\": %" PRIu64

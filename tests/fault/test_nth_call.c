@@ -152,6 +152,12 @@ static const struct operation operations[] = {
 
 /* With small limits: values in two parts. */
 static const struct operation parts_operations[] = {
+	{"copy", "path", "put a 20000; run", "copy a b", "append b 10; fsync b"},
+	{"copy over raw", "path", "put a 20000; run; put b 9000", "copy a b",
+	 "append b 10; fsync b"},
+	{"copy over packed", "path", "put a 20000; put b 9000; run", "copy a b",
+	 "append b 10; fsync b"},
+	{"fsync a copy", "path", "put a 20000; run; copy a b", "fsync b", "append b 1; fsync b"},
 	{"begin a stream", "path", "put a 13000", "append a 9000", "append a 10; fsync a"},
 	{"go on with a stream", "path", "put a 13000; append a 9000", "append a 30000",
 	 "append a 10; fsync a"},

@@ -275,6 +275,16 @@ static const struct workload parts_workloads[] = {
 	{"append and reopen", "path",
 	 "put a 20000; fsync a; run; append a 100; reopen; append a 9000; append a 20000; reopen; "
 	 "append a 1"},
+	{"copy", "path",
+	 "put a 20000; fsync a; run; copy a b; run; copy a c; fsync c; append c 10; copy c d; "
+	 "append d 9000; run"},
+	{"copy over", "path",
+	 "put a 20000; put b 9000; put c 100; fsync a; fsync b; fsync c; run; copy a b; run; copy "
+	 "a c; fsync c; copy b c; write c 5000 10; run; put d 9000; copy a d; fsync d"},
+	{"copy, then names", "path",
+	 "mkdir d; put a 20000; fsync a; run; copy a b; rename b c; copy a d/b; unlink d/b; copy a "
+	 "d/c; link d/c e; fsync e; copy a f; trunc f 9000; copy a g; reopen; append a 10; copy a "
+	 "h; chmod h; fsync h"},
 	{"append under split", "split:3",
 	 "put abcabc 20000; fsync abcabc; run; append abcabc 100; append abcabc 20000; put ab "
 	 "13000; "

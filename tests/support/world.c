@@ -472,6 +472,51 @@ static bool do_whole(struct world *w, const char *path, size_t len, bool sync)
 	return true;
 }
 
+/* As a program does that copies a file: what can not be copied as it is stored is written. */
+static ssize_t copy_or_write(struct world *w, struct dv_node *from, struct dv_node *to,
+			     const struct model_bytes *bytes)
+{
+	struct dv_range all = {0, bytes->len};
+	ssize_t got = dv_store_copy(w->s, &call, from, all, to, 0);
+	return got == -EOPNOTSUPP && !simfs_is_cut(w->fs)
+		       ? dv_store_write(w->s, &call, to, bytes->data, all, 0)
+		       : got;
+}
+
+static bool do_copy(struct world *w, const char *from, const char *to)
+{
+	struct dv_node *nf = NULL, *nt = NULL;
+	size_t source = model_key(&w->m, from), key = model_key(&w->m, to);
+	struct model_bytes *now = model_now(&w->m, source), *next;
+	bool there = model_now(&w->m, key) != NULL;
+	if (!now || !now->len || w->m.keys[source].group == w->m.keys[key].group)
+		return true;
+	next = model_bytes_ref(now);
+	bool ok = there ? do_trunc(w, to, 0) : do_create(w, to);
+	if (!ok || w->skipped || !acknowledged(w)) {
+		model_bytes_unref(next);
+		return ok;
+	}
+	dv_err err = node_of(w, from, &nf);
+	if (!err)
+		err = node_of(w, to, &nt);
+	if (err) {
+		model_bytes_unref(next);
+		return wrong(w, "%s: lookup: %s", to, strerror(-err));
+	}
+	push_all(w, key, model_bytes_ref(next), false, false);
+	begin(w);
+	ssize_t got = copy_or_write(w, nf, nt, next);
+	end(w, got < 0 ? (dv_err)got : 0);
+	if (got >= 0 && (size_t)got != next->len && acknowledged(w))
+		w->err = -EIO; /* a short count: some of it is there */
+	settle_group(w, key);
+	model_bytes_unref(next);
+	dv_node_unref(w->s, nf);
+	dv_node_unref(w->s, nt);
+	return true;
+}
+
 static bool do_fsync(struct world *w, const char *path)
 {
 	struct dv_node *n;
@@ -842,6 +887,8 @@ static bool step_names(struct world *w, const char *op, const char *a, const cha
 		return do_rename(w, a, b, op[0] == 'e');
 	if (!strcmp(op, "link"))
 		return do_link(w, a, b);
+	if (!strcmp(op, "copy"))
+		return do_copy(w, a, b);
 	if (!strcmp(op, "mkdir") || !strcmp(op, "rmdir"))
 		return do_mkdir(w, a, op[0] == 'r');
 	if (!strcmp(op, "rendir"))

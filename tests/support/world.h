@@ -9,6 +9,7 @@
  *   trunc K SIZE          put K LEN  (> K)     fsync K          fsyncdir D
  *   whole K LEN, wholesync K LEN  (put.h)
  *   unlink K              rename A B           exchange A B     link A B
+ *   copy A B (as cp does: what can not be copied as it is stored is written)
  *   mkdir D               rmdir D              rendir D E       chmod K    setx K
  *   run  (commit, pack)   packall    unpack    reopen           list       look K
  *   hold K, drop K        as a program that has K open
