@@ -155,6 +155,16 @@ static uint8_t count_unpacks(struct dv_store *s, struct dv_node *n, const struct
 	return (uint8_t)(unpacks < DV_UNPACKS_MAX ? unpacks + 1 : DV_UNPACKS_MAX);
 }
 
+/* A file that was made within one tick of the clock of files may have the time that was seen of
+ * the one that it empties. */
+dv_err dv_stage_move_mtime(struct dv_store *s, int fd, const struct dv_stat *own,
+			   const struct dv_stat *old)
+{
+	const struct timespec now[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_NOW}};
+	bool moved = dv_time_ns(own->mtime) != dv_time_ns(old->mtime);
+	return moved ? 0 : DV_B(s, utimens, fd, now);
+}
+
 /* Owner, mode and the rest of the old object on the stage. */
 static dv_err dress(struct dv_store *s, struct dv_node *n, struct dv_file *old,
 		    const struct dv_stat *st, struct dv_stage *stage, bool empty)
@@ -173,11 +183,8 @@ static dv_err dress(struct dv_store *s, struct dv_node *n, struct dv_file *old,
 	}
 	if (!err)
 		err = DV_B(s, stat, fd, "", &own);
-	if (!err && empty && dv_time_ns(own.mtime) == dv_time_ns(st->mtime)) {
-		/* Made within one tick of the clock of files, and seen: it has to move. */
-		const struct timespec now[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_NOW}};
-		err = DV_B(s, utimens, fd, now);
-	}
+	if (!err && empty)
+		err = dv_stage_move_mtime(s, fd, &own, st);
 	if (err)
 		return err;
 	if (!empty)

@@ -62,6 +62,9 @@ DV_CHECK dv_err dv_stage_write_record(struct dv_store *s, struct dv_node *n,
 				      struct dv_stage *stage);
 /* Makes the file ID. */
 DV_CHECK dv_err dv_stage_make_file(struct dv_store *s, uint64_t id, struct dv_file **out);
+/* The mtime of fd, which is to empty the value that had that of old, becomes another one. */
+DV_CHECK dv_err dv_stage_move_mtime(struct dv_store *s, int fd, const struct dv_stat *own,
+				    const struct dv_stat *old);
 /* Its files and its records go. */
 void dv_stage_forget(struct dv_store *s, struct dv_stage *stage);
 /* n has no stage any more. */

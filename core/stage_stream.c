@@ -259,8 +259,8 @@ static dv_err make_whole(struct dv_store *s, struct dv_stage *stage, struct dv_f
 	return dv_tail_copy(s, t, g->start + g->len, (*out)->fd);
 }
 
-/* Owner, mode and the rest of the packed part, and the value's times. */
-static dv_err dress(struct dv_store *s, struct dv_node *n, struct dv_file *f,
+/* Owner, mode and the rest of the packed part, and the value's times; of an empty one they move. */
+static dv_err dress(struct dv_store *s, struct dv_node *n, struct dv_file *f, bool empty,
 		    struct dv_stat *out_own)
 {
 	struct dv_stat st, own;
@@ -269,12 +269,14 @@ static dv_err dress(struct dv_store *s, struct dv_node *n, struct dv_file *f,
 		err = dv_meta_copy(s, n->stage->file->fd, &st, f->fd);
 	if (!err)
 		err = dv_tail_stat(s, n->stage->tail, &st);
-	if (!err) {
+	if (!err && !empty) {
 		struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, st.mtime};
 		err = DV_B(s, utimens, f->fd, times);
 	}
 	if (!err)
 		err = DV_B(s, stat, f->fd, "", &own);
+	if (!err && empty)
+		err = dv_stage_move_mtime(s, f->fd, &own, &st);
 	if (err)
 		return err;
 	*out_own = own;
@@ -293,7 +295,7 @@ dv_err dv_stage_join(struct dv_store *s, struct dv_node *n, bool empty)
 		return -EBUSY;
 	dv_err err = empty ? make_empty(s, stage, &f) : make_whole(s, stage, &f);
 	if (!err)
-		err = dress(s, n, f, &own);
+		err = dress(s, n, f, empty, &own);
 	stage->tail = NULL; /* the record tells of a stage that is whole */
 	if (!err)
 		err = dv_stage_write_record(s, n, stage);
