@@ -26,6 +26,13 @@ static void on_alarm(int signal_number)
 	_exit(3);
 }
 
+/* mounted.h ends the process where a mount can not be brought up or taken down. */
+static void tell_step(void)
+{
+	fprintf(stderr, "  at step ");
+	dx_print(&dx.now, stderr);
+}
+
 static void run(const struct dx_step *steps, unsigned count)
 {
 	static const struct dx_step first = {.kind = DX_REMOUNT, .fill = 0x200};
@@ -36,6 +43,7 @@ static void run(const struct dx_step *steps, unsigned count)
 	if (!dx.shadow || !dx.buf)
 		dx_fail("memory");
 	signal(SIGALRM, on_alarm);
+	atexit(tell_step);
 	if (mounted_pid(&dx.mounted) > 1)
 		mounted_down(&dx.mounted);
 	dx_mount_up(&first);

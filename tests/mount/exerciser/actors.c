@@ -260,6 +260,13 @@ static void reset_bases(void)
 	}
 }
 
+/* mounted.h ends the process where a mount can not be brought up or taken down. */
+static void tell_step(void)
+{
+	fprintf(stderr, "  at step ");
+	ex_step_print(&ex.now, stderr);
+}
+
 static void prepare(void)
 {
 	struct ex_step first = {.kind = EX_REMOUNT, .fill = 0x200};
@@ -274,6 +281,7 @@ static void prepare(void)
 	if (!ex.data || !ex.other)
 		ex_fail("memory", "start");
 	signal(SIGALRM, on_alarm);
+	atexit(tell_step);
 	signal(SIGPIPE, SIG_IGN);
 	umask(022);
 	ex_mapped_init();

@@ -161,6 +161,11 @@ static enum ex_how pipe_within_file(const struct ex_step *s)
 	return from.st_ino == to.st_ino ? EX_NEITHER : EX_BOTH;
 }
 
+static enum ex_how acl_removed_on_tmpfs(const struct ex_step *s)
+{
+	return s->kind == EX_SETACL && s->who != 0 && on_tmpfs() ? EX_NEITHER : EX_BOTH;
+}
+
 static enum ex_how acls_off(const struct ex_step *s)
 {
 	return s->kind == EX_SETACL && !ex.acls ? EX_NEITHER : EX_BOTH;
@@ -270,6 +275,8 @@ static const struct known {
 	{"positions in directories", "each filesystem's own", .before = place_in_directory},
 	{"sendfile and splice within one file",
 	 "whether pages in a pipe are copies is each filesystem's own", .before = pipe_within_file},
+	{"an ACL that another user removes, on tmpfs",
+	 "tmpfs alone clears setgid then, and not for the daemon", .before = acl_removed_on_tmpfs},
 	{"ACLs with noacl", "turned off", .before = acls_off},
 	{"O_TMPFILE", "refused; programs fall back to a name", .result = tmpfile_refused},
 	{"SEEK_DATA, SEEK_HOLE", "data may be told where a hole is", .result = other_holes},
