@@ -190,6 +190,9 @@ static void change_mount(const struct ex_step *s)
 		mount_up(s);
 		break;
 	default:
+		/* Pages of a mapping that did not reach the daemon are lost with it. */
+		if (ex_any_mapped() && syncfs(ex_base(MOUNT)))
+			ex_fail("syncfs", strerror(errno));
 		ex_close_all(MOUNT);
 		if (s->fill & 1024) { /* descriptors are closed before, or when nobody answers */
 			close_all();
