@@ -37,6 +37,7 @@ static void print_result(const struct dv_pack_result *r)
 
 static void add(struct dv_pack_result *sum, const struct dv_pack_result *r)
 {
+	sum->seen += r->seen;
 	sum->packed += r->packed;
 	sum->left_raw += r->left_raw;
 	sum->busy += r->busy;
