@@ -86,7 +86,8 @@ static bool parse_tag(const uint8_t *tag, ssize_t len, const struct dv_stat *st,
 	out->has_size = (tag[1] & HAS_SIZE) && out->plain_size <= INT64_MAX && same;
 	out->unpacked = (tag[1] & UNPACKED) && same;
 	out->mtime = st->mtime;
-	out->has_ctime = tag[1] & HAS_CTIME;
+	/* A packed file is not written to; a raw one is, and then says so by its size and mtime. */
+	out->has_ctime = (tag[1] & HAS_CTIME) && (!(tag[1] & UNPACKED) || same);
 	out->single = tag[1] & SINGLE;
 	out->stream = tag[1] & STREAM;
 	out->open_end = tag[1] & OPEN_END;

@@ -32,8 +32,15 @@ void dv_refusal_expect(struct dv_node *n, const struct dv_stat *st)
 	n->refused = dv_refusal_mark(st) | ON_PURPOSE;
 }
 
+/* The unpacking itself counts as one write. */
+static bool is_untouched(const struct dv_node *n, const struct dv_refusal_before *before)
+{
+	return before->packed && n->writes == before->writes + 1;
+}
+
 /* Gate exclusive. */
-static dv_err keep_raw(struct dv_store *s, struct dv_node *n)
+static dv_err keep_raw(struct dv_store *s, struct dv_node *n,
+		       const struct dv_refusal_before *before)
 {
 	struct dv_file *f = NULL;
 	struct dv_stat st;
@@ -48,20 +55,31 @@ static dv_err keep_raw(struct dv_store *s, struct dv_node *n)
 		tag.unpacked = true;
 		tag.stored_size = st.size;
 		tag.mtime = st.mtime;
+		tag.has_ctime = is_untouched(n, before);
+		if (tag.has_ctime) {
+			tag.ctime = before->ctime;
+			tag.swapped = st.ctime;
+		}
 		dv_refusal_expect(n, &st);
 		dv_tag_store(s, f->fd, &id, &tag);
+		if (tag.has_ctime &&
+		    DV_B(s, stat, f->fd, "", &st) == 0) { /* the tag has moved it */
+			n->real_ctime_ns = dv_time_ns(st.ctime);
+			n->kept_ctime_ns = dv_time_ns(before->ctime);
+		}
 	}
 	dv_file_unref(s, f);
 	return err;
 }
 
-dv_err dv_refusal_keep_raw(struct dv_store *s, struct dv_node *n)
+dv_err dv_refusal_keep_raw(struct dv_store *s, struct dv_node *n,
+			   const struct dv_refusal_before *before)
 {
 	dv_err err = dv_gate_exclusive(n, false);
 	if (err)
 		return err;
 	if (n->form == DV_FORM_RAW && !n->stage)
-		err = keep_raw(s, n);
+		err = keep_raw(s, n, before);
 	dv_gate_open(n);
 	return err;
 }

@@ -25,10 +25,19 @@ uint32_t dv_refusal_mark(const struct dv_stat *st);
 bool dv_refusal_holds(struct dv_store *s, const struct dv_node *n, enum dv_pack_by by,
 		      const struct dv_place *p, const char *stored, const struct dv_stat *st);
 
+/* A packed value before it is unpacked on purpose. */
+struct dv_refusal_before {
+	bool packed;
+	uint64_t writes;       /* n->writes */
+	struct timespec ctime; /* as shown */
+};
+
 /* n is about to be unpacked on purpose, to what st tells of size and mtime: nobody is to pack it
  * meanwhile. Gate exclusive. */
 void dv_refusal_expect(struct dv_node *n, const struct dv_stat *st);
-/* n was unpacked on purpose. Nothing where it is not raw any more. Takes the gate. */
-DV_CHECK dv_err dv_refusal_keep_raw(struct dv_store *s, struct dv_node *n);
+/* n was unpacked on purpose. Where that is all that happened to it since `before`, its ctime stays
+ * as it was shown. Nothing where it is not raw any more. Takes the gate. */
+DV_CHECK dv_err dv_refusal_keep_raw(struct dv_store *s, struct dv_node *n,
+				    const struct dv_refusal_before *before);
 
 #endif

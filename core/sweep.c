@@ -92,18 +92,23 @@ static void pack_batch(struct sweep *w)
 /* ---- unpacking ---- */
 
 /* *several: it has other links, which lead to the packed file: it stays so. */
-static dv_err begin_unpacking(struct dv_store *s, struct dv_node *n, bool *several)
+static dv_err begin_unpacking(struct dv_store *s, struct dv_node *n, bool *several,
+			      struct dv_refusal_before *before)
 {
 	struct dv_stat st;
 	*several = false;
+	before->packed = false;
 	dv_err err = dv_gate_exclusive(n, false);
 	if (err)
 		return err;
 	if (n->form == DV_FORM_PACKED)
 		err = dv_value_stat(s, n, false, &st);
 	*several = !err && n->form == DV_FORM_PACKED && st.nlink > 1;
-	if (!err && n->form == DV_FORM_PACKED && !*several)
+	if (!err && n->form == DV_FORM_PACKED && !*several) {
 		dv_refusal_expect(n, &st);
+		*before = (struct dv_refusal_before){
+			.packed = !n->stage, .writes = n->writes, .ctime = st.ctime};
+	}
 	dv_gate_open(n);
 	return err;
 }
@@ -123,17 +128,18 @@ static void unpack_one(void *ctx, size_t i)
 	struct dv_pack_item *item = &w->items[i];
 	struct dv_node *n = item->node;
 	struct dv_stat st;
+	struct dv_refusal_before before;
 	unsigned tries = 0;
 	bool several = false;
 	dv_err err;
 	item->outcome = DV_PACK_FAILED;
 	do {
-		err = begin_unpacking(w->s, n, &several);
+		err = begin_unpacking(w->s, n, &several, &before);
 		if (!err && !several)
 			err = dv_make_raw(w->s, n, false);
 	} while (dv_try_again(w->s, &call, n, &err, &tries));
 	if (!err && !several)
-		err = dv_refusal_keep_raw(w->s, n);
+		err = dv_refusal_keep_raw(w->s, n, &before);
 	if (!err && !several && dv_store_getattr(w->s, &call, n, &st) == 0)
 		item->plain_size = st.size;
 	if (!err) /* whose owner could not be kept was rewritten where it is */

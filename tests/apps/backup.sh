@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # restic and borg: a repository on the mount, and backups of the mount, which read nothing again
-# where nothing changed, after packing and after a remount.
+# where nothing changed, after packing, unpacking and a remount.
 . "$(dirname "$0")/apps.sh"
 need restic
 
@@ -12,6 +12,11 @@ rs() { restic -q --repo "$@" >"$T/out" 2>&1 || { tail -n 20 "$T/out"; fail "rest
 reread() {
 	restic --repo "$1" backup --json "$2" >"$T/out" 2>"$T/err" || { cat "$T/err"; fail "backup of $2"; }
 	jq -r 'select(.message_type == "summary") | .files_new + .files_changed' <"$T/out"
+}
+
+unpack_all() {
+	"$DISKVFS" unpack "$M" >>"$T/log" 2>&1 || fail "unpack: $(tail -n 1 "$T/log")"
+	[ -z "$(find "$S" -name .diskvfs -prune -o -name '*.zst' -print -quit)" ] || fail "not all is unpacked"
 }
 
 source_tree "$T/src" $((5 * APPS_SCALE))
@@ -27,6 +32,13 @@ pack_now
 mnt_down
 app_up
 [ "$(reread "$T/repo" "$M/src")" = 0 ] || fail "files were read again after a remount"
+unpack_all
+[ "$(reread "$T/repo" "$M/src")" = 0 ] || fail "files were read again after unpacking"
+mnt_down
+app_up
+[ "$(reread "$T/repo" "$M/src")" = 0 ] || fail "files were read again after unpacking and a remount"
+pack_now
+rs "$T/repo" check --read-data
 claim "what is restored equals the source"
 rs "$T/repo" restore latest --target "$T/restored"
 diff -r --no-dereference "$T/src" "$T/restored$M/src" || fail "differs"
@@ -59,15 +71,26 @@ if command -v borg >/dev/null; then
 	mkdir "$T/restored"
 	(cd "$T/restored" && borg extract "$M/borg::two")
 	diff -r --no-dereference "$T/src" "$T/restored$T/src" || fail "differs"
+	mnt_down
+	app_up
+	borg check --verify-data "$M/borg"
 
 	claim "borg: backups of the mount read nothing again, after packing and a remount"
 	borg init -e none "$T/borgrepo"
 	borg create "$T/borgrepo::one" "$M/src"
 	touch "$T/later" # borg reads again what is as new as its newest file
-	for when in packed remounted; do
-		if [ $when = packed ]; then pack_now; else mnt_down; app_up; fi
+	for when in packed remounted unpacked packed_again; do
+		case $when in
+		packed*) pack_now ;;
+		remounted) mnt_down && app_up ;;
+		unpacked) unpack_all ;;
+		esac
 		borg create --list --filter AM "$T/borgrepo::$when" "$M/src" 2>"$T/err" || { cat "$T/err"; fail borg; }
 		[ "$(wc -l <"$T/err")" -le 1 ] || fail "$when: read again: $(head -n 5 "$T/err")"
 	done
+	borg check --verify-data "$T/borgrepo"
+	rm -rf "$T/restored" && mkdir "$T/restored"
+	(cd "$T/restored" && borg extract "$T/borgrepo::packed_again")
+	diff -r --no-dereference "$M/src" "$T/restored$M/src" || fail "differs"
 fi
 app_end

@@ -447,6 +447,53 @@ static void test_numbers_and_times_survive_packing_and_reopening(void)
 	teardown(&f);
 }
 
+/* Shows n as a store does that has just been opened. */
+static void look_anew(struct fix *f, struct dv_stat *st)
+{
+	close_store(f);
+	open_store(f);
+	dv_node_unref(f->s, find(f, f->root, "a", st));
+}
+
+static void test_times_survive_unpacking_on_purpose_and_move_with_changes_after_it(void)
+{
+	struct fix f;
+	struct dv_stat before, after;
+	struct dv_pack_result r;
+	char *text = text_of(300000, 4);
+	setup(&f, "path");
+	put(&f, f.root, "a", text, 300000);
+	pack(&f, NULL);
+	look_anew(&f, &before);
+	CHECK_EQ(dv_store_unpack(f.s, NULL, &r), 0);
+	CHECK_EQ(r.packed, 1);
+	check_form(&f, f.root, "a", "raw");
+	dv_node_unref(f.s, find(&f, f.root, "a", &after));
+	CHECK(same_time(&after.mtime, &before.mtime) && same_time(&after.ctime, &before.ctime));
+	look_anew(&f, &after);
+	CHECK_EQ(after.ino, before.ino);
+	CHECK(same_time(&after.mtime, &before.mtime) && same_time(&after.ctime, &before.ctime));
+	pack(&f, NULL);
+	check_form(&f, f.root, "a", "packed");
+	look_anew(&f, &after);
+	CHECK(same_time(&after.mtime, &before.mtime) && same_time(&after.ctime, &before.ctime));
+	CHECK_EQ(dv_store_unpack(f.s, NULL, &r), 0);
+	/* changed, and given its size and mtime back: ctime alone tells */
+	struct dv_node *n = find(&f, f.root, "a", &after);
+	struct dv_setattr set = {.valid = DV_SET_MTIME, .mtime = before.mtime};
+	CHECK_EQ(dv_store_write(f.s, &call, n, "!", (struct dv_range){5, 1}, 0), 1);
+	dv_node_unref(f.s, n);
+	look_anew(&f, &after);
+	CHECK(!same_time(&after.mtime, &before.mtime) && !same_time(&after.ctime, &before.ctime));
+	n = find(&f, f.root, "a", &after);
+	CHECK_EQ(dv_store_setattr(f.s, &call, n, &set, &after), 0);
+	dv_node_unref(f.s, n);
+	look_anew(&f, &after);
+	CHECK(same_time(&after.mtime, &before.mtime) && !same_time(&after.ctime, &before.ctime));
+	free(text);
+	teardown(&f);
+}
+
 static void test_xattrs_and_mode_survive_packing_and_the_own_ones_are_hidden(void)
 {
 	struct fix f;
@@ -755,6 +802,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_incompressible_and_sparse_values_stay_raw),
 		CHECK_TEST(test_reads_at_frame_borders_are_exact),
 		CHECK_TEST(test_numbers_and_times_survive_packing_and_reopening),
+		CHECK_TEST(test_times_survive_unpacking_on_purpose_and_move_with_changes_after_it),
 		CHECK_TEST(test_xattrs_and_mode_survive_packing_and_the_own_ones_are_hidden),
 		CHECK_TEST(test_a_value_and_values_beneath_its_name_live_together_under_split),
 		CHECK_TEST(test_keys_come_in_order_where_the_transform_keeps_it),
