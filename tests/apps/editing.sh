@@ -20,6 +20,22 @@ if command -v vim >/dev/null; then
 		[ -z "$(find "$M" -name '*.sw?')" ] || fail "the swap file stays"
 	done
 fi
+if command -v emacs >/dev/null; then
+	claim "emacs: a backup by renaming, or by copying; its lock and auto-save files go"
+	for how in nil t; do
+		pack_now
+		for f in "$M/text" "$T/text"; do
+			rm -f "$f~"
+			(cd "$(dirname "$f")" && HOME=$T timeout 60 emacs -Q --batch "$f" --eval "(progn
+				(setq backup-by-copying $how make-backup-files t)
+				(goto-char (point-min)) (insert \"begin\\n\") (do-auto-save) (save-buffer))") >/dev/null 2>&1 || fail emacs
+		done
+		same "$T/text" "$M/text"
+		same "$T/text~" "$M/text~"
+		[ "$(stat -c %a "$M/text")" = 640 ] || fail "mode"
+		[ -z "$(find "$M" -name '.#*' -o -name '#*')" ] || fail "files of the editor stay"
+	done
+fi
 claim "sed -i, perl -i, truncate, tee -a, ed-like appends"
 pack_now
 for d in "$M" "$T"; do
@@ -70,18 +86,39 @@ until_true 10 all_followed
 kill $tail_pid
 wait $tail_pid || true
 if command -v logrotate >/dev/null; then
-	claim "logrotate: create, and copytruncate with compress"
-	for how in create copytruncate; do
-		printf '"%s/log/%s.log" {\n\t%s\n\trotate 3\n\tsize 1\n\tcompress\n}\n' "$M" $how $how >"$T/conf.$how"
-		chmod 644 "$T/conf.$how"
+	claim "logrotate: create, copytruncate, with dates; compressed at once or later; tail -F goes on"
+	for how in create copytruncate "create dateext" "copytruncate delaycompress"; do
+		log=$M/log/${how// /_}
+		printf '"%s" {\n%s\nrotate 3\nsize 1\ncompress\ndateformat -%%Y%%m%%d-%%s\n}\n' "$log" "${how// /$'\n'}" >"$T/conf"
+		chmod 644 "$T/conf"
+		: >"$log"
+		tail -s 0.05 -n +1 -F "$log" >"$T/followed" 2>/dev/null &
+		tail_pid=$!
+		exec 8>>"$log"
 		for i in 1 2 3 4; do
-			text $((100000 + i)) >>"$M/log/$how.log"
+			echo "last line $i" >&8
+			followed() { grep -qx "last line $i" "$T/followed"; }
+			until_true 20 followed
 			pack_now
-			logrotate -s "$M/log/state" "$T/conf.$how" || fail "logrotate $how"
+			text $((100000 + i)) >&8
+			echo >&8
+			case $how in create*) exec 8>&- ;; esac
+			pack_now
+			logrotate -f -s "$M/log/state" "$T/conf" || fail "logrotate $how"
+			case $how in create*) exec 8>>"$log" ;; esac
+			[[ $how != *dateext* ]] || sleep 1.1
 		done
-		for i in 1 2 3; do
-			zcat "$M/log/$how.log.$i.gz" | cmp - <(text $((100005 - i))) || fail "$how $i"
+		exec 8>&-
+		kill $tail_pid
+		wait $tail_pid || true
+		[ ! -s "$log" ] || fail "$how: $(stat -c %s "$log") bytes are left"
+		n=0
+		for f in $(ls -tr "$log"?*); do
+			n=$((n + 1))
+			case $f in *.gz) zcat "$f" ;; *) cat "$f" ;; esac |
+				cmp - <(echo "last line $((n + 1))" && text $((100001 + n)) && echo) || fail "$how: $f"
 		done
+		[ $n = 3 ] || fail "$how: $n files are kept"
 	done
 fi
 claim "a program that holds its log open writes on into what was renamed, packed meanwhile or not"
