@@ -14,8 +14,9 @@
 
 #include <stdatomic.h>
 
-#define LIB_PATH_MAX 65536 /* of a path in the mount, and of a key, with its NUL */
-#define LIB_TRIES    100   /* directories that others remove while they are needed */
+#define LIB_PATH_MAX   65536 /* of a path in the mount, and of a key, with its NUL */
+#define LIB_BUSY_TRIES 20    /* names that others change meanwhile; the store has tried for long */
+#define LIB_TRIES      100   /* directories that others remove while they are needed */
 
 struct dvfs {
 	struct dv_store *store;
@@ -44,6 +45,13 @@ struct lib_place {
 };
 /* create: makes missing directories. -ENOENT; -ENOTDIR: a value is in the way. */
 DV_CHECK dv_err lib_find_dir(struct dvfs *s, const char *path, bool create, struct lib_place *out);
+
+struct dv_put;
+/* Puts it under path. Directories are made, and made again where others removed them before the value
+ * was in them. flags: DV_PUT_*. */
+DV_CHECK dv_err lib_commit(struct dvfs *s, struct dv_put *put, const char *path, unsigned flags);
+/* Others change the name all the time: is the call to be made again? */
+bool lib_goes_on(dv_err err, unsigned *tries);
 
 /* The value of a key: *out lends a reference. -ENOENT too for what is no regular file. */
 DV_CHECK dv_err lib_find(struct dvfs *s, const char *key, struct dv_node **out,

@@ -3,6 +3,7 @@
 #include "core/lib.h"
 
 #include "core/cleanup.h"
+#include "core/put.h"
 #include "core/transform.h"
 
 #include <stdlib.h>
@@ -108,6 +109,26 @@ dv_err lib_find_dir(struct dvfs *s, const char *path, bool create, struct lib_pl
 		if (err == -ENOENT && !create)
 			break;
 	}
+	return err;
+}
+
+bool lib_goes_on(dv_err err, unsigned *tries)
+{
+	return (err == -EBUSY || err == -ESTALE) && ++*tries < LIB_BUSY_TRIES;
+}
+
+dv_err lib_commit(struct dvfs *s, struct dv_put *put, const char *path, unsigned flags)
+{
+	unsigned tries = 0, busy = 0;
+	dv_err err;
+	do {
+		struct lib_place p;
+		err = lib_find_dir(s, path, true, &p);
+		if (err)
+			break;
+		err = dv_put_commit(s->store, &lib_call, put, p.dir, p.name, flags);
+		dv_node_unref(s->store, p.dir);
+	} while ((err == -ENOENT && ++tries < LIB_TRIES) || lib_goes_on(err, &busy));
 	return err;
 }
 

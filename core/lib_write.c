@@ -74,24 +74,6 @@ int dvfs_writer_write(struct dvfs_writer *w, const void *buf, size_t len)
 	return add(w, buf, len, false);
 }
 
-/* Directories are made, and made again where others removed them before the value was in them. */
-static dv_err commit(struct dvfs_writer *w)
-{
-	struct dvfs *s = w->s;
-	unsigned flags =
-		(w->flags & DVFS_SYNC ? DV_PUT_SYNC : 0u) | (w->flags & DVFS_NEW ? DV_PUT_NEW : 0u);
-	dv_err err = -ENOENT;
-	for (unsigned tries = 0; err == -ENOENT && tries < LIB_TRIES; tries++) {
-		struct lib_place p;
-		err = lib_find_dir(s, w->path, true, &p);
-		if (err)
-			break;
-		err = dv_put_commit(s->store, &lib_call, w->put, p.dir, p.name, flags);
-		dv_node_unref(s->store, p.dir);
-	}
-	return err;
-}
-
 int dvfs_writer_commit(struct dvfs_writer **writer)
 {
 	struct dvfs_writer *w = writer ? *writer : NULL;
@@ -99,7 +81,9 @@ int dvfs_writer_commit(struct dvfs_writer **writer)
 		return -EINVAL;
 	dv_err err = add(w, NULL, 0, true);
 	if (!err)
-		err = commit(w);
+		err = lib_commit(w->s, w->put, w->path,
+				 (w->flags & DVFS_SYNC ? DV_PUT_SYNC : 0u) |
+					 (w->flags & DVFS_NEW ? DV_PUT_NEW : 0u));
 	dvfs_writer_abort(writer);
 	return err;
 }
@@ -135,7 +119,7 @@ int dvfs_write(struct dvfs *s, const char *key, const void *buf, size_t len, int
 
 /* ---- erasing ---- */
 
-static dv_err erase_path(struct dvfs *s, char *path)
+static dv_err erase_once(struct dvfs *s, const char *path)
 {
 	struct lib_place p;
 	struct dv_node *n = NULL;
@@ -150,16 +134,22 @@ static dv_err erase_path(struct dvfs *s, char *path)
 		err = dv_store_unlink(s->store, &lib_call, p.dir, p.name);
 	dv_node_unref(s->store, n);
 	dv_node_unref(s->store, p.dir);
-	if (!err)
-		lib_prune(s, path);
 	return err;
 }
 
 int dvfs_erase(struct dvfs *s, const char *key)
 {
 	DV_AUTO_FREE char *path = NULL;
+	unsigned tries = 0;
 	dv_err err = lib_path(s, key, &path);
-	return err ? err : erase_path(s, path);
+	if (err)
+		return err;
+	do
+		err = erase_once(s, path);
+	while (lib_goes_on(err, &tries));
+	if (!err)
+		lib_prune(s, path);
+	return err;
 }
 
 int dvfs_erase_all(struct dvfs *s, uint64_t *erased)

@@ -92,7 +92,7 @@ static bool is_hidden(const struct lister *l, const struct dv_names *names,
 		return false;
 	uint64_t ino = e->ino ? e->ino : dv_twin_ino(l->s, l->dirfd, by, &st);
 	if (dv_twin_is_foreign(l->s, l->dirfd, names->packed, ino))
-		dv_twin_tell(l->s, l->dir, e->name);
+		dv_twin_tell(l->s, l->dir, e->name, l->dirfd, names->packed);
 	return true;
 }
 

@@ -67,7 +67,7 @@ static bool has_twin(struct dv_store *s, const struct dv_node *n, const struct d
 	if (DV_B(s, stat, p->dirfd, p->names.packed, &st) == -ENOENT)
 		return false;
 	if (dv_twin_is_foreign(s, p->dirfd, p->names.packed, n->ino))
-		dv_twin_tell(s, p->dir, p->name);
+		dv_twin_tell(s, p->dir, p->name, p->dirfd, p->names.packed);
 	return true;
 }
 
@@ -185,6 +185,7 @@ void dv_pack_close_job(struct dv_store *s, struct dv_pack_job *j)
 		dv_journal_end(s, j->id);
 	if (j->rawfd >= 0)
 		DV_B(s, close, j->rawfd); /* and with it the lock and the lease */
+	dv_node_unref(s, j->dir);
 	free(j);
 }
 

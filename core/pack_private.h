@@ -23,6 +23,9 @@ struct dv_pack_job {
 	struct dv_stat raw, packed;
 	struct dv_encoded enc;
 	struct timespec ctime; /* as shown before */
+	/* Where the packed name was made: others may take the value's name, and with it the way there. */
+	struct dv_node *dir; /* a reference; NULL: not made */
+	char name[DV_NAME_MAX + 1];
 };
 
 /* Step 1. item->job is NULL where there is nothing more to do; the outcome says why. */

@@ -14,6 +14,7 @@
 #include "core/withdraw.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <sys/file.h>
 
 /* Is the raw file still what was encoded? Gates held. */
@@ -61,6 +62,10 @@ dv_err dv_pack_publish(struct dv_store *s, struct dv_pack_item *item, struct dv_
 			   RENAME_NOREPLACE);
 		dv_dir_times_restore(s, &times);
 		j->published = *published = !err;
+		if (!err) {
+			j->dir = dv_node_ref(dir);
+			strcpy(j->name, p.name);
+		}
 		/* Renamed or removed by others at this moment: no second value is to be left. */
 		if (!err && !unchanged(s, n, &p, stored, j) && unlink_packed(s, &p, j) == 0)
 			j->published = *published = false;
@@ -118,6 +123,24 @@ static dv_err withdraw(struct dv_store *s, const struct dv_place *p, const char 
 	return dv_withdraw(s, p, stored, &w, gone, &j->kept);
 }
 
+/*
+ * Others have taken the value's name: the packed form would be there for good beside what has it, or
+ * be taken for a value. What was done to the name is durable before it goes (I3).
+ */
+static dv_err abandon(struct dv_store *s, struct dv_pack_job *j)
+{
+	struct dv_place p;
+	dv_err err = dv_place_open(s, j->dir, j->name, false, &p);
+	if (err) /* the directory is gone too, and nothing was left in it */
+		return err == -ENOENT || err == -ESTALE ? 0 : err;
+	struct dv_loose_at at = dv_place_at(&p);
+	err = dv_loose_sync(s, &at, p.dirfd);
+	if (!err)
+		err = unlink_packed(s, &p, j);
+	dv_place_close(s, &p);
+	return err;
+}
+
 enum dv_pack_outcome dv_pack_finish(struct dv_store *s, struct dv_pack_item *item, bool durable)
 {
 	struct dv_pack_job *j = item->job;
@@ -131,7 +154,9 @@ enum dv_pack_outcome dv_pack_finish(struct dv_store *s, struct dv_pack_item *ite
 		return outcome; /* retracted: the name went elsewhere */
 	err = dv_place_of(s, n, 0, &p, &stored);
 	if (err) {
-		leave_loser(s, n, j, err);
+		err = err == -ESTALE ? abandon(s, j) : err;
+		if (err)
+			leave_loser(s, n, j, err);
 		return outcome;
 	}
 	/* A listing that gave the raw name must not come by the packed one alone. */

@@ -451,6 +451,8 @@ static dv_err rename_gated(struct dv_store *s, const struct dv_call *call, struc
 		err = r->in ? 0 : dv_rival_packs(s, r->n, &r->from, r->patient);
 		if (!err)
 			err = find_both(s, r);
+		if (!err && r->dst_there) /* else the form that it makes would be left */
+			err = dv_rival_packs(s, r->over, &r->to, r->patient);
 		if (!err && packed_over_other(r) &&
 		    (dv_node_links(r->n, r->src.st.nlink) == 1 || (r->flags & RENAME_EXCHANGE)))
 			err = -ESTALE; /* it can be made raw */

@@ -221,7 +221,7 @@ static dv_err sweep_name(void *ctx, struct dv_node *dir, const char *name, unsig
 	if (S_ISDIR(n->type))
 		err = sweep_dir(w, n, depth + 1);
 	dv_node_unref(w->s, n);
-	return err;
+	return err == -ENOENT || err == -ESTALE ? 0 : err; /* removed meanwhile */
 }
 
 static dv_err sweep_dir(struct sweep *w, struct dv_node *dir, unsigned depth)

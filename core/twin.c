@@ -142,9 +142,17 @@ static void key_text(struct dv_store *s, struct dv_node *dir, const char *name, 
 	dv_log_key(out, size, path);
 }
 
-void dv_twin_tell(struct dv_store *s, struct dv_node *dir, const char *name)
+void dv_twin_tell(struct dv_store *s, struct dv_node *dir, const char *name, int dirfd,
+		  const char *packed)
 {
 	char text[1024];
+	struct dv_stat st;
+	struct dv_ident id;
+	if (DV_B(s, stat, dirfd, packed, &st))
+		return;
+	id = dv_ident_of(&st);
+	if (is_recorded(s, &id)) /* superseded, by another mount: it goes soon */
+		return;
 	uint64_t mark = 1469598103934665603u ^ dir->ino; /* FNV-1a */
 	for (const char *c = name; *c; c++)
 		mark = (mark ^ (uint8_t)*c) * 1099511628211u;

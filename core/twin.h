@@ -29,8 +29,10 @@ bool dv_twin_is_foreign(struct dv_store *s, int dirfd, const char *packed, uint6
 /* What (dirfd, stored), which is st, shows as its inode number where no node is known. */
 uint64_t dv_twin_ino(struct dv_store *s, int dirfd, const char *stored, const struct dv_stat *st);
 
-/* Logs and counts it, once. */
-void dv_twin_tell(struct dv_store *s, struct dv_node *dir, const char *name);
+/* Logs and counts it, once: (dirfd, packed) beside name in dir. Not what an open record of some owner
+ * speaks of. */
+void dv_twin_tell(struct dv_store *s, struct dv_node *dir, const char *name, int dirfd,
+		  const char *packed);
 
 /* The name at p, of what showed ino and was not packed, is gone: its twin gives it up. Where that
  * can not be, which is logged, the twin shows under the name. */
