@@ -22,6 +22,8 @@ int fs_cmd_get(int argc, char **argv);
 int fs_cmd_put(int argc, char **argv);
 int fs_cmd_has(int argc, char **argv);
 int fs_cmd_rm(int argc, char **argv);
+int fs_cmd_import(int argc, char **argv);
+int fs_cmd_export(int argc, char **argv);
 /* umount.fuse.diskvfs, as umount(8) calls it. */
 int fs_cmd_umount_helper(int argc, char **argv);
 

@@ -36,6 +36,10 @@ static const struct command {
 	{"has", "has STORE|MOUNTPOINT KEY...", "tell by the exit status whether keys have values",
 	 fs_cmd_has},
 	{"rm", "rm STORE|MOUNTPOINT KEY...", "erase values", fs_cmd_rm},
+	{"import", "import STORE|MOUNTPOINT PATH... [--move] [--prefix P]",
+	 "make files and trees values", fs_cmd_import},
+	{"export", "export STORE|MOUNTPOINT DIR", "make all values plain files in a folder",
+	 fs_cmd_export},
 };
 
 int fs_cmd_fail(int status, const char *fmt, ...)

@@ -28,6 +28,7 @@ endfunction()
 
 dv_mount_test(cli LABELS brief)
 dv_mount_test(values LABELS brief TIMEOUT 300)
+dv_mount_test(trees LABELS brief TIMEOUT 300)
 dv_mount_test(roundtrip LABELS brief TIMEOUT 300)
 dv_mount_test(budgets)
 dv_mount_test(replace LABELS brief)

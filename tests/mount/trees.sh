@@ -1,0 +1,136 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# import and export of whole trees: nothing of them is lost on the way in and out, what was interrupted
+# is gone on with, what is there is left out.
+. "$(dirname "$0")/harness.sh"
+need jq rsync setfattr
+
+# alike A B: no difference in bytes, owners, modes, times, attributes, hard links.
+alike() {
+	local differences
+	differences=$(rsync -aHAXn --delete --checksum --itemize-changes "$1/" "$2/")
+	[ -z "$differences" ] || fail "$1 and $2 differ: $(head -n 5 <<<"$differences")"
+}
+
+claim "a tree of everything goes in"
+src=$T/src
+mkdir -p "$src/d/e/empty" "$src/odd [*]"
+text 600000 >"$src/d/big"
+noise 100000 >"$src/d/noise"
+text 50000 >"$src/d/text"
+: >"$src/nothing"
+printf x >"$src/odd [*]/"$'new\nline'
+printf zst >"$src/d/e/name.zst"
+ln "$src/d/big" "$src/d/e/link"
+ln -s ../nowhere "$src/d/symlink"
+truncate -s 30M "$src/sparse"
+printf x | dd of="$src/sparse" bs=1 seek=10000000 conv=notrunc status=none
+setfattr -n user.note -v hello "$src/d/big"
+setfattr -n user.note -v dir "$src/d/e"
+chmod 751 "$src/d/e"
+chmod 4755 "$src/nothing"
+if [ "$(id -u)" = 0 ]; then
+	chown 1234:5678 "$src/d/noise"
+	mknod "$src/d/null" c 1 3
+	setfacl -m u:4321:r "$src/d/noise" 2>/dev/null || true
+fi
+mkfifo "$src/d/fifo"
+touch -d '2019-03-04 05:06:07.123456789' "$src/d/big" "$src/nothing" "$src/d/e" "$src/d/fifo"
+mk_store
+"$DISKVFS" import "$S" "$src" --json >"$T/json"
+[ "$(jq -c '[.imported, .failed, .skipped]' "$T/json")" = '[8,0,0]' ] || fail "$(cat "$T/json")"
+[ -f "$S/src/d/text.zst" ] || fail "what was imported is not packed"
+mnt_up
+alike "$src" "$M/src"
+[ "$(du -k "$M/src/sparse" | cut -f1)" -lt 1000 ] || fail "the hole is not one"
+
+claim "the same import again reads nothing"
+"$DISKVFS" import "$M" "$src" --json >"$T/json"
+[ "$(jq -c '[.imported, .failed, .skipped, .bytes]' "$T/json" | cut -d, -f1,2,4)" = '[0,0,0]' ] ||
+	fail "$(cat "$T/json")"
+
+claim "what has changed is read, and a mount shows it at once"
+cat "$M/src/d/noise" >/dev/null
+text 5000 >"$src/d/noise"
+"$DISKVFS" import "$S" "$src" --json >"$T/json"
+[ "$(jq -c '[.imported, .bytes]' "$T/json")" = '[1,5000]' ] || fail "$(cat "$T/json")"
+same "$src/d/noise" "$M/src/d/noise"
+alike "$src/d/e" "$M/src/d/e"
+
+claim "export from a mount is the tree, with what the daemon has not put in place yet"
+exec 8>"$M/src/d/noise"
+text 7000 >&8
+"$DISKVFS" export "$M" "$T/out" --json >"$T/json"
+exec 8>&-
+[ "$(jq -c '[.exported, .failed, .skipped]' "$T/json")" = '[8,0,0]' ] || fail "$(cat "$T/json")"
+cmp -s "$T/out/src/d/noise" <(text 7000) || fail "the pending value was not exported"
+cp -p "$T/out/src/d/noise" "$src/d/noise"
+touch -r "$src/d" "$T/out/src/d"
+alike "$src" "$T/out/src"
+mnt_down
+
+claim "export again writes nothing, and what was changed is written again"
+"$DISKVFS" export "$S" "$T/out" --json >"$T/json"
+[ "$(jq -c '[.exported, .failed, .bytes]' "$T/json")" = '[0,0,0]' ] || fail "$(cat "$T/json")"
+echo changed >"$T/out/src/d/noise"
+"$DISKVFS" export "$S" "$T/out" >"$T/text"
+grep -q 'exported 1 files' "$T/text" || fail "$(cat "$T/text")"
+alike "$src" "$T/out/src"
+
+claim "an import and an export that are killed are gone on with"
+mkdir "$T/many"
+for i in $(seq 400); do text $((i * 37)) >"$T/many/$i"; done
+for round in 1 2 3; do
+	"$DISKVFS" import "$S" "$T/many" >/dev/null 2>&1 &
+	until [ -n "$(find "$S/many" -maxdepth 1 -type f -print -quit 2>/dev/null)" ]; do sleep 0.01; done
+	kill -KILL $! 2>/dev/null || true
+	wait $! 2>/dev/null || true
+done
+"$DISKVFS" import "$S" "$T/many" --json >"$T/json"
+[ "$(jq '.imported + .skipped' "$T/json")" = 400 ] || fail "$(cat "$T/json")"
+[ "$("$DISKVFS" keys "$S" --prefix many/ | wc -l)" = 400 ] || fail "not 400 keys"
+"$DISKVFS" export "$S" "$T/again" >/dev/null 2>&1 &
+until [ -e "$T/again/many" ]; do sleep 0.01; done
+kill -KILL $! 2>/dev/null || true
+wait $! 2>/dev/null || true
+"$DISKVFS" export "$S" "$T/again" >/dev/null
+find "$T/again" -name '.diskvfs-part*' -delete
+alike "$T/many" "$T/again/many"
+
+claim "import --move takes the tree away, within a filesystem and from another"
+for from in "$T/move" "${TMPDIR:-/tmp}/dv-trees-move.$$"; do
+	cp -a "$src" "$from"
+	"$DISKVFS" import "$S" "$from/" --move --prefix moved/ >"$T/text" || fail "$(cat "$T/text")"
+	[ -z "$(ls -A "$from")" ] || fail "left: $(find "$from" | head)"
+	rmdir "$from"
+	rm -rf "$T/moved"
+	"$DISKVFS" export "$S" "$T/moved" >/dev/null
+	alike "$src/d" "$T/moved/moved/d"
+	"$DISKVFS" keys -0 "$S" --prefix moved/ | xargs -0 "$DISKVFS" rm "$S"
+done
+
+claim "a prefix that is text, a file alone, a flat store"
+"$DISKVFS" import "$S" "$src/nothing" --prefix x/y- >/dev/null
+"$DISKVFS" has "$S" x/y-nothing || fail "x/y-nothing is not there"
+"$DISKVFS" init "$T/flat" --transform flat
+status=0
+"$DISKVFS" import "$T/flat" "$src/" >"$T/text" 2>"$T/err" || status=$?
+[ "$status" = 2 ] || fail "status $status"
+grep -q 'd: the store.s transform holds regular files only' "$T/err" || fail "$(cat "$T/err")"
+[ "$("$DISKVFS" keys "$T/flat")" = $'nothing\nsparse' ] || fail "$("$DISKVFS" keys "$T/flat")"
+
+claim "what can not be is told"
+status=0
+"$DISKVFS" import "$S" "$T/nowhere" 2>"$T/err" >/dev/null || status=$?
+[ "$status" = 2 ] && grep -q 'nowhere: No such file' "$T/err" || fail "$status $(cat "$T/err")"
+status=0
+"$DISKVFS" export "$S" "$T/json" 2>"$T/err" >/dev/null || status=$?
+[ "$status" = 2 ] && grep -q 'Not a directory' "$T/err" || fail "$status $(cat "$T/err")"
+if [ -e "$S/many/400.zst" ]; then
+	printf damage | dd of="$S/many/400.zst" bs=1 seek=100 conv=notrunc status=none
+	rm -rf "$T/again"
+	status=0
+	"$DISKVFS" export "$S" "$T/again" 2>"$T/err" >/dev/null || status=$?
+	[ "$status" = 2 ] && grep -q 'many/400: the stored bytes are damaged' "$T/err" || fail "$status $(cat "$T/err")"
+	[ ! -e "$T/again/many/400" ] && [ -e "$T/again/many/399" ] || fail "not all others were exported"
+fi
