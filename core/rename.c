@@ -267,6 +267,27 @@ static dv_err settle_names(struct dv_store *s, const struct renaming *r, bool no
 	return err ? err : dv_place_settle(s, &r->to, as, 0, nowait);
 }
 
+/*
+ * Over a raw value that another mount packed at this very moment: its raw form was there when we looked,
+ * and was taken away, so that the packed form is there alone beside what was renamed. It is superseded
+ * as any other, though its record comes late. -> crossed; r->dst is what was superseded then.
+ */
+static bool found_late(struct dv_store *s, struct renaming *r, uint64_t *record)
+{
+	struct dv_stat st;
+	struct dv_tag tag;
+	if (!r->to.names.packed[0] || r->n->form != DV_FORM_RAW || r->over->form != DV_FORM_RAW ||
+	    r->n->loser || DV_B(s, stat, r->to.dirfd, r->to.names.packed, &st) ||
+	    !dv_tag_load(s, r->to.dirfd, r->to.names.packed, &st, &tag) ||
+	    tag.st_ino != r->over->ino || dv_node_reserve_loser(s, r->n))
+		return false;
+	r->dst.st = st;
+	if (!record_loser(s, r, false, record))
+		return true;
+	dv_node_end_loser(s, r->n);
+	return false;
+}
+
 /* The renaming may be lost with the power. */
 static void note_move(struct dv_store *s, const struct renaming *r)
 {
@@ -334,6 +355,8 @@ static dv_err rename_plain(struct dv_store *s, struct renaming *r, bool nowait)
 		err = repath(s, r, false); /* of records that were appended meanwhile */
 	dv_forget_kept_ctime(s, r->n);
 	note_move(s, r);
+	if (over_value && S_ISREG(r->n->type) && !nowait && !crossed)
+		crossed = found_late(s, r, &record);
 	if (r->over && !dv_node_has_name(s, r->over)) {
 		if (r->over->stage)
 			dv_stage_drop(s, r->over);

@@ -157,8 +157,7 @@ static void *thread_work(void *seed)
 	return NULL;
 }
 
-/* alone: one process at a time; see what is known to fail, tests/README.md. */
-static void check_all(struct lib *l, int alone)
+static void check_all(struct lib *l)
 {
 	struct dvfs_iter *it;
 	const char *key;
@@ -167,9 +166,7 @@ static void check_all(struct lib *l, int alone)
 	while ((got = dvfs_iter_next(it, &key)) == 1) {
 		if (strncmp(key, "own/", 4) == 0)
 			continue;
-		if (alone)
-			CHECK_STR(key + strlen(key) - 2,
-				  "/k"); /* no form of a value has become a key */
+		CHECK_STR(key + strlen(key) - 2, "/k"); /* no form of a value has become a key */
 		check_read(l->s, key);
 	}
 	CHECK_EQ(got, 0);
@@ -191,9 +188,9 @@ static void test_threads_share_a_store(void)
 	}
 	for (unsigned i = 0; i < THREADS; i++)
 		CHECK_EQ(pthread_join(threads[i], NULL), 0);
-	check_all(&l, 1);
+	check_all(&l);
 	lib_reopen(&l);
-	check_all(&l, 1);
+	check_all(&l);
 	CHECK_EQ(dvfs_erase_all(l.s, NULL), 0);
 	lib_keys_are(&l, NULL, "");
 	CHECK(!lib_file(&l, "d0") && !lib_file(&l, "d1") && !lib_file(&l, "d2"));
@@ -234,7 +231,7 @@ static void test_processes_share_a_store(void)
 		CHECK_EQ(status, 0);
 	}
 	lib_open(&l);
-	check_all(&l, 0);
+	check_all(&l);
 	for (unsigned i = 0; i < 3; i++) {
 		snprintf(key, sizeof(key), "own/%u", i);
 		snprintf(value, sizeof(value), "9 of %u", i);
@@ -299,7 +296,7 @@ static void test_a_killed_process_leaves_whole_values(void)
 		close(fds[0]);
 		close(fds[1]);
 		lib_open(&l);
-		check_all(&l, 1);
+		check_all(&l);
 		CHECK_EQ(dvfs_close(&l.s), 0);
 	}
 	lib_open(&l);
