@@ -12,6 +12,7 @@
 #include "core/internal.h"
 #include "core/io.h"
 #include "core/log.h"
+#include "core/ops.h"
 #include "core/owner.h"
 
 #include <stdio.h>
@@ -32,7 +33,7 @@ static dv_err make_control(struct dv_store *s)
 	return err == -EEXIST ? 0 : err;
 }
 
-static dv_err write_config(struct dv_store *s)
+dv_err dv_write_config(struct dv_store *s)
 {
 	char *text = NULL;
 	dv_err err = dv_config_write(&s->config, &text);
@@ -220,7 +221,7 @@ static dv_err check_and_write(struct dv_store *s, const char *path, const struct
 	if (!err && o->dict)
 		err = dv_dict_save(s, o->dict, o->dict_len);
 	if (!err)
-		err = write_config(s);
+		err = dv_write_config(s);
 	if (!err && o->keep_zst)
 		dv_adopt_done(s);
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, root.mtime};

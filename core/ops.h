@@ -50,6 +50,10 @@ DV_CHECK dv_err dv_rename_in(struct dv_store *s, const struct dv_call *call,
 			     const struct dv_renamed_in *in, struct dv_node *dir, const char *name,
 			     unsigned flags);
 
+/* .diskvfs/config to s->config; and back, durably, whole. */
+DV_CHECK dv_err dv_read_config(struct dv_store *s, const char *path, char *why, size_t why_size);
+DV_CHECK dv_err dv_write_config(struct dv_store *s);
+
 /* Packs what an owner that died has left raw. */
 void dv_pack_leftovers(struct dv_store *s);
 

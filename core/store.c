@@ -20,6 +20,7 @@
 #include "core/owner.h"
 #include "core/pending.h"
 #include "core/recover.h"
+#include "core/reshard.h"
 #include "core/space.h"
 #include "core/tail.h"
 #include "core/twin.h"
@@ -44,7 +45,7 @@ static dv_err say(char *why, size_t size, dv_err err, const char *text)
 
 /* ---- opening ---- */
 
-static dv_err read_config(struct dv_store *s, const char *path, char *why, size_t why_size)
+dv_err dv_read_config(struct dv_store *s, const char *path, char *why, size_t why_size)
 {
 	DV_AUTO_FREE char *text = malloc(DV_CONFIG_MAX + 1);
 	if (!text)
@@ -313,7 +314,9 @@ dv_err dv_store_open(struct dv_backing backing, const char *path,
 		snprintf(why, why_size, "%s can not be opened: %s", path, strerror(-err));
 	}
 	if (!err)
-		err = read_config(s, path, why, why_size);
+		err = dv_read_config(s, path, why, why_size);
+	if (!err && !options->resharding)
+		err = dv_reshard_check(s, path, why, why_size);
 	if (!err)
 		err = apply_options(s, options, why, why_size);
 	if (!err)
@@ -322,6 +325,9 @@ dv_err dv_store_open(struct dv_backing backing, const char *path,
 		err = open_parts(s);
 	if (!err)
 		err = start(s, why, why_size);
+	/* Who begins to reshard looks for owners once it has said so; this one is there now. */
+	if (!err && !options->resharding)
+		err = dv_reshard_check(s, path, why, why_size);
 	if (err) {
 		if (!why[0])
 			snprintf(why, why_size, "%s: %s", path, strerror(-err));

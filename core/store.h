@@ -80,6 +80,17 @@ struct dv_init_options {
 DV_CHECK dv_err dv_store_init(struct dv_backing backing, const char *path,
 			      const struct dv_init_options *options, char *why, size_t why_size);
 
+/*
+ * Gives a store that nobody has open another transform: renames its files (reshard.h). An interrupted
+ * one is gone on with. options: how the store is opened first, NULL: as it is. *out_count gets how many
+ * values there are. -EINVAL: refused or undone, why[] says what can not be; -EBUSY. On other errors it is
+ * to be run again.
+ */
+struct dv_store_options;
+DV_CHECK dv_err dv_store_reshard(struct dv_backing backing, const char *path, const char *transform,
+				 const struct dv_store_options *options, uint64_t *out_count,
+				 char *why, size_t why_size);
+
 struct dv_store_hooks {
 	void *self;
 	/* Does a process hold the node open for writing (descriptor or shared mapping)? 1 yes, 0
@@ -119,7 +130,8 @@ struct dv_store_options {
 	/* How often other hosts are told that this process lives; 0: never, for what ends soon.
 	 * They take one for dead that they have not heard of for three beats, or for a minute. */
 	unsigned beat_ms;
-	bool shared; /* other hosts may have the store open too; nothing is packed then */
+	bool resharding; /* by dv_store_reshard() alone */
+	bool shared;	 /* other hosts may have the store open too; nothing is packed then */
 	/* For tests, 0: as in stage.h. UINT64_MAX: never. */
 	uint64_t stream_bytes, append_bytes, segment_bytes;
 	uint64_t frames_max; /* for tests, 0: as many as a layout holds (internal.h) */

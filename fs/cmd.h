@@ -15,6 +15,7 @@ int fs_cmd_mount(int argc, char **argv);
 int fs_cmd_unmount(int argc, char **argv);
 int fs_cmd_pack(int argc, char **argv);
 int fs_cmd_unpack(int argc, char **argv);
+int fs_cmd_reshard(int argc, char **argv);
 int fs_cmd_info(int argc, char **argv);
 int fs_cmd_path(int argc, char **argv);
 int fs_cmd_keys(int argc, char **argv);

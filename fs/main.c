@@ -26,6 +26,8 @@ static const struct command {
 	{"pack", "pack STORE|MOUNTPOINT", "pack now what is eligible", fs_cmd_pack},
 	{"unpack", "unpack STORE|MOUNTPOINT [KEY]...", "make packed values plain files",
 	 fs_cmd_unpack},
+	{"reshard", "reshard STORE --transform SPEC", "give a store another transform",
+	 fs_cmd_reshard},
 	{"info", "info [--quick] [--json] STORE|MOUNTPOINT", "tell what a store is and holds",
 	 fs_cmd_info},
 	{"path", "path STORE KEY", "print where the value of a key lies", fs_cmd_path},

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * reshard.h - gives a store another transform: each value's file is renamed to where the new one wants it.
+ *
+ * Files are renamed and nothing else: no byte of a value is read or written, so owner, times, links and
+ * inode numbers stay. The new tree grows in .diskvfs/reshard/tree, since a folder of the one may have
+ * the name of a file of the other.
+ *
+ *   phase   the store is                                        then
+ *   check   as it was; every file is looked at                  refused as it is, or move
+ *   move    in two: files go from the root to the tree          up; back where a key has no place
+ *   up      in two: the tree's entries go to the empty root     the config names the new transform
+ *   back    in two: files go from the tree to the root          refused, as it was
+ *
+ * .diskvfs/reshard/state tells the phase, durably, before its first renaming. As long as it is there
+ * the store is opened by nobody, and reshard goes on where it was interrupted, whatever did that. What
+ * is in the tree at last is compared with what was counted at first: how many files, and a sum over
+ * keys, forms, inode numbers, sizes and times.
+ *
+ * Refused: keys with folders (path), objects that are no plain files, files that are no value, plugins,
+ * a store that somebody has open or in which work is pending.
+ */
+#ifndef DV_RESHARD_H
+#define DV_RESHARD_H
+
+#include "core/internal.h"
+
+#define DV_RESHARD_DIR	 DV_CONTROL_DIR "/reshard"
+#define DV_RESHARD_STATE DV_RESHARD_DIR "/state"
+
+/* -EBUSY and why[]: it is being resharded, and may not be opened. */
+DV_CHECK dv_err dv_reshard_check(struct dv_store *s, const char *path, char *why, size_t why_size);
+
+#endif
