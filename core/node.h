@@ -117,8 +117,9 @@ struct dv_node {
 	atomic_uchar unpacks; /* times it had to be unpacked: its quiet time doubles */
 	atomic_bool replaced; /* others have taken a name from it */
 	bool in_objects;      /* names_lock */
-	bool queued;	      /* queue_lock */
-	uint8_t probes;	      /* queue_lock */
+	bool queued : 1;      /* queue_lock, as the next */
+	uint8_t probes : 7;
+	uint8_t stream_wait; /* gate; writes to come before it may become a stream */
 
 	/* names_lock */
 	struct dv_link *links;

@@ -77,6 +77,10 @@ enum {
 		8, /* STAGE: is copied over the object, which keeps its owner and mode */
 	DV_RECORD_DURABLE = 16, /* STAGE: its bytes are on the disk: its owner ended in good order,
 				   and could not commit it */
+	DV_RECORD_RAW_IS_HEAD =
+		32, /* SWAP: raw is the beginning of what is packed. Changed by others it
+				       stays, and the packed form is put aside, but for a power cut,
+				       which may have changed it too */
 };
 
 struct dv_record {

@@ -150,7 +150,7 @@ static dv_err recover_withdrawal(struct adoption *a, const struct dv_record *r,
 	struct dv_store *s = a->s;
 	struct dv_stat st;
 	const char *raw = t->p.names.raw;
-	if (!(r->flags & DV_RECORD_CHECK_RAW))
+	if (!(r->flags & (DV_RECORD_CHECK_RAW | DV_RECORD_RAW_IS_HEAD)))
 		return 0;
 	struct dv_withdrawal w = {.dirfd = a->dirfd,
 				  .id = r->id,
@@ -166,6 +166,7 @@ static dv_err recover_swap(struct adoption *a, const struct dv_record *r, const 
 {
 	struct dv_store *s = a->s;
 	struct dv_stat raw, packed;
+	char key[DV_NAME_MAX + 8];
 	dv_err err = recover_withdrawal(a, r, t);
 	if (err)
 		return err;
@@ -181,6 +182,13 @@ static dv_err recover_swap(struct adoption *a, const struct dv_record *r, const 
 	if (packed_wins && (r->flags & DV_RECORD_CHECK_RAW)) {
 		struct dv_version v = dv_version_of(&raw);
 		packed_wins = dv_version_equal(&v, &r->raw_version);
+	}
+	if (packed_wins && (r->flags & DV_RECORD_RAW_IS_HEAD) && a->same_boot &&
+	    (raw.size != r->raw_version.size || dv_time_ns(raw.mtime) != r->raw_version.mtime_ns)) {
+		snprintf(key, sizeof(key), "%s.zst", t->name);
+		return dv_put_aside(
+			s, t->p.dirfd, t->p.names.packed, key,
+			"its first bytes were changed in the store while it was being written");
 	}
 	const char *winner = packed_wins ? t->p.names.packed : raw_name;
 	const char *loser = packed_wins ? raw_name : t->p.names.packed;

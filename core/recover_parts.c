@@ -271,14 +271,85 @@ static dv_err publish(struct adoption *a, const struct dv_record *r, const struc
 	return err;
 }
 
+/* All of it as a raw file, with what the packed one has of attributes. */
+static dv_err write_raw(struct adoption *a, const struct dv_record *r, struct dv_tail *tail, int fd)
+{
+	struct dv_store *s = a->s;
+	struct dv_stat st, own;
+	struct dv_tag old, tag = {.st_ino = r->st_ino};
+	dv_err err = dv_tail_decode(s, tail, fd);
+	if (!err)
+		err = DV_B(s, stat, tail->packed->fd, "", &st);
+	if (!err)
+		err = dv_meta_copy(s, tail->packed->fd, &st, fd);
+	if (!err) {
+		struct timespec times[2] = {st.atime, st.mtime};
+		err = DV_B(s, utimens, fd, times);
+	}
+	if (!err)
+		err = DV_B(s, stat, fd, "", &own);
+	if (err)
+		return err;
+	if (dv_tag_load_fd(s, tail->packed->fd, &st, &old))
+		tag.generation = old.generation;
+	struct dv_ident id = dv_ident_of(&own);
+	dv_tag_store(s, fd, &id, &tag);
+	return DV_B(s, fsync, fd); /* I2 */
+}
+
+/* Others have put a file where the packed form would lie: the value goes on raw, beside it. */
+static dv_err publish_raw(struct adoption *a, const struct dv_record *r, const struct target *t,
+			  struct dv_tail *tail, const char *stored)
+{
+	struct dv_store *s = a->s;
+	struct dv_dir_times times;
+	struct dv_loose_at at = dv_place_at(&t->p);
+	char name[DV_TAIL_NAME], packed[DV_TAIL_NAME];
+	dv_tail_packed_name(r->id, packed);
+	snprintf(name, sizeof(name), "%.28s.raw", packed); /* no segment */
+	dv_ignore(DV_B(s, unlink, a->dirfd, name));	   /* of a recovery that was cut short */
+	dv_act_as_self(s);
+	int fd = DV_B(s, open, a->dirfd, name, O_RDWR | O_CREAT | O_EXCL, 0600);
+	if (fd < 0)
+		return fd;
+	dv_err err = write_raw(a, r, tail, fd);
+	DV_B(s, close, fd);
+	dv_dir_times_keep(s, t->p.dirfd, &times);
+	if (!err)
+		err = DV_B(s, rename, a->dirfd, name, t->p.dirfd, stored, 0);
+	if (!err)
+		err = dv_loose_sync(s, &at, t->p.dirfd);
+	dv_dir_times_restore(s, &times);
+	return err ? err : DV_B(s, unlink, a->dirfd, packed);
+}
+
+/* Where the object lies that the stream began with, as it was then, or NULL. */
+static const char *find_old(struct adoption *a, const struct dv_record *r, const struct target *t)
+{
+	struct dv_store *s = a->s;
+	struct dv_stat old;
+	if (r->flags & DV_RECORD_OLD_PACKED)
+		return dv_recover_is_object(s, &t->p, t->p.names.packed, &r->packed, &old)
+			       ? t->p.names.packed
+			       : NULL;
+	const char *raw = dv_recover_find_raw(s, &t->p, &r->raw, &old);
+	/* Of a new value it has the first bytes. After a power cut they may not be there. */
+	bool changed =
+		a->same_boot && r->raw_version.mtime_ns && raw && old.size != r->raw_version.size;
+	return changed ? NULL : raw;
+}
+
 static dv_err finish_stream(struct adoption *a, const struct dv_record *r, const struct target *t,
 			    struct dv_tail *tail)
 {
 	struct dv_store *s = a->s;
-	struct dv_stat old, st;
+	struct dv_stat st, twin;
 	char name[DV_TAIL_NAME], key[DV_NAME_MAX + 8];
-	const char *stored = NULL;
+	const char *stored = find_old(a, r, t);
 	bool was_packed = r->flags & DV_RECORD_OLD_PACKED;
+	if (stored && !was_packed &&
+	    (!t->p.names.packed[0] || DV_B(s, stat, t->p.dirfd, t->p.names.packed, &twin) == 0))
+		return publish_raw(a, r, t, tail, stored);
 	dv_err err = dv_tail_complete(s, tail);
 	if (!err)
 		tag_again(s, tail, r);
@@ -288,10 +359,6 @@ static dv_err finish_stream(struct adoption *a, const struct dv_record *r, const
 		err = DV_B(s, stat, tail->packed->fd, "", &st);
 	if (err)
 		return err;
-	if (was_packed && dv_recover_is_object(s, &t->p, t->p.names.packed, &r->packed, &old))
-		stored = t->p.names.packed;
-	else if (!was_packed && t->p.names.packed[0])
-		stored = dv_recover_find_raw(s, &t->p, &r->raw, &old);
 	struct dv_ident packed = dv_ident_of(&st);
 	dv_tail_packed_name(r->id, name);
 	err = stored ? publish(a, r, t, name, stored, &packed) : -EEXIST;

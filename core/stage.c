@@ -205,6 +205,8 @@ dv_err dv_stage_write_record(struct dv_store *s, struct dv_node *n, struct dv_st
 	} else {
 		r.raw = n->id;
 	}
+	if (stage->tail)
+		r.raw_version = stage->raw;
 	r.flags |= (uint8_t)((stage->in_place ? DV_RECORD_IN_PLACE : 0) |
 			     (stage->durable ? DV_RECORD_DURABLE : 0));
 	return dv_record_append(s, n, &r);

@@ -114,9 +114,10 @@ bool dv_stage_appends(const struct dv_stage *st);
 /* When the append began (dv_now_ns()). */
 int64_t dv_stage_began(const struct dv_stage *st);
 
-/* Is n one that a write at its end makes a stream? Costs nothing. */
-bool dv_stage_may_stream(const struct dv_store *s, const struct dv_node *n);
-/* Makes it one where it is worth it; where not, it is as it was, and is not asked again. */
+/* Is n one that a write at its end makes a stream? Costs nothing. Gate exclusive. */
+bool dv_stage_may_stream(const struct dv_store *s, struct dv_node *n);
+/* Makes it one where it is worth it; where not, it is as it was, and is not asked again; where a program
+ * has its raw object open for writing, only after some more writes. */
 void dv_stage_stream(struct dv_store *s, struct dv_node *n);
 
 /*

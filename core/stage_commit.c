@@ -9,6 +9,7 @@
 #include "core/stage_private.h"
 #include "core/value.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -225,6 +226,22 @@ static bool is_packed_name_free(struct dv_store *s, const struct dv_node *n,
 	       DV_B(s, stat, p->dirfd, p->names.packed, &st) == -ENOENT;
 }
 
+/* Somebody else writes to the raw object of a stream, or is about to: it stays the value's, and gets the
+ * bytes. Another mount waits for the lock meanwhile; a program in the store for nothing, as beside any
+ * other writer. */
+static dv_err join_in_place(struct dv_store *s, struct dv_node *n)
+{
+	struct dv_stage *stage = n->stage;
+	if (stage->leased) /* else it could not be opened for writing */
+		dv_ignore(DV_B(s, set_lease, stage->locked->fd, F_UNLCK));
+	stage->leased = false;
+	stage->in_place = true;
+	dv_err err = dv_stage_join(s, n, false);
+	if (err)
+		stage->in_place = false;
+	return err;
+}
+
 dv_err dv_stage_commit(struct dv_store *s, struct dv_node *n, bool settle)
 {
 	struct dv_place p;
@@ -264,7 +281,10 @@ dv_err dv_stage_commit(struct dv_store *s, struct dv_node *n, bool settle)
 	bool shared = dv_node_links(n, st.nlink) > 1;
 	/* One with other names is not replaced by a file of its own. */
 	if (!err && !other && dv_stage_streams(n->stage) &&
-	    (shared || !is_packed_name_free(s, n, &p)))
+	    dv_stream_is_disturbed(s, n->stage, &st))
+		err = join_in_place(s, n);
+	else if (!err && !other && dv_stage_streams(n->stage) &&
+		 (shared || !is_packed_name_free(s, n, &p)))
 		err = dv_stage_join(s, n, false);
 	if (other)
 		err = dv_stage_conflict(s, n);

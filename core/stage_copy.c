@@ -256,11 +256,10 @@ dv_err dv_stage_copy_begin(struct dv_store *s, struct dv_node *n, struct dv_stag
 		f = stage->file;
 		atomic_fetch_add(&f->refs, 1);
 	} else if (!err) {
-		err = dv_value_file(s, n, true, false, &f);
-	}
-	if (!err && !stage)
 		stage = fresh = calloc(1, sizeof(*fresh));
-	if (!err && (!stage || (fresh && !dv_stream_lock_raw(s, n, f, fresh)) || !is_fit(s, n, f)))
+		err = fresh ? dv_stream_lock_raw(s, n, fresh, &f) : -ENOMEM;
+	}
+	if (err == -EAGAIN || err == -ESTALE || (!err && !is_fit(s, n, f)))
 		err = -EOPNOTSUPP;
 	if (!err && fresh) {
 		fresh->id = c->id;
@@ -270,15 +269,12 @@ dv_err dv_stage_copy_begin(struct dv_store *s, struct dv_node *n, struct dv_stag
 	}
 	if (!err)
 		err = begin(s, n, stage, f, c);
-	if (err && fresh && fresh->locked) {
-		dv_stream_share_raw(s, n, f);
+	if (err && fresh)
 		dv_file_unref(s, fresh->locked);
-	}
 	if (!err && fresh) {
 		fresh->began_ns = dv_now_ns();
 		n->stage = dv_take_ptr(&fresh);
 		dv_count(s, pending, 1);
-		dv_node_drop_file(s, n);
 	}
 	dv_file_unref(s, f);
 	if (err) {

@@ -44,7 +44,9 @@ struct dv_stage {
 	int64_t began_ns;
 	struct dv_file *locked; /* an edit, or the stream of a new value: the old object, whose lock
 				   keeps other mounts away; NULL: none */
-	uint16_t generation;	/* of the value once this is it */
+	struct dv_version raw;	/* ..of the latter: that object, as it was */
+	bool leased;	     /* ..a program that opens it for writing breaks a lease, and waits */
+	uint16_t generation; /* of the value once this is it */
 	struct dv_changed_at changed; /* by a caller */
 	uint64_t changed_writes;      /* n->writes when changed.backing was looked at */
 	uint64_t swap_id;	      /* its SWAP record, 0: none yet */
@@ -123,16 +125,22 @@ DV_CHECK dv_err dv_stream_make_file(struct dv_store *s, uint64_t id, struct dv_f
 /* Gives it owner, mode and the rest of `from`. */
 DV_CHECK dv_err dv_stream_dress(struct dv_store *s, int from, int packed, struct dv_stat *out_own);
 /*
- * Nobody else writes to the raw object f of a new value, or may begin to, until the commit takes it
- * away. Whoever waits for it then finds the packed one. -> false: somebody does.
+ * Opens the raw object of a new value (*out, set after an error too). Nobody else writes to it, or may
+ * begin to, until the commit takes it away: the rules of packing (pack_prepare.c). Another mount that
+ * wants to waits for the lock, and finds the packed one; a program in the store waits for the lease, and
+ * the commit sees it. fresh->locked has its own reference. -EAGAIN: somebody has it open for writing.
  */
-bool dv_stream_lock_raw(struct dv_store *s, struct dv_node *n, struct dv_file *f,
-			struct dv_stage *fresh);
-/* It is held as those who write to a raw object in place do, again. */
-void dv_stream_share_raw(struct dv_store *s, struct dv_node *n, struct dv_file *f);
+DV_CHECK dv_err dv_stream_lock_raw(struct dv_store *s, struct dv_node *n, struct dv_stage *fresh,
+				   struct dv_file **out);
 
 DV_CHECK dv_err dv_stream_commit(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
 				 const char *stored);
+/* Of the stream of a new value: has a program in the store changed its raw object, or does one wait to do
+ * it? st: that object. */
+bool dv_stream_is_disturbed(struct dv_store *s, const struct dv_stage *st,
+			    const struct dv_stat *raw);
+/* Of the same: a caller has set its raw object's times. */
+void dv_stream_raw_is(struct dv_store *s, struct dv_node *n);
 DV_CHECK dv_err dv_append_commit(struct dv_store *s, struct dv_node *n);
 /* The record and the bytes that are overwritten are durable on return. Gate exclusive. */
 DV_CHECK dv_err dv_append_make_ready(struct dv_store *s, struct dv_node *n);

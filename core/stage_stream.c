@@ -15,22 +15,30 @@
 #include "core/journal.h"
 #include "core/meta.h"
 #include "core/nopack.h"
+#include "core/space.h"
 #include "core/stage_private.h"
 #include "core/value.h"
+#include "core/withdraw.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 
-#define COPY_BYTES (256u << 10)
+#define COPY_BYTES  (256u << 10)
+#define WRITES_BUSY 32 /* before a value that others have open is looked at again */
 
-bool dv_stage_may_stream(const struct dv_store *s, const struct dv_node *n)
+bool dv_stage_may_stream(const struct dv_store *s, struct dv_node *n)
 {
 	const struct dv_stage *st = n->stage;
 	if (n->in_sequence < s->limits.stream_bytes || n->in_sequence == DV_NOT_IN_SEQUENCE)
 		return false;
 	if (!s->journal || !s->config.compress || s->options.shared)
 		return false;
+	if (n->stream_wait) {
+		n->stream_wait--;
+		return false;
+	}
 	return st ? !st->tail && !st->in_place && !st->failed && st->replacement
 		  : n->form == DV_FORM_RAW && !n->loser && !n->job;
 }
@@ -149,25 +157,61 @@ static dv_err begin(struct dv_store *s, struct dv_node *n, struct dv_stage *stag
 	return err;
 }
 
-void dv_stream_share_raw(struct dv_store *s, struct dv_node *n, struct dv_file *f)
+/* Opens the raw object of n, for reading. -> 0 or the reason why it is not to be streamed */
+static dv_err open_raw(struct dv_store *s, struct dv_node *n, struct dv_file **out,
+		       struct dv_stat *st)
 {
-	if (DV_B(s, flock, f->fd, LOCK_SH | LOCK_NB) == -EWOULDBLOCK)
-		dv_node_drop_file(s,
-				  n); /* who opens it again waits, and looks what it is by then */
+	struct dv_place p;
+	const char *stored;
+	dv_err err = dv_place_of(s, n, 0, &p, &stored);
+	if (err)
+		return err;
+	int fd = dv_open_quiet(s, p.dirfd, stored, O_NOFOLLOW | O_NONBLOCK);
+	dv_place_of_close(s, &p);
+	if (fd < 0)
+		return fd;
+	*out = dv_file_new(s, fd, false);
+	if (!*out)
+		return -ENOMEM;
+	err = DV_B(s, stat, fd, "", st);
+	struct dv_ident id = dv_ident_of(st);
+	return err ? err : dv_ident_equal(&id, &n->id) ? 0 : -ESTALE;
 }
 
-bool dv_stream_lock_raw(struct dv_store *s, struct dv_node *n, struct dv_file *f,
-			struct dv_stage *fresh)
+dv_err dv_stream_lock_raw(struct dv_store *s, struct dv_node *n, struct dv_stage *fresh,
+			  struct dv_file **out)
 {
-	if (!dv_node_has_name(s, n))
+	struct dv_stat st;
+	dv_err err = open_raw(s, n, out, &st);
+	if (err)
+		return err;
+	dv_node_drop_file(s, n); /* it is writable, and holds a shared lock */
+	if (DV_B(s, flock, (*out)->fd, LOCK_EX | LOCK_NB) == -EWOULDBLOCK)
+		return -EAGAIN;
+	int lease = DV_B(s, set_lease, (*out)->fd, F_RDLCK);
+	if (lease == -EAGAIN)
+		return -EAGAIN;
+	fresh->leased = lease >= 0;
+	fresh->raw = dv_version_of(&st);
+	atomic_fetch_add(&(*out)->refs, 1);
+	fresh->locked = *out;
+	return 0;
+}
+
+bool dv_stream_is_disturbed(struct dv_store *s, const struct dv_stage *st,
+			    const struct dv_stat *raw)
+{
+	if (!st->locked)
 		return false;
-	if (DV_B(s, flock, f->fd, LOCK_EX | LOCK_NB) == -EWOULDBLOCK) {
-		dv_stream_share_raw(s, n, f); /* the lock was given up for it */
-		return false;
-	}
-	atomic_fetch_add(&f->refs, 1);
-	fresh->locked = f;
-	return true;
+	return raw->size != st->raw.size || dv_time_ns(raw->mtime) != st->raw.mtime_ns ||
+	       (st->leased && DV_B(s, get_lease, st->locked->fd) != F_RDLCK);
+}
+
+void dv_stream_raw_is(struct dv_store *s, struct dv_node *n)
+{
+	struct dv_stat st;
+	if (n->stage->locked && DV_B(s, stat, n->stage->locked->fd, "", &st) == 0)
+		n->stage->raw = dv_version_of(&st);
 }
 
 void dv_stage_stream(struct dv_store *s, struct dv_node *n)
@@ -175,15 +219,15 @@ void dv_stage_stream(struct dv_store *s, struct dv_node *n)
 	struct dv_file *f = NULL;
 	DV_AUTO_FREE struct dv_stage *fresh = NULL;
 	struct dv_stage *stage = n->stage;
+	dv_err err = 0;
 	if (stage) {
 		f = stage->file;
 		atomic_fetch_add(&f->refs, 1);
-	} else if (dv_value_file(s, n, true, false, &f)) {
-		return; /* the write itself tells what is wrong */
-	}
-	if (!stage)
+	} else {
 		stage = fresh = calloc(1, sizeof(*fresh));
-	bool fit = stage && (!fresh || dv_stream_lock_raw(s, n, f, fresh)) && is_fit(s, n, f);
+		err = fresh ? dv_stream_lock_raw(s, n, fresh, &f) : -ENOMEM;
+	}
+	bool fit = !err && is_fit(s, n, f);
 	if (fit && fresh) {
 		fresh->id = dv_journal_new_id(s->journal);
 		fresh->generation = n->generation;
@@ -192,16 +236,17 @@ void dv_stage_stream(struct dv_store *s, struct dv_node *n)
 	}
 	/* Where that fails it goes on raw, as it is. */
 	if (!fit || begin(s, n, stage, f)) {
-		n->in_sequence = DV_NOT_IN_SEQUENCE;
-		if (fresh && fresh->locked) {
-			dv_stream_share_raw(s, n, f);
+		if (err == -EAGAIN) /* they may close it */
+			n->stream_wait = WRITES_BUSY;
+		else
+			n->in_sequence = DV_NOT_IN_SEQUENCE;
+		if (fresh)
 			dv_file_unref(s, fresh->locked);
-		}
 	} else if (fresh) {
 		fresh->began_ns = dv_now_ns();
+		dv_space_seen(s, n->in_sequence);
 		n->stage = dv_take_ptr(&fresh);
 		dv_count(s, pending, 1);
-		dv_node_drop_file(s, n);
 	}
 	dv_file_unref(s, f);
 }
@@ -341,8 +386,11 @@ static dv_err record_swap(struct dv_store *s, struct dv_node *n, const struct dv
 				      .type = DV_RECORD_SWAP,
 				      .flags = DV_RECORD_PACKED_WINS,
 				      .raw = n->id,
+				      .raw_version = stage->raw,
 				      .packed = *packed,
 				      .st_ino = n->ino};
+		if (stage->locked)
+			r.flags |= DV_RECORD_RAW_IS_HEAD;
 		err = dv_record_append(s, n, &r);
 		if (!err)
 			stage->swap_id = id;
@@ -362,22 +410,45 @@ static dv_err take_name(struct dv_store *s, struct dv_stage *stage, const struct
 	return err;
 }
 
+struct raw_ctx {
+	struct dv_store *s;
+	struct dv_stage *stage;
+};
+
+static bool raw_is_wanted(void *ctx)
+{
+	struct raw_ctx *c = ctx;
+	return c->stage->locked && c->stage->leased &&
+	       DV_B(c->s, get_lease, c->stage->locked->fd) != F_RDLCK;
+}
+
 /* It gets its name, and the raw object, which is the node's, goes. */
 static dv_err take_place_of_raw(struct dv_store *s, const struct dv_node *n,
 				const struct dv_place *p, const char *stored, const char *name)
 {
 	struct dv_stage *stage = n->stage;
-	struct dv_stat st;
+	bool gone = false, kept = false;
+	struct raw_ctx ctx = {s, stage};
+	struct dv_withdrawal w = {.dirfd = dv_journal_dirfd(s->journal),
+				  .id = stage->swap_id,
+				  .object = n->id,
+				  .version = stage->raw,
+				  .any_version = !stage->locked, /* a replacement */
+				  .wanted = raw_is_wanted,
+				  .ctx = &ctx};
 	dv_err err = take_name(s, stage, p, name);
 	if (err)
 		return err;
 	struct dv_loose_at at = dv_place_at(p);
 	err = dv_loose_sync(s, &at, p->dirfd); /* I3 */
 	if (!err)
-		err = DV_B(s, stat, p->dirfd, stored, &st);
-	struct dv_ident id = dv_ident_of(&st);
-	if (!err && dv_ident_equal(&id, &n->id)) /* I5 */
-		err = dv_unlink_form(s, p, stored, false);
+		err = dv_withdraw(s, p, stored, &w, &gone, &kept);
+	if (kept) /* nobody sees it any more; the record stays, and says what is to be done with it */
+		stage->swap_id = 0;
+	if (gone || kept)
+		return 0;
+	if (!err)
+		err = -EAGAIN; /* a program in the store wants it */
 	/* Raw is the value still: what it is to be goes back beside the store. */
 	if (err && !DV_B(s, rename, p->dirfd, p->names.packed, stage->tail->dirfd, name,
 			 RENAME_NOREPLACE)) {

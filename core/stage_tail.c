@@ -64,6 +64,8 @@ ssize_t dv_stage_read(struct dv_store *s, struct dv_node *n, void *buf, struct d
 dv_err dv_stage_set_times(struct dv_store *s, struct dv_node *n, const struct timespec times[2])
 {
 	struct dv_tail *t = dv_stage_tail(n);
+	if (t)
+		dv_stream_raw_is(s, n);
 	return t && t->last ? DV_B(s, utimens, t->last->file->fd, times) : 0;
 }
 
