@@ -15,6 +15,7 @@
 #include "core/pack.h"
 #include "core/rival.h"
 #include "core/sealed.h"
+#include "core/space.h"
 #include "core/twin.h"
 #include "core/value.h"
 
@@ -468,6 +469,16 @@ static dv_err unlink_forms(struct dv_store *s, struct dv_node *n, const struct d
 	return err;
 }
 
+/* What there is no room to add does not keep a value from being removed that has no other name. */
+static dv_err commit_other_names(struct dv_store *s, struct dv_node *n)
+{
+	struct dv_stat st;
+	dv_err err = dv_stage_commit(s, n, false);
+	if (!dv_space_is_short(err) || !dv_stage_appends(n->stage) || dv_stage_stat(s, n, &st))
+		return err;
+	return st.nlink == 1 ? 0 : err;
+}
+
 static dv_err unlink_known(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
 			   const char *name, struct dv_node *n, bool patient)
 {
@@ -480,7 +491,7 @@ static dv_err unlink_known(struct dv_store *s, const struct dv_call *call, struc
 	if (n->stage &&
 	    dv_stage_is_in_place(
 		    n->stage)) /* its other names, known or not, show what was written */
-		err = call->nowait ? -EAGAIN : dv_stage_commit(s, n, false);
+		err = call->nowait ? -EAGAIN : commit_other_names(s, n);
 	if (!err)
 		err = dv_place_open(s, dir, name, false, &p);
 	if (!err) {

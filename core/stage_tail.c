@@ -395,7 +395,7 @@ dv_err dv_stage_finish(struct dv_store *s, struct dv_node *n)
 	return stage->appends ? 0 : DV_B(s, fsync, stage->file->fd); /* I2 */
 }
 
-void dv_stage_became_packed(struct dv_store *s, struct dv_node *n)
+static void became_packed(struct dv_store *s, struct dv_node *n, dv_err unreadable)
 {
 	struct dv_tail *t = n->stage->tail;
 	struct dv_stat st;
@@ -403,6 +403,7 @@ void dv_stage_became_packed(struct dv_store *s, struct dv_node *n)
 		struct dv_facts facts = {.version = dv_version_of(&st),
 					 .plain_size = t->size,
 					 .frames = t->frames.count,
+					 .err = (int16_t)unreadable,
 					 .single = dv_tail_is_single(s, t),
 					 .known = true};
 		dv_facts_set(s, n, &facts);
@@ -411,19 +412,25 @@ void dv_stage_became_packed(struct dv_store *s, struct dv_node *n)
 	atomic_store(&n->dirty, false);
 }
 
+void dv_stage_became_packed(struct dv_store *s, struct dv_node *n)
+{
+	became_packed(s, n, 0);
+}
+
 void dv_stage_drop_tail(struct dv_store *s, struct dv_node *n)
 {
 	struct dv_stage *stage = n->stage;
 	struct dv_stat st;
+	stage->tail->nameless = true;
 	dv_err err = dv_tail_complete(s, stage->tail); /* nobody asks for it to be durable */
 	if (err)
-		dv_error("a removed value is not whole for those who have it open: %s",
+		dv_error("a removed value can not be read any more by those who have it open: %s",
 			 strerror(-err));
 	if (DV_B(s, stat, stage->file->fd, "", &st) == 0) {
 		struct dv_ident id = dv_ident_of(&st);
 		dv_node_set_object(s, n, &id, DV_FORM_PACKED);
 	}
-	dv_stage_became_packed(s, n);
+	became_packed(s, n, err ? -EIO : 0);
 	dv_stage_forget(s, stage);
 	dv_node_set_file(s, n, stage->file, true);
 	dv_stage_end(s, n);

@@ -59,8 +59,10 @@ struct dv_tail {
 	uint64_t serial;		 /* of this tail; no two have the same */
 	int dirfd;			 /* of the owner folder; borrowed */
 	bool touched;			 /* the packed file has been changed */
-	bool beyond; /* it goes on behind S: with a seek table, or a frame that is made anew */
-	bool named;  /* a segment was made since the folder was synced */
+	bool beyond;   /* it goes on behind S: with a seek table, or a frame that is made anew */
+	bool named;    /* a segment was made since the folder was synced */
+	bool nameless; /* nothing of it has to outlive the process: where there is no room for frames,
+			  what they are made of is given back before they are written */
 };
 
 /* Shares packed. The layout is empty, there is no segment. */

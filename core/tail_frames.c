@@ -23,6 +23,7 @@ struct dv_tail_batch {
 	struct dv_store *s;
 	uint64_t serial, plain; /* of the tail; T */
 	size_t slots, count;
+	ssize_t bytes;		 /* of the frames, moved together; 0: they are not yet */
 	size_t frame_size, room; /* plain; stored */
 	char *plain_bytes, *stored_bytes;
 	size_t *plain_len;
@@ -90,6 +91,7 @@ dv_err dv_tail_take(struct dv_store *s, struct dv_tail *t, bool rest, struct dv_
 	b->serial = t->serial;
 	b->plain = dv_tail_plain(t);
 	b->count = (bytes + b->frame_size - 1) / b->frame_size;
+	b->bytes = 0;
 	*out_count = b->count;
 	for (size_t i = 0; i < b->count; i++)
 		b->plain_len[i] = i + 1 < b->count ? b->frame_size : bytes - i * b->frame_size;
@@ -113,14 +115,16 @@ void dv_tail_encode(struct dv_store *s, struct dv_tail_batch *b)
 static ssize_t close_up(struct dv_tail_batch *b)
 {
 	size_t at = 0;
-	for (size_t i = 0; i < b->count; i++) {
+	for (size_t i = 0; i < b->count && !b->bytes; i++) {
 		if (b->stored_len[i] < 0)
 			return b->stored_len[i];
 		memmove(b->stored_bytes + at, b->stored_bytes + i * b->room,
 			(size_t)b->stored_len[i]);
 		at += (size_t)b->stored_len[i];
 	}
-	return (ssize_t)at;
+	if (!b->bytes)
+		b->bytes = (ssize_t)at;
+	return b->bytes;
 }
 
 dv_err dv_tail_put(struct dv_store *s, struct dv_tail *t, struct dv_tail_batch *b)
@@ -169,6 +173,28 @@ static dv_err write_table(struct dv_store *s, struct dv_tail *t)
 	return DV_B(s, truncate, t->packed->fd, end);
 }
 
+/* Segments hold bytes before `plain` no more: they are in frames, or in memory to become some. What a
+ * journalling filesystem frees may be had only after a commit. */
+static void give_back(struct dv_store *s, struct dv_tail *t, uint64_t plain)
+{
+	(void)dv_tail_drop(s, t, plain, true);
+	dv_tail_punch(s, t, plain);
+	dv_ignore(DV_B(s, fsync, t->packed->fd));
+}
+
+/* Puts b, or without b the table; where there is no room for it, in that of what it is made of. */
+static dv_err put_in_its_place(struct dv_store *s, struct dv_tail *t, struct dv_tail_batch *b)
+{
+	uint64_t plain = b ? b->plain : t->size;
+	dv_err err = b ? dv_tail_put(s, t, b) : write_table(s, t);
+	if (!t->nameless || !dv_space_is_short(err))
+		return err;
+	for (size_t i = 0; b && i < b->count; i++)
+		plain += b->plain_len[i];
+	give_back(s, t, plain);
+	return b ? dv_tail_put(s, t, b) : write_table(s, t);
+}
+
 dv_err dv_tail_finish(struct dv_store *s, struct dv_tail *t)
 {
 	struct dv_tail_batch *b = NULL;
@@ -182,10 +208,10 @@ dv_err dv_tail_finish(struct dv_store *s, struct dv_tail *t)
 		if (err)
 			break;
 		dv_tail_encode(s, b);
-		err = dv_tail_put(s, t, b);
+		err = put_in_its_place(s, t, b);
 	}
 	dv_tail_batch_free(b);
-	return err ? err : write_table(s, t);
+	return err ? err : put_in_its_place(s, t, NULL);
 }
 
 dv_err dv_tail_complete(struct dv_store *s, struct dv_tail *t)

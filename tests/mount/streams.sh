@@ -136,6 +136,22 @@ old_again() { cmp -s "$T/dump" "$M/dump"; }
 until_true 20 old_again
 rm "$disk/ballast"
 
+claim "removed from a full disk, a stream and an append are whole for who has them open"
+for i in 1 2; do
+	exec 7<>"$M/gone"
+	head -c 30000003 "$T/text" >&7
+	if [ "$i" = 2 ]; then
+		quiet gone
+		head -c 3000000 "$T/text" >&7
+	fi
+	for block in 1M 4k; do dd if=/dev/zero of="$disk/ballast" bs=$block oflag=append conv=notrunc status=none 2>/dev/null || true; done
+	rm "$M/gone"
+	(head -c 30000003 "$T/text"; [ "$i" = 1 ] || head -c 3000000 "$T/text") >"$T/gone"
+	dd if=/proc/self/fd/7 iflag=direct bs=1M status=none | cmp - "$T/gone" || fail "it differs"
+	exec 7>&-
+	rm "$disk/ballast"
+done
+
 claim "two mounts add to one value: no line is lost, and each sees those of the other"
 mkdir "$T/other"
 "$DISKVFS" mount "$S" "$T/other" >>"$T/log" 2>&1 || fail "a second mount"

@@ -398,6 +398,50 @@ static void test_a_write_without_room_packs_others_first(void)
 	teardown(&f);
 }
 
+/* Reads it all, or the error. */
+static ssize_t read_node(struct fix *f, struct dv_node *n, const char *text, size_t len)
+{
+	DV_AUTO_FREE char *got = malloc(len + 1);
+	CHECK(got != NULL);
+	ssize_t r = dv_store_read(f->s, &call, n, got, (struct dv_range){0, len + 1});
+	CHECK(r < 0 || ((size_t)r == len && memcmp(got, text, len) == 0));
+	return r;
+}
+
+/* A stream, or an append to a packed value, of which much waits for frames; removed without any room. */
+static void remove_without_room(bool append)
+{
+	enum { FRAME = 131072, HALF = 40 * FRAME, LEN = 71 * FRAME + 5 };
+	struct fix f;
+	struct dv_stat st;
+	DV_AUTO_FREE char *text = text_of(LEN, 8);
+	setup(&f, (struct dv_store_options){.settle_ms = 0, .stream_bytes = 4 * FRAME}, NULL);
+	struct dv_node *n = create(&f, "a");
+	for (size_t at = 0; at < LEN;) {
+		size_t part = LEN - at < FRAME / 2 ? LEN - at : FRAME / 2;
+		CHECK_EQ(write_at(&f, n, text, (struct dv_range){at, part}), (ssize_t)part);
+		at += part;
+		if (append && at == HALF)
+			(void)dv_store_run(f.s, true);
+	}
+	CHECK_EQ(stats(&f).streamed, append);
+	CHECK_EQ(stats(&f).pending, 1);
+	simfs_set_free_blocks(f.fs, 0);
+	CHECK_EQ(dv_store_unlink(f.s, &call, f.root, "a"), 0);
+	CHECK_EQ(dv_store_getattr(f.s, &call, n, &st), 0);
+	CHECK_EQ(st.size, LEN);
+	CHECK_EQ(read_node(&f, n, text, LEN), LEN);
+	dv_node_unref(f.s, n);
+	CHECK_EQ(stats(&f).errors_space, 0);
+	teardown(&f);
+}
+
+static void test_what_streams_is_whole_for_who_has_it_open_when_it_is_removed_from_a_full_disk(void)
+{
+	remove_without_room(false);
+	remove_without_room(true);
+}
+
 static void test_an_append_without_room_is_not_made_twice(void)
 {
 	struct fix f;
@@ -568,6 +612,8 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_a_round_of_many_values_looks_at_as_many_as_it_takes),
 		CHECK_TEST(test_more_may_wait_the_more_has_come_to_rest),
 		CHECK_TEST(test_a_write_without_room_packs_others_first),
+		CHECK_TEST(
+			test_what_streams_is_whole_for_who_has_it_open_when_it_is_removed_from_a_full_disk),
 		CHECK_TEST(test_an_append_without_room_is_not_made_twice),
 		CHECK_TEST(
 			test_without_anything_to_pack_the_error_comes_and_is_believed_for_a_while),
