@@ -174,3 +174,24 @@ const char *dv_log_key(char *buf, size_t buf_size, const char *key)
 	buf[pos] = '\0';
 	return buf;
 }
+
+static _Thread_local struct {
+	bool there;
+	char text[DV_LOG_NOTE_BYTES];
+} note;
+
+void dv_log_note(const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(note.text, sizeof(note.text), fmt, ap);
+	va_end(ap);
+	note.there = true;
+}
+
+const char *dv_log_note_take(void)
+{
+	const char *text = note.there ? note.text : "";
+	note.there = false;
+	return text;
+}

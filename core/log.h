@@ -37,6 +37,15 @@ void dv_log_at(struct dv_log_site *site, enum dv_log_level level, const char *fm
 /* Writes key into buf with odd bytes as \xNN, cut with "..." where it does not fit; returns buf. */
 const char *dv_log_key(char *buf, size_t buf_size, const char *key);
 
+/*
+ * What is known of the error that the calling thread is about to return, for whoever logs it: the
+ * last one counts. dv_log_note_take() gives it once, "" where there is none; valid until the next
+ * note of the thread.
+ */
+#define DV_LOG_NOTE_BYTES 512
+void dv_log_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+const char *dv_log_note_take(void);
+
 #define dv_log(level, ...)                                                                         \
 	do {                                                                                       \
 		static struct dv_log_site dv_log_here;                                             \

@@ -17,10 +17,12 @@
 #include "core/format.h"
 #include "core/io.h"
 #include "core/log.h"
+#include "core/place.h"
 #include "core/sealed.h"
 #include "core/walk.h"
 #include "core/walk_own.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #define STREAM_BYTES (512u << 10) /* a read this long is part of a stream */
@@ -224,6 +226,7 @@ struct packed {
 	struct dv_cache_entry *layout_entry;
 	struct dv_layout layout; /* a view of the entry; or of the two words below */
 	uint64_t one_stored, one_plain;
+	uint64_t bad_at; /* where the frame lies that could not be decoded */
 };
 
 /* Fills a cache entry with the layout. */
@@ -336,7 +339,14 @@ struct read_job {
 	bool stream; /* so long a read was asked for, whether or not there is as much */
 	bool nowait;
 	atomic_int err;
+	atomic_ullong bad_at; /* where the frame lies that err is of */
 };
+
+static void failed(struct read_job *j, dv_err err, const struct dv_frame *fr)
+{
+	atomic_store(&j->bad_at, fr->stored_off);
+	atomic_store(&j->err, err);
+}
 
 /*
  * A long read is a stream: whole frames of it are decoded to where they are wanted. The kernel
@@ -358,7 +368,7 @@ static bool streamed(struct read_job *j, uint32_t index, const struct dv_frame *
 	dv_err err =
 		dv_decode_frame(s, j->p->fd, fr, j->buf + (fr->plain_off - j->range.off), false);
 	if (err)
-		atomic_store(&j->err, err);
+		failed(j, err, fr);
 	return true;
 }
 
@@ -387,7 +397,7 @@ static void read_step(void *ctx, size_t i)
 		}
 	}
 	if (err)
-		atomic_store(&j->err, err);
+		failed(j, err, &fr);
 }
 
 /* plain_size: of all frames. */
@@ -413,6 +423,7 @@ static ssize_t read_frames(struct packed *p, uint64_t plain_size, void *buf, str
 	else
 		dv_pool_map(p->s->pool, read_step, &j, count);
 	dv_err err = atomic_load(&j.err);
+	p->bad_at = atomic_load(&j.bad_at);
 	return err ? err : (ssize_t)range.len;
 }
 
@@ -430,6 +441,20 @@ static bool changed_meanwhile(struct packed *p, ssize_t got)
 	return !dv_version_equal(&was, &now);
 }
 
+/* For whoever logs it: the file, and where in it. */
+static void note_damage(struct dv_store *s, struct dv_node *n, uint64_t at)
+{
+	struct dv_place p;
+	const char *stored;
+	char shown[256];
+	if (dv_place_of(s, n, 0, &p, &stored))
+		return;
+	dv_log_note("%s: the frame at byte %" PRIu64 " is damaged, or made with bytes that the "
+		    "file does not hold (zstd -D, --patch-from)",
+		    dv_log_key(shown, sizeof(shown), stored), at);
+	dv_place_of_close(s, &p);
+}
+
 ssize_t dv_packed_read(struct dv_store *s, struct dv_node *n, struct dv_file *f, void *buf,
 		       struct dv_range range, bool nowait)
 {
@@ -437,13 +462,18 @@ ssize_t dv_packed_read(struct dv_store *s, struct dv_node *n, struct dv_file *f,
 	/* Another mount may add to the file while it is read here. */
 	for (unsigned tries = 0; tries < READ_TRIES; tries++) {
 		struct packed p = {.s = s};
+		bool decoded = false;
 		got = packed_open(&p, n, f, nowait);
 		if (!got) {
 			got = read_frames(&p, p.facts.plain_size, buf, range, nowait);
 			packed_close(&p);
+			decoded = true;
 		}
-		if (!changed_meanwhile(&p, got))
+		if (!changed_meanwhile(&p, got)) {
+			if (got == -EBADMSG && decoded)
+				note_damage(s, n, p.bad_at);
 			break;
+		}
 	}
 	return got;
 }
@@ -489,6 +519,8 @@ dv_err dv_packed_decode(struct dv_store *s, struct dv_node *n, struct dv_file *f
 			continue;
 		}
 		err = dv_decode_frame(s, p.fd, &fr, plain, false);
+		if (err == -EBADMSG)
+			note_damage(s, n, fr.stored_off);
 		if (!err)
 			err = dv_write_full(s, fd, plain, (size_t)fr.plain_len, fr.plain_off);
 	}

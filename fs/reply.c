@@ -79,6 +79,7 @@ bool fs_op_begin(struct fs_op *op, fuse_req_t req, const char *name, fuse_ino_t 
 		fuse_reply_err(req, EPERM);
 		return false;
 	}
+	(void)dv_log_note_take(); /* of a request before */
 	op->node = fs_nodes_get(op->fs->nodes, id);
 	if (!op->node) {
 		dv_warn("%s of a node that was forgotten: %llu", name, (unsigned long long)id);
@@ -97,11 +98,13 @@ void fs_op_end(struct fs_op *op)
 static void log_error(struct fs_op *op, dv_err err)
 {
 	char path[PATH_MAX], shown[512];
+	const char *note;
 
 	path[0] = '\0';
 	dv_node_path(op->fs->store, op->node, path, sizeof(path));
 	dv_log_key(shown, sizeof(shown), path);
-	dv_error("%s of '%s': %s", op->name, shown, strerror(-err));
+	note = dv_log_note_take();
+	dv_error("%s of '%s': %s%s%s", op->name, shown, strerror(-err), note[0] ? ": " : "", note);
 }
 
 bool fs_op_failed(struct fs_op *op, dv_err err)

@@ -50,3 +50,20 @@ cp "$S/large.zst" "$T/damaged.zst"
 "$DISKVFS" pack "$M" >/dev/null 2>&1 || true
 same "$S/large.zst" "$T/damaged.zst"
 mnt_down
+
+claim "the log names the value, the file and the frame"
+second=$(python3 -c '
+import struct, sys
+table = open(sys.argv[1], "rb").read()
+count, = struct.unpack("<I", table[-9:-5])
+print(*struct.unpack("<I", table[-9 - 12 * count:][:4]))' "$T/large.zst")
+cp "$T/large.zst" "$S/large.zst"
+printf 'XYZ' | dd of="$S/large.zst" bs=1 seek=$((second + 40)) conv=notrunc status=none
+"$DISKVFS" mount "$S" "$M" -f -o coherence=0 2>"$T/foreground" >/dev/null &
+until_true 20 is_mounted
+dv_pid=$(stat_json .pid)
+dv_pids="$dv_pids $dv_pid"
+! cat "$M/large" >/dev/null 2>&1 || fail "it was read"
+"$DISKVFS" unmount "$M" || fail "unmount"
+wait
+grep -q "'large'.*large\.zst: the frame at byte $second is damaged" "$T/foreground" || fail "$(cat "$T/foreground")"

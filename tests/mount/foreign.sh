@@ -22,6 +22,7 @@ put fast "$P/text" < <(zstd -q --fast=9 -c "$P/text")
 put long "$P/text" < <(zstd -q --long=27 <"$P/text")
 put piped "$P/text" < <(zstd -q <"$P/text")
 put unchecked "$P/text" < <(zstd -q --no-check -c "$P/text")
+put threads "$P/text" < <(zstd -q -T0 -c "$P/text")
 put pzstd "$P/text" < <(pzstd -q -p 2 -c "$P/text")
 for _ in 1 2 3 4 5 6 7 8; do cat "$P/text"; done >"$P/huge" # over 16 MiB in one frame
 put huge "$P/huge" < <(zstd -q -1 -c "$P/huge")
@@ -42,6 +43,8 @@ for i in $(seq 200); do echo "sample $i $((i * 7919)) of a dictionary"; done >"$
 split -l 1 "$T/samples" "$T/sample."
 zstd -q --train "$T"/sample.* --maxdict=1024 --dictID=4711 -o "$T/dictionary" 2>/dev/null
 zstd -q -D "$T/dictionary" -c "$T/samples" >"$S/bad_dictionary.zst"
+{ cat "$P/huge" && echo more; } >"$T/newer"
+zstd -q --patch-from="$P/huge" --long=25 -c "$T/newer" >"$S/bad_patch.zst" 2>/dev/null
 zstd -q --long=28 <"$P/huge" >"$S/bad_window.zst"
 head -c 20000 "$S/level19.zst" >"$S/bad_cut.zst"
 cat "$S/level3.zst" <(echo trailing) >"$S/bad_tail.zst"
@@ -96,14 +99,15 @@ for key in sorted(os.listdir(p)):
 PY
 
 claim "what can not be read is EIO, and the log says why"
-for key in dictionary window cut tail empty legacy; do
+for key in dictionary patch window cut tail empty legacy; do
 	! cat "$M/bad_$key" >"$T/out" 2>"$T/err" || fail "bad_$key was read"
 	grep -q 'Input/output error' "$T/err" || fail "bad_$key: $(cat "$T/err")"
 done
 while read -r key text; do
-	grep "bad_$key " "$T/foreground" | grep -qF "$text" || fail "bad_$key: no \"$text\" in the log"
+	grep "bad_$key\b" "$T/foreground" | grep -qF -e "$text" || fail "bad_$key: no \"$text\" in the log"
 done <<'WHY'
 dictionary dictionary 4711
+patch --patch-from
 window window of
 cut is cut off
 tail is not zstd
@@ -121,6 +125,21 @@ diff -r "$P" "$T/untar" || fail "tar"
 rsync -a "$M/" "$T/sync/"
 diff -r "$P" "$T/sync" || fail "rsync"
 [ -z "$(rsync -ani "$M/" "$T/sync/" | grep -v '^\.d')" ] || fail "a second rsync finds changes"
+
+claim "a rename and a copy over it, an unlink: as of other values"
+mv "$M/level19" "$M/moved"
+[ -e "$S/moved.zst" ] && [ ! -e "$S/level19.zst" ] || fail "the file in the store was not renamed"
+mv "$M/moved" "$M/level19"
+cp "$S/level1.zst" "$S/over.zst" && cp "$P/level3" "$M/moved" && mv "$M/over" "$M/moved"
+same "$M/moved" "$P/level1"
+rm "$M/moved"
+cp "$M/level1" "$M/gone" && cp "$S/level1.zst" "$S/removed.zst"
+rm "$M/gone" "$M/removed"
+[ ! -e "$S/removed.zst" ] || fail "it is still there"
+cp "$S/level1.zst" "$S/replaced.zst" && echo anew >"$M/replaced"
+[ "$(cat "$M/replaced")" = anew ] || fail "it was not replaced"
+rm "$M/replaced"
+[ -z "$(ls "$S" | grep -e '^moved' -e '^gone' -e '^removed' -e '^replaced')" ] || fail "$(ls "$S")"
 
 claim "packing and reading leave the files as they are"
 pack_now

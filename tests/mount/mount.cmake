@@ -65,7 +65,8 @@ dv_mount_test(user)
 dv_mount_test(user_store)
 dv_mount_test(stale)
 dv_mount_test(readonly_media)
-dv_mount_test(memory TIMEOUT 300)
+dv_mount_test(memory TIMEOUT 600)
+dv_mount_test(list)
 
 dv_mount_test(bulk LABELS slow TIMEOUT 1800)
 dv_mount_test(streams_2g SCRIPT streams LABELS slow TIMEOUT 1800 ENV STREAM_MB=2048)
@@ -74,6 +75,7 @@ dv_mount_test(roundtrip_all SCRIPT roundtrip LABELS slow TIMEOUT 1800 ENV SOURCE
 dv_mount_test(two_mounts_long SCRIPT two_mounts LABELS slow TIMEOUT 900 ENV SECONDS_LONG=120)
 dv_mount_test(nodes_1m SCRIPT nodes LABELS slow TIMEOUT 1800 ENV NODES_FILES=1000000 NODES_MAX=65536)
 dv_mount_test(memory_2g SCRIPT memory LABELS slow TIMEOUT 1800 ENV MEMORY_MB=2048 ZEROS_MB=8192 MEMORY_NAMES=200000)
+dv_mount_test(list_1m SCRIPT list LABELS slow TIMEOUT 3600 ENV LIST_NAMES=1000000)
 dv_mount_test(storm_long SCRIPT storm LABELS slow TIMEOUT 1200 ENV STORM_SECONDS=150)
 
 # Transforms from shared objects: two examples, and those that break a law.

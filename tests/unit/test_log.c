@@ -139,6 +139,25 @@ static void test_without_a_sink_a_line_goes_to_stderr_in_one_write(void)
 	close(saved);
 }
 
+static void *takes_a_note(void *arg)
+{
+	(void)arg;
+	CHECK_STR(dv_log_note_take(), "");
+	return NULL;
+}
+
+static void test_a_note_is_given_once_and_to_its_thread(void)
+{
+	pthread_t thread;
+	CHECK_STR(dv_log_note_take(), "");
+	dv_log_note("the first");
+	dv_log_note("byte %d", 7);
+	CHECK_EQ(pthread_create(&thread, NULL, takes_a_note, NULL), 0);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	CHECK_STR(dv_log_note_take(), "byte 7");
+	CHECK_STR(dv_log_note_take(), "");
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check_test tests[] = {
@@ -148,6 +167,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_a_line_is_one_line_of_bounded_length),
 		CHECK_TEST(test_errno_survives_and_is_printed),
 		CHECK_TEST(test_keys_are_escaped_and_cut),
+		CHECK_TEST(test_a_note_is_given_once_and_to_its_thread),
 		CHECK_TEST(test_without_a_sink_a_line_goes_to_stderr_in_one_write),
 	};
 	return check_main(argc, argv, tests, DV_ARRAY_LEN(tests));
