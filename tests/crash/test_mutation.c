@@ -119,6 +119,12 @@ static void test_packing_needs_bytes_record_and_names(void)
 	CHECK(needed_of(&(struct workload){"pack", "path", "put a 20000; fsync a; run"}) >= 5);
 }
 
+static void test_unpacking_needs_bytes_record_and_names(void)
+{
+	CHECK(needed_of(&(struct workload){"unpack", "path",
+					   "put a 20000; fsync a; run; reopen; unpack"}) >= 8);
+}
+
 static void test_a_rewrite_in_place_needs_its_record_and_copy(void)
 {
 	CHECK(needed_of(&(struct workload){
@@ -267,6 +273,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_a_rename_over_a_good_value_needs_its_bytes),
 		CHECK_TEST(test_a_swap_of_forms_needs_bytes_record_and_names),
 		CHECK_TEST(test_packing_needs_bytes_record_and_names),
+		CHECK_TEST(test_unpacking_needs_bytes_record_and_names),
 		CHECK_TEST(test_a_rewrite_in_place_needs_its_record_and_copy),
 		CHECK_TEST(test_fsync_needs_every_directory_above),
 		CHECK_TEST(test_what_was_unlinked_or_renamed_needs_to_stay_away),

@@ -60,8 +60,9 @@ static bool is_at(struct dv_backing b, int root, const char *name, const char *s
 }
 
 /* done: each .zst has its new name. Else it has one of the two, never both. */
-static void check_names(struct simfs *fs, bool done)
+static bool names_hold(struct simfs *fs, bool done)
 {
+	bool hold = true;
 	struct dv_backing b = simfs_backing(fs);
 	int root = b.ops->open_root(b.self, "/");
 	for (size_t i = 0; i < DV_ARRAY_LEN(files); i++) {
@@ -71,13 +72,17 @@ static void check_names(struct simfs *fs, bool done)
 		snprintf(raw, sizeof(raw), "%s.raw", files[i]);
 		bool here = is_at(b, root, files[i], files[i]);
 		bool there = is_at(b, root, files[i], raw);
-		CHECK_EQ(here + there, 1);
-		CHECK(!there || zst);
-		CHECK(!done || there == zst);
+		hold &= here + there == 1 && (!there || zst) && (!done || there == zst);
 	}
 	char target[16];
 	CHECK_EQ(b.ops->readlink(b.self, root, "link.zst", target, sizeof(target)), 5);
 	b.ops->close(b.self, root);
+	return hold;
+}
+
+static void check_names(struct simfs *fs, bool done)
+{
+	CHECK(names_hold(fs, done));
 }
 
 static void test_every_zst_file_is_a_key_of_that_name(void)
@@ -139,6 +144,54 @@ static void test_a_run_that_was_cut_off_is_gone_on_with(void)
 		simfs_free(fs);
 	}
 	CHECK(n > 15);
+}
+
+/* Is what a cut at call n leaves gone on with? *more: there is such a call. */
+static bool cut_is_survived(unsigned long ignored, unsigned long torn, unsigned long n, bool *more)
+{
+	struct simfs *fs = make_folder();
+	bool good = true;
+	simfs_ignore_fsync(fs, ignored);
+	simfs_tear_rename(fs, torn);
+	simfs_power_cut_at(fs, n);
+	*more = adopt(fs) != 0;
+	if (!*more) { /* it was told that all is done: now the power may go */
+		simfs_power_cut_at(fs, 1);
+		CHECK(adopt(fs) != 0);
+	}
+	for (uint64_t seed = 0; good && seed < 24; seed++) {
+		struct simfs *disk = simfs_after_cut(fs, seed);
+		good = names_hold(disk, false);
+		dv_err again = good ? adopt(disk) : 0;
+		good = good && (again == 0 || again == -EEXIST) && names_hold(disk, true);
+		simfs_free(disk);
+	}
+	simfs_free(fs);
+	return good;
+}
+
+static bool is_missed(unsigned long ignored, unsigned long torn)
+{
+	bool good = true, more = true;
+	for (unsigned long n = 1; good && more; n++)
+		good = cut_is_survived(ignored, torn, n, &more);
+	return !good;
+}
+
+static void test_every_sync_and_rename_that_matters_would_be_missed(void)
+{
+	struct simfs *fs = make_folder();
+	unsigned long before = simfs_fsync_calls(fs), missed = 0;
+	CHECK_EQ(adopt(fs), 0);
+	unsigned long syncs = simfs_fsync_calls(fs) - before;
+	simfs_free(fs);
+	CHECK(!is_missed(0, 0));
+	for (unsigned long i = 1; i <= syncs; i++)
+		missed += is_missed(i, 0);
+	/* the names in four directories, the mark's, the two folders above it */
+	CHECK(missed >= 6);
+	for (unsigned long i = 1; i <= 6; i++) /* each file, and the configuration at last */
+		CHECK(is_missed(0, i));
 }
 
 static void test_a_call_that_fails_leaves_a_folder_to_go_on_with(void)
@@ -228,6 +281,7 @@ int main(int argc, char **argv)
 	static const struct check_test tests[] = {
 		CHECK_TEST(test_every_zst_file_is_a_key_of_that_name),
 		CHECK_TEST(test_a_run_that_was_cut_off_is_gone_on_with),
+		CHECK_TEST(test_every_sync_and_rename_that_matters_would_be_missed),
 		CHECK_TEST(test_a_call_that_fails_leaves_a_folder_to_go_on_with),
 		CHECK_TEST(test_what_is_in_the_way_is_told_before_anything_is_renamed),
 		CHECK_TEST(test_zst_files_ask_for_a_choice_wherever_they_are),
