@@ -276,8 +276,11 @@ static dv_err sweep(struct dv_store *s, const char *key, enum dv_form takes, boo
 	w->result = out;
 	w->takes = takes;
 	w->asked = asked;
-	/* Stages without a writer come first: they are values too. */
+	/* Stages without a writer come first: they are values too. A round, for who finishes the store
+	 * beside it must not take an empty queue for the end of the work. */
+	pthread_mutex_lock(&s->round_lock);
 	dv_keeper_commit_quiet(s);
+	pthread_mutex_unlock(&s->round_lock);
 	dv_err err = sweep_key(w, key);
 	flush(w);
 	return err ? err : w->first;

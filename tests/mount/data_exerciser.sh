@@ -4,6 +4,7 @@
 #
 #   SEED (random)   SEEDS (4) runs, one after the other, of STEPS (800) each, each with the next of
 #                   the settings below
+#   TRANSFORM (path) of the store
 #   STEPS_FILE      the steps of a file instead, with OPTIONS
 . "$(dirname "$0")/harness.sh"
 . "$(dirname "$0")/backing.sh"
@@ -31,7 +32,7 @@ exercise() {
 }
 
 backing_up
-mk_store --frame-size 16384
+mk_store --frame-size 16384 --transform "${TRANSFORM:-path}"
 seed=${SEED:-$RANDOM}
 if [ -n "${STEPS_FILE-}" ]; then
 	claim "the steps of $STEPS_FILE: every byte is as it was written"

@@ -18,8 +18,10 @@ dv_mount_test(semantics_ext4 SCRIPT semantics TIMEOUT 300
 dv_mount_test(exerciser LABELS brief TIMEOUT 600 ENV ${exercisers} SEED=1)
 dv_mount_test(steps LABELS brief TIMEOUT 300 ENV ${exercisers} BACKING=ext4)
 dv_mount_test(data_exerciser LABELS brief TIMEOUT 600 ENV ${exercisers} SEED=1)
+dv_mount_test(data_exerciser_hash SCRIPT data_exerciser TIMEOUT 600
+	ENV ${exercisers} SEED=101 SEEDS=2 BACKING=ext4 TRANSFORM=hash:sha256:2x2)
 dv_mount_test(exerciser_ext4 SCRIPT exerciser TIMEOUT 600
-	ENV ${exercisers} BACKING=ext4 SEED=1 SEEDS=2)
+	ENV ${exercisers} BACKING=ext4 SEED=11 SEEDS=3)
 
 # A million steps, and the same again on ext4.
 foreach(backing tmpfs ext4)

@@ -17,14 +17,17 @@ void dx_mount_up(const struct dx_step *s)
 	mounted_up(&dx.mounted);
 }
 
-/* Sometimes the second name is a link to the file, sometimes the file's own. */
+/* Sometimes the second name is a link to the file, sometimes the file's own. A flat namespace has
+ * no links. */
 static void do_link(void)
 {
 	dx_close_files();
 	if (strcmp(dx.second, dx.path) == 0) {
 		snprintf(dx.second, sizeof(dx.second), "%.4000s.zst", dx.path);
-		if (link(dx.path, dx.second))
+		if (link(dx.path, dx.second) && errno != EPERM)
 			dx_fail("link");
+		if (access(dx.second, F_OK))
+			strcpy(dx.second, dx.path);
 	} else {
 		if (unlink(dx.second))
 			dx_fail("unlink");
