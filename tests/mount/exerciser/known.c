@@ -15,7 +15,8 @@
 
 #define MOVES	    (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE)
 #define WHITEOUT    4u
-#define TICKS_NS    100000000	   /* a few ticks, on a busy machine */
+#define TICKS_NS    100000000 /* a few ticks, on a busy machine */
+#define AT_REST_NS  20000000000
 #define PACKED_NAME (NAME_MAX - 4) /* longest name whose packed form exists */
 
 /* ---- what the plain side says before the step; the working directory is its base ---- */
@@ -200,6 +201,8 @@ static bool other_holes(const struct ex_step *s, const struct ex_result r[SIDES]
 		return false;
 	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || (off_t)s->off >= st.st_size)
 		return false;
+	if (ex_is_mapped(st.st_ino)) /* the kernel asks without writing dirty pages first */
+		return true;
 	if (r[MOUNT].ret < 0 && (r[MOUNT].err != ENXIO || s->flags == SEEK_HOLE))
 		return false;
 	end = r[MOUNT].ret < 0 ? (uint64_t)st.st_size : (uint64_t)r[MOUNT].ret;
@@ -222,19 +225,19 @@ static bool mtime_of_mapping(const struct ex_step *s, const struct stat *plain)
 	return s->kind == EX_STORE || ex_is_mapped(plain->st_ino);
 }
 
+static int64_t age_ns(struct timespec t)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (now.tv_sec - t.tv_sec) * 1000000000 + now.tv_nsec - t.tv_nsec;
+}
+
 /* There a directory takes the time of what is unlinked or renamed in it, which is a tick's. */
 static bool times_of_tmpfs(const struct ex_step *s, const struct stat *plain)
 {
-	struct timespec now;
-	int64_t age_ns;
-
 	(void)s;
-	if (!S_ISDIR(plain->st_mode) || !on_tmpfs())
-		return false;
-	clock_gettime(CLOCK_REALTIME, &now);
-	age_ns = (now.tv_sec - plain->st_mtim.tv_sec) * 1000000000 + now.tv_nsec -
-		 plain->st_mtim.tv_nsec;
-	return age_ns < TICKS_NS;
+	return S_ISDIR(plain->st_mode) && on_tmpfs() && age_ns(plain->st_mtim) < TICKS_NS;
 }
 
 static bool times_of_pipe(const struct ex_step *s, const struct stat *plain)
@@ -243,10 +246,13 @@ static bool times_of_pipe(const struct ex_step *s, const struct stat *plain)
 	return S_ISFIFO(plain->st_mode);
 }
 
+/* What was not touched for long is at rest. */
 static bool ctime_of_commit(const struct ex_step *s, const struct stat *plain, bool mount_moved)
 {
 	(void)s;
-	return mount_moved && (S_ISREG(plain->st_mode) || S_ISDIR(plain->st_mode));
+	if (S_ISDIR(plain->st_mode))
+		return mount_moved;
+	return mount_moved && S_ISREG(plain->st_mode) && age_ns(plain->st_ctim) < AT_REST_NS;
 }
 
 static const struct known {
@@ -279,7 +285,10 @@ static const struct known {
 	 "tmpfs alone clears setgid then, and not for the daemon", .before = acl_removed_on_tmpfs},
 	{"ACLs with noacl", "turned off", .before = acls_off},
 	{"O_TMPFILE", "refused; programs fall back to a name", .result = tmpfile_refused},
-	{"SEEK_DATA, SEEK_HOLE", "data may be told where a hole is", .result = other_holes},
+	{"SEEK_DATA, SEEK_HOLE",
+	 "data may be told where a hole is; what a mapping put into a hole is not seen before "
+	 "msync",
+	 .result = other_holes},
 	{"times of a file that is written through a mapping",
 	 "they move when the pages reach the daemon, not when they are first touched",
 	 .mtime = mtime_of_mapping},
