@@ -4,6 +4,7 @@
 #
 #   SEED (random)   SEEDS (6) runs, one after the other, of STEPS (1200) each, each with the next of
 #                   the settings below
+#   SUFFIX          the store has the transform path:SUFFIX
 #   STEPS_FILE      the steps of a file instead, with OPTIONS
 #
 # A run that fails names its seed and options, is shrunk to the steps that matter, and prints them:
@@ -20,7 +21,7 @@ exercise() {
 	local options=$1
 	shift
 	mnt_up -o dev,settle=1
-	"$EXERCISER" "$DISKVFS" "$S" "$M" "$P" -o "$options" -x "$@" >"$T/steps" 2>"$T/told" || {
+	"$EXERCISER" "$DISKVFS" "$S" "$M" "$P" -o "$options" -t "${SUFFIX-}" -x "$@" >"$T/steps" 2>"$T/told" || {
 		tail -n 60 "$T/told"
 		echo "the steps that matter (STEPS_FILE):"
 		cat "$T/steps"
@@ -33,7 +34,7 @@ exercise() {
 }
 
 backing_up
-mk_store --frame-size 16384
+mk_store --frame-size 16384 --transform "path${SUFFIX:+:$SUFFIX}"
 seed=${SEED:-$RANDOM}
 if [ -n "${STEPS_FILE-}" ]; then
 	claim "the steps of $STEPS_FILE: the mount and a plain directory do the same"

@@ -142,7 +142,8 @@ struct ex_side {
 struct ex_world {
 	struct mounted mounted;
 	const char *base[SIDES];
-	char options[256]; /* of each mount; settle and coherence follow */
+	char options[256];   /* of each mount; settle and coherence follow */
+	size_t suffix_bytes; /* of the transform path:SUFFIX */
 	bool acls, verbose;
 	const struct ex_step *steps;
 	unsigned count;

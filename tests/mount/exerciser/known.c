@@ -31,14 +31,19 @@ static bool several_links(int dir, const char *token, bool follow)
 	       !S_ISDIR(st.st_mode) && st.st_nlink > 1;
 }
 
-static bool is_long(const char *token)
+static size_t name_bytes(const char *token)
 {
 	char path[EX_PATH_BYTES];
 	const char *slash;
 
 	ex_path(token, path);
 	slash = strrchr(path, '/');
-	return strlen(slash ? slash + 1 : path) > PACKED_NAME;
+	return strlen(slash ? slash + 1 : path);
+}
+
+static bool is_long(const char *token)
+{
+	return name_bytes(token) > PACKED_NAME - ex.suffix_bytes;
 }
 
 static int dir_of(const struct ex_step *s, unsigned slot)
@@ -59,6 +64,29 @@ static enum ex_how exchange_of_links(const struct ex_step *s)
 			       several_links(dir_of(s, s->slot2), s->b, false)
 		       ? EX_NEITHER
 		       : EX_BOTH;
+}
+
+/* Values have the suffix in their names, all else has not. */
+static enum ex_how beside_suffix(const struct ex_step *s)
+{
+	char path[EX_PATH_BYTES];
+	struct stat a, b;
+	int from = dir_of(s, s->slot), to = dir_of(s, s->slot2);
+
+	if (!ex.suffix_bytes)
+		return EX_BOTH;
+	if (name_bytes(s->a) > NAME_MAX - ex.suffix_bytes ||
+	    name_bytes(s->b) > NAME_MAX - ex.suffix_bytes)
+		return EX_NEITHER;
+	if (!renames(s) || s->flags != RENAME_EXCHANGE)
+		return EX_BOTH;
+	ex_path(s->a, path);
+	if (fstatat(from, path, &a, AT_SYMLINK_NOFOLLOW))
+		return EX_BOTH;
+	ex_path(s->b, path);
+	if (fstatat(to, path, &b, AT_SYMLINK_NOFOLLOW))
+		return EX_BOTH;
+	return S_ISREG(a.st_mode) == S_ISREG(b.st_mode) ? EX_BOTH : EX_NEITHER;
 }
 
 static enum ex_how long_name_of_links(const struct ex_step *s)
@@ -268,6 +296,8 @@ static const struct known {
 	{"a name of more than 251 bytes for a value with several links",
 	 "it has no packed form, and a packed value with several links can not be made raw",
 	 .before = long_name_of_links},
+	{"path:SUFFIX: long names, exchange of a file with something else",
+	 "files alone have the suffix in their stored names", .before = beside_suffix},
 	{"RENAME_WHITEOUT", "refused", .before = whiteout},
 	{"chown(-1, -1)", "the kernel does not tell a FUSE filesystem", .before = chown_nothing},
 	{"FALLOC_FL_COLLAPSE_RANGE, _INSERT_RANGE", "the kernel refuses them for FUSE",

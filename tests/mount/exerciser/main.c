@@ -2,7 +2,8 @@
 /*
  * exerciser - random operations on the mount and on a plain directory, in lockstep.
  *
- *   exerciser PROGRAM STORE MOUNTPOINT PLAIN [-s SEED] [-n STEPS] [-r FILE] [-o OPTIONS] [-x] [-v]
+ *   exerciser PROGRAM STORE MOUNTPOINT PLAIN [-s SEED] [-n STEPS] [-r FILE] [-o OPTIONS] [-t SUFFIX]
+ *             [-x] [-v]
  *   exerciser -d
  *
  * Each step is taken on both sides, by one of several processes, as one of several users. After it
@@ -13,6 +14,7 @@
  *   -s -n   STEPS random steps; a step depends on the seed and its number alone
  *   -r      the steps of FILE, a line each, as a failing run prints them
  *   -o      options of each mount, behind "dev"
+ *   -t      the store has the transform path:SUFFIX
  *   -x      a failing run is shrunk to the steps that matter
  *   -v      tells each step
  *   -d      tells where the mount may differ, and why
@@ -86,7 +88,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	optind = 5;
-	while ((option = getopt(argc, argv, "s:n:r:o:xv")) != -1) {
+	while ((option = getopt(argc, argv, "s:n:r:o:t:xv")) != -1) {
 		switch (option) {
 		case 's':
 			seed = strtoull(optarg, NULL, 0);
@@ -99,6 +101,9 @@ int main(int argc, char **argv)
 			break;
 		case 'o':
 			options = optarg;
+			break;
+		case 't':
+			ex.suffix_bytes = strlen(optarg);
 			break;
 		case 'x':
 			shrinking = true;
