@@ -74,6 +74,17 @@ int dvfs_writer_write(struct dvfs_writer *w, const void *buf, size_t len)
 	return add(w, buf, len, false);
 }
 
+int dvfs_writer_set_key(struct dvfs_writer *w, const char *key)
+{
+	char *path = NULL;
+	dv_err err = w ? lib_path(w->s, key, &path) : -EINVAL;
+	if (err)
+		return err;
+	free(w->path);
+	w->path = path;
+	return 0;
+}
+
 int dvfs_writer_commit(struct dvfs_writer **writer)
 {
 	struct dvfs_writer *w = writer ? *writer : NULL;

@@ -25,6 +25,8 @@ int fs_cmd_has(int argc, char **argv);
 int fs_cmd_rm(int argc, char **argv);
 int fs_cmd_import(int argc, char **argv);
 int fs_cmd_export(int argc, char **argv);
+int fs_cmd_cas(int argc, char **argv);
+int fs_cmd_gc(int argc, char **argv);
 /* umount.fuse.diskvfs, as umount(8) calls it. */
 int fs_cmd_umount_helper(int argc, char **argv);
 

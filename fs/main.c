@@ -40,6 +40,10 @@ static const struct command {
 	{"rm", "rm STORE|MOUNTPOINT KEY...", "erase values", fs_cmd_rm},
 	{"import", "import STORE|MOUNTPOINT PATH... [--move] [--prefix P]",
 	 "make files and trees values", fs_cmd_import},
+	{"gc", "gc STORE|MOUNTPOINT [--max-size N] [--max-age AGE]",
+	 "erase what was used longest ago", fs_cmd_gc},
+	{"cas", "cas put STORE|MOUNTPOINT [FILE...]; cas verify STORE|MOUNTPOINT",
+	 "values whose keys are their digests", fs_cmd_cas},
 	{"export", "export STORE|MOUNTPOINT DIR", "make all values plain files in a folder",
 	 fs_cmd_export},
 };

@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# cas put and verify; gc: what was used longest ago goes first, and nothing that is in use.
+. "$(dirname "$0")/harness.sh"
+need jq sha256sum
+
+claim "cas put prints the digest, which is the key, and is the same twice"
+mk_store
+text 500000 >"$T/a"
+text 700 >"$T/b"
+want=$(sha256sum <"$T/a" | cut -d' ' -f1)
+[ "$("$DISKVFS" cas put "$S" <"$T/a")" = "$want" ] || fail "another digest"
+"$DISKVFS" cas put "$S" "$T/a" "$T/b" >"$T/out"
+sha256sum "$T/a" "$T/b" | cmp - "$T/out"
+[ "$("$DISKVFS" keys "$S" | wc -l)" = 2 ] || fail "$("$DISKVFS" keys "$S")"
+before=$(stat -c %i "$(store_path "$want")")
+"$DISKVFS" cas put "$S" "$T/a" >/dev/null
+[ "$(stat -c %i "$(store_path "$want")")" = "$before" ] || fail "it was written again"
+"$DISKVFS" get "$S" "$want" | cmp - "$T/a"
+"$DISKVFS" cas put "$S" "$T/b" --prefix blobs/ --sync >/dev/null
+"$DISKVFS" has "$S" "blobs/$(sha256sum <"$T/b" | cut -d' ' -f1)" || fail "no prefix"
+
+claim "a cas put whose file can not be read leaves nothing"
+status=0
+"$DISKVFS" cas put "$S" "$T" >/dev/null 2>"$T/err" || status=$?
+[ "$status" = 2 ] && [ "$("$DISKVFS" keys "$S" | wc -l)" = 3 ] || fail "$status $("$DISKVFS" keys "$S")"
+
+claim "cas verify finds what is not what its name says, damaged or exchanged"
+"$DISKVFS" cas verify "$S" >"$T/out"
+grep -q '^2 are what their names say, 0 are not, 1 have other names' "$T/out" || fail "$(cat "$T/out")"
+printf other | "$DISKVFS" put "$S" "$(sha256sum <"$T/b" | cut -d' ' -f1)"
+printf damage | dd of="$(store_path "$want")" bs=1 seek=3000 conv=notrunc status=none
+status=0
+"$DISKVFS" cas verify "$S" >"$T/out" 2>/dev/null || status=$?
+[ "$status" = 1 ] || fail "status $status"
+grep -q "^$want: can not be read" "$T/out" || fail "$(cat "$T/out")"
+grep -q "^$(sha256sum <"$T/b" | cut -d' ' -f1): is $(printf other | sha256sum | cut -d' ' -f1)" "$T/out" ||
+	fail "$(cat "$T/out")"
+status=0
+[ "$("$DISKVFS" cas verify "$S" --json 2>/dev/null | jq -c .)" = '{"good":0,"bad":2,"others":1}' ] || fail "json"
+"$DISKVFS" keys -0 "$S" | xargs -0 "$DISKVFS" rm "$S"
+
+# ten SECONDS: ten values of 64 KiB that do not pack, the n-th used n hours ago.
+ten() {
+	local i
+	for i in $(seq 10); do
+		noise 65536 | "$DISKVFS" put "$S" "v$i"
+		touch -a -d "-$i hours" "$S/v$i"
+		touch -m -d "-20 hours" "$S/v$i"
+	done
+}
+left() { "$DISKVFS" keys "$S" | sort -V | tr '\n' ' '; }
+
+gc_claims() { # gc_claims WHERE
+	claim "$1: --max-age erases what was not used for so long"
+	ten
+	"$DISKVFS" gc "$where" --max-age 450m -n >"$T/out"
+	grep -q '^would erase 3 of 10' "$T/out" || fail "$(cat "$T/out")"
+	[ "$(left)" = "v1 v2 v3 v4 v5 v6 v7 v8 v9 v10 " ] || fail "a dry run erased: $(left)"
+	"$DISKVFS" gc "$where" --max-age 450m -l >"$T/out"
+	[ "$(left)" = "v1 v2 v3 v4 v5 v6 v7 " ] || fail "$(left) $(cat "$T/out")"
+	[ "$(grep -c ' v[0-9]' "$T/out")" = 3 ] || fail "$(cat "$T/out")"
+
+	claim "$1: --max-size erases what was used longest ago, and no more"
+	"$DISKVFS" gc "$where" --max-size 300K --json >"$T/out"
+	[ "$(left)" = "v1 v2 v3 v4 " ] || fail "$(left) $(cat "$T/out")"
+	[ "$(jq -c '[.values, .erased, .in_use]' "$T/out")" = '[7,3,0]' ] || fail "$(cat "$T/out")"
+	"$DISKVFS" gc "$where" --max-size 300K --max-age 1w >/dev/null
+	[ "$(left)" = "v1 v2 v3 v4 " ] || fail "$(left)"
+}
+where=$S gc_claims "not mounted"
+"$DISKVFS" keys -0 "$S" | xargs -0 "$DISKVFS" rm "$S"
+mnt_up -o settle=3600
+where=$M gc_claims "mounted"
+
+claim "what is open in the mount, for reading or writing, or mapped, stays; what was just written too"
+ten
+exec 7<"$M/v10" 8<>"$M/v9"
+printf new >"$M/fresh"
+"$DISKVFS" gc "$M" --max-size 1 >"$T/out"
+[ "$(left)" = "fresh v9 v10 " ] || fail "$(left) $(cat "$T/out")"
+grep -q '3 are in use' "$T/out" || fail "$(cat "$T/out")"
+noise 65536 | cmp - <(cat <&7) || fail "v10 has other bytes"
+exec 7<&- 8>&-
+"$DISKVFS" gc "$M" --max-age 8h >/dev/null
+[ "$(left)" = "fresh v10 " ] || fail "$(left)" # v10 has been read
+mnt_down
+
+claim "wrong usage is told"
+status=0
+"$DISKVFS" gc "$S" 2>"$T/err" || status=$?
+[ "$status" = 2 ] && grep -q 'max-size or --max-age' "$T/err" || fail "$status $(cat "$T/err")"
+status=0
+"$DISKVFS" gc "$S" --max-age soon 2>"$T/err" || status=$?
+[ "$status" = 2 ] && grep -q "max-age: 'soon' is not an age" "$T/err" || fail "$status $(cat "$T/err")"
