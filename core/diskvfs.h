@@ -139,7 +139,7 @@ enum {
 	DVFS_SYNC = 1,	 /* bytes and name are durable on return */
 	DVFS_NEW = 2,	 /* -EEXIST where the key has a value */
 	DVFS_DIRECT = 4, /* of a reader: past the cache */
-	DVFS_MOVE = 8,	 /* of an import: the file is gone afterwards */
+	DVFS_MOVE = 8	 /* of an import: the file is gone afterwards */
 };
 
 /*

@@ -9,3 +9,9 @@ dv_library_test(library)
 dv_library_test(library_keys)
 dv_library_test(library_extras)
 dv_library_test(library_many)
+# As it is installed, with diskv's examples, in C and C++.
+add_test(NAME unit/library_examples
+	COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/examples/examples.sh ${CMAKE_BINARY_DIR}
+		${CMAKE_CURRENT_SOURCE_DIR}/examples)
+set_tests_properties(unit/library_examples PROPERTIES LABELS unit TIMEOUT 300 SKIP_RETURN_CODE 77
+	ENVIRONMENT "CC=${CMAKE_C_COMPILER};SANITIZE=${DISKVFS_SANITIZE}")
