@@ -340,6 +340,12 @@ dv_err dv_store_open(struct dv_backing backing, const char *path,
 
 /* ---- closing ---- */
 
+void dv_store_commit(struct dv_store *s)
+{
+	if (s->journal)
+		dv_keeper_commit_quiet(s);
+}
+
 dv_err dv_store_finish(struct dv_store *s)
 {
 	unsigned left;

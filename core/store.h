@@ -175,6 +175,8 @@ DV_CHECK dv_err dv_store_pack_all(struct dv_store *s, struct dv_pack_result *out
  */
 DV_CHECK dv_err dv_store_unpack(struct dv_store *s, const char *key, struct dv_pack_result *out);
 
+/* Commits what is pending and has no writer. */
+void dv_store_commit(struct dv_store *s);
 /* Commits everything pending, writers or not. */
 DV_CHECK dv_err dv_store_finish(struct dv_store *s);
 

@@ -30,7 +30,7 @@
 #define XATTR_MAX  65536
 #define DEPTH_MAX  2048
 #define BATCH	   128
-#define PART	   ".diskvfs-part" /* of a file that is not whole yet */
+#define PART	   ".diskvfs-export.part" /* of a file that is not whole yet; ours, in every folder */
 
 static const struct dv_call call;
 
@@ -160,12 +160,12 @@ static dv_err copy_value(struct export *ex, struct dv_node *n, int fd, uint64_t 
 static dv_err export_value(struct export *ex, struct dv_node *n, const struct dv_stat *st, int at,
 			   const char *name)
 {
-	char part[NAME_MAX + 1];
 	int fd;
 	dv_err err;
 
-	snprintf(part, sizeof(part), PART ".%ld", (long)getpid());
-	fd = openat(at, part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (unlinkat(at, PART, 0) && errno != ENOENT) /* of an export that was killed */
+		return -errno;
+	fd = openat(at, PART, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
 	err = copy_value(ex, n, fd, st->size);
@@ -173,10 +173,10 @@ static dv_err export_value(struct export *ex, struct dv_node *n, const struct dv
 		err = dress(ex, n, st, fd);
 	if (close(fd) && !err)
 		err = -errno;
-	if (!err && renameat(at, part, at, name))
+	if (!err && renameat(at, PART, at, name))
 		err = -errno;
 	if (err)
-		unlinkat(at, part, 0);
+		unlinkat(at, PART, 0);
 	ex->exported += !err;
 	return err;
 }
@@ -358,6 +358,8 @@ static dv_err export_dir(struct export *ex, struct dv_node *dir, int at, unsigne
 		}
 	} while (!err && b->count);
 	dv_list_close(ex->s, &list);
+	if (!ex->counting)
+		unlinkat(at, PART, 0); /* of an export that was killed; mostly there is none */
 	return err;
 }
 
@@ -398,14 +400,14 @@ static dv_err export_all(struct export *ex)
 	return err;
 }
 
-/* What the daemon has not put in place yet is put there first. */
-static void finish_mount(const struct fs_door *d)
+/* What the daemon has not put in place yet, and nobody writes, is put there first. */
+static void commit_mount(const struct fs_door *d)
 {
 	dv_err err;
 
 	if (!d->mount[0])
 		return;
-	err = fs_client_command(d->mount, "finish\n", NULL);
+	err = fs_client_command(d->mount, "commit\n", NULL);
 	if (err < 0)
 		fs_cmd_fail(0,
 			    "%s: what its daemon has not put in place yet is exported as it was "
@@ -423,7 +425,7 @@ static int run(struct export *ex, struct fs_door *d, const char *folder)
 	if (status)
 		return status;
 	dv_ignore(dvfs_close(&d->lib)); /* only read, or finished */
-	finish_mount(d);
+	commit_mount(d);
 	if (mkdir(folder, 0777) && errno != EEXIST)
 		return fs_cmd_fail(2, "%s: %s", folder, strerror(errno));
 	ex->top = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

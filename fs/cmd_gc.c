@@ -41,8 +41,8 @@ static int run(struct fs_door *d, struct fs_gc *gc, bool json)
 	int status;
 	dv_err err;
 
-	if (d->mount[0]) /* else what is pending would be taken for old */
-		dv_ignore(fs_client_command(d->mount, "finish\n", NULL));
+	if (d->mount[0]) /* else what was just written would be taken for old; it is kept anyway */
+		dv_ignore(fs_client_command(d->mount, "commit\n", NULL));
 	status = fs_door_library(d, !d->mount[0] && !gc->dry);
 	if (status < 0)
 		return fs_cmd_fail(2, "%s: the store's folder can not be read by this user",

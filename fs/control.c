@@ -199,6 +199,10 @@ static dv_err run_command(struct fs_session *fs, const char *command, struct dv_
 		return dv_store_unpack(fs->store, NULL, result);
 	if (!strncmp(command, "unpack ", 7) && command[7])
 		return dv_store_unpack(fs->store, command + 7, result);
+	if (!strcmp(command, "commit")) {
+		dv_store_commit(fs->store);
+		return 0;
+	}
 	if (!strcmp(command, "finish"))
 		return dv_store_finish(fs->store);
 	return -ENOTSUP;

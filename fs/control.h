@@ -4,7 +4,7 @@
  *
  *   .diskvfs/          0755, of the mounter; never listed, a key of that name can not be made
  *   .diskvfs/stats     0444, FS_STATS_BYTES of JSON, see stats.h
- *   .diskvfs/control   0600; `pack`, `finish`, `unpack` and `unpack KEY` are written to it, and the
+ *   .diskvfs/control   0600; `pack`, `commit`, `finish`, `unpack` and `unpack KEY` are written to it, and the
  *                      write returns when the work is done and durable, with the work's errno;
  *                      reading gives the last result, FS_RESULT_BYTES of JSON (of unpack: "packed"
  *                      counts what was unpacked, "left_raw" what stays packed)

@@ -51,6 +51,8 @@ struct fs_options {
 	uint64_t frame_bytes;	    /* 0: the store's own */
 	uint64_t cache_bytes;
 	double settle_s, coherence_s;
+	uint64_t max_size; /* of all values, bytes on the disk; 0: any */
+	double max_age_s;  /* not used for so long a value goes; 0: any */
 	unsigned threads, max_nodes;
 	unsigned max_read_bytes; /* 0: libfuse's */
 	bool noacl;

@@ -10,6 +10,7 @@
 #include "core/cleanup.h"
 #include "core/log.h"
 #include "fs/evict.h"
+#include "fs/expire.h"
 #include "fs/mountpoint.h"
 #include "fs/ops.h"
 
@@ -533,6 +534,8 @@ dv_err fs_session_open(struct fs_session *fs, char *why, size_t why_size)
 		err = fs_notify_new(fs->se, &fs->notify);
 	if (err == 0)
 		err = fs_evict_new(fs, fs->options->max_nodes, &fs->evict);
+	if (err == 0)
+		err = fs_expire_new(fs->options, fs->mountpoint, &fs->expire);
 	if (err < 0)
 		snprintf(why, why_size, "can not start threads: %s", strerror(-err));
 	return err;
@@ -551,6 +554,7 @@ void fs_session_close(struct fs_session *fs)
 	const struct timespec moment = {.tv_nsec = 1000000};
 
 	atomic_store(&fs->ending, true);
+	fs_expire_stop(fs->expire);
 	while (atomic_load(&fs->retries) > 0)
 		nanosleep(&moment, NULL);
 	fs_pool_free(&fs->pool); /* their replies need the session and the notify thread */
@@ -568,6 +572,7 @@ void fs_session_close(struct fs_session *fs)
 	}
 	while (atomic_load(&fs->probes) > 0)
 		nanosleep(&moment, NULL);
+	fs_expire_free(&fs->expire);
 	if (fs->nodes)
 		dv_debug("%" PRIu64 " nodes were in use", fs_nodes_count(fs->nodes));
 	fs_nodes_free(&fs->nodes);

@@ -77,6 +77,7 @@ struct fs_session {
 	struct fs_pool *pool;
 	struct fs_notify *notify;
 	struct fs_evict *evict;
+	struct fs_expire *expire; /* NULL: values stay */
 	struct fs_control control;
 	struct fs_stats stats;
 	double timeout_s;    /* of entries and attributes */

@@ -86,6 +86,25 @@ exec 7<&- 8>&-
 [ "$(left)" = "fresh v10 " ] || fail "$(left)" # v10 has been read
 mnt_down
 
+claim "max_age= and max_size= keep a mount small, and leave alone what is open"
+"$DISKVFS" keys -0 "$S" | xargs -0 "$DISKVFS" rm "$S"
+ten
+mnt_up -o max_age=18000,settle=3600
+exec 7<"$M/v10"
+few() { [ "$(left)" = "$1" ]; }
+until_true 60 few "v1 v2 v3 v4 v10 "
+exec 7<&-
+mnt_down
+for i in $(seq 40); do noise 65536 | "$DISKVFS" put "$S" "v$i"; touch -d "-$i hours" "$S/v$i"; done
+mnt_up -o max_size=1M,settle=3600
+small() { [ "$("$DISKVFS" keys "$S" | wc -l)" = 16 ]; }
+until_true 60 small
+"$DISKVFS" has "$S" v1 v16 || fail "$(left)"
+mnt_down
+refused=0
+"$DISKVFS" mount "$S" "$M" -o max_size=1 2>"$T/err" || refused=$?
+[ "$refused" = 1 ] && grep -q max_size "$T/err" || fail "$refused $(cat "$T/err")"
+
 claim "wrong usage is told"
 status=0
 "$DISKVFS" gc "$S" 2>"$T/err" || status=$?

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * expire.h - the options max_size= and max_age=: now and then a child, `diskvfs gc MOUNTPOINT`, erases
+ * what was used longest ago (gc.h).
+ *
+ * A child, since it works through the mount, as any program, and looks over the whole store: it takes no
+ * memory of the daemon, and can be ended. It runs every FS_EXPIRE_S seconds, or ten times within
+ * max_age, but so that it works a twentieth of the time at most.
+ */
+#ifndef FS_EXPIRE_H
+#define FS_EXPIRE_H
+
+#include "core/error.h"
+
+#define FS_EXPIRE_S	10
+#define FS_EXPIRE_SHARE 20
+
+struct fs_options;
+struct fs_expire; /* opaque */
+
+/* mountpoint: borrowed. *out stays NULL where the options ask for nothing. */
+DV_CHECK dv_err fs_expire_new(const struct fs_options *o, const char *mountpoint,
+			      struct fs_expire **out);
+/* Ends the child, without waiting for it: it may wait for the daemon. NULL is allowed. */
+void fs_expire_stop(struct fs_expire *e);
+/* After the connection to the kernel is gone: waits for it. */
+void fs_expire_free(struct fs_expire **e);
+
+#endif
