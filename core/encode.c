@@ -25,14 +25,15 @@ struct batch {
 	struct dv_store *s;
 	struct slot *slots;
 	size_t room; /* bytes of each slot's stored buffer */
+	int level;
 };
 
 static void encode_step(void *ctx, size_t i)
 {
 	struct batch *b = ctx;
 	struct slot *slot = &b->slots[i];
-	slot->stored_len = dv_codec_encode(b->s->config.level, slot->plain, slot->plain_len,
-					   slot->stored, b->room);
+	slot->stored_len =
+		dv_codec_encode(b->level, slot->plain, slot->plain_len, slot->stored, b->room);
 	if (slot->stored_len > 0)
 		dv_count(b->s, frames_encoded, 1);
 }
@@ -126,14 +127,14 @@ static dv_err encode_all(struct dv_store *s, int from, uint64_t plain_size, int 
 	return !err && w->off > max_stored ? -E2BIG : err;
 }
 
-dv_err dv_encode(struct dv_store *s, int from, uint64_t plain_size, int to, uint64_t max_stored,
-		 bool (*stop)(void *ctx), void *ctx, struct dv_encoded *out)
+dv_err dv_encode_at(struct dv_store *s, const struct dv_encoding *e, struct dv_encoded *out)
 {
+	const uint64_t plain_size = e->plain_size;
 	uint32_t frame_size = s->config.frame_size;
 	size_t slots = (size_t)dv_pool_width(s->pack_pool) * DV_ENCODE_FRAMES_PER_THREAD;
 	uint64_t frames = (plain_size + frame_size - 1) / frame_size;
 	size_t plain_room = plain_size < frame_size ? (size_t)plain_size + 1 : frame_size;
-	struct batch b = {.s = s, .room = dv_codec_bound(plain_room)};
+	struct batch b = {.s = s, .room = dv_codec_bound(plain_room), .level = e->level};
 	if (slots > DV_ENCODE_BYTES_MAX / (plain_room + b.room))
 		slots = DV_ENCODE_BYTES_MAX / (plain_room + b.room);
 	if (frames < slots || !slots)
@@ -153,9 +154,10 @@ dv_err dv_encode(struct dv_store *s, int from, uint64_t plain_size, int to, uint
 	if (plain_size == 0) { /* an empty frame: what zstd makes of nothing */
 		table[0].plain_len = 0;
 		encode_step(&b, 0);
-		err = add_frame(s, &w, to, &table[0]);
+		err = add_frame(s, &w, e->to, &table[0]);
 	} else {
-		err = encode_all(s, from, plain_size, to, max_stored, stop, ctx, &b, slots, &w);
+		err = encode_all(s, e->from, plain_size, e->to, e->max_stored, e->stop, e->ctx, &b,
+				 slots, &w);
 	}
 	*out = (struct dv_encoded){.plain_size = plain_size,
 				   .stored_size = w.off,
@@ -164,4 +166,17 @@ dv_err dv_encode(struct dv_store *s, int from, uint64_t plain_size, int to, uint
 	dv_layout_release(&w.layout);
 	free(w.checksums);
 	return err;
+}
+
+dv_err dv_encode(struct dv_store *s, int from, uint64_t plain_size, int to, uint64_t max_stored,
+		 bool (*stop)(void *ctx), void *ctx, struct dv_encoded *out)
+{
+	struct dv_encoding e = {.from = from,
+				.to = to,
+				.level = s->config.level,
+				.plain_size = plain_size,
+				.max_stored = max_stored,
+				.stop = stop,
+				.ctx = ctx};
+	return dv_encode_at(s, &e, out);
 }

@@ -27,6 +27,15 @@ struct dv_encoded {
 DV_CHECK dv_err dv_encode(struct dv_store *s, int from, uint64_t plain_size, int to,
 			  uint64_t max_stored, bool (*stop)(void *ctx), void *ctx,
 			  struct dv_encoded *out);
+/* The same with another level than the store's. */
+struct dv_encoding {
+	int from, to, level;
+	uint64_t plain_size, max_stored;
+	bool (*stop)(void *ctx);
+	void *ctx;
+};
+DV_CHECK dv_err dv_encode_at(struct dv_store *s, const struct dv_encoding *e,
+			     struct dv_encoded *out);
 
 /* Writes the seek table of l, with checksums, at off of fd; in pieces. */
 DV_CHECK dv_err dv_write_table(struct dv_store *s, int fd, const struct dv_layout *l,

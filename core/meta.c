@@ -19,6 +19,7 @@
 #define STREAM	       8
 #define UNPACKED       16
 #define OPEN_END       32
+#define ANEW	       64
 #define STORED_MAX     (UINT64_MAX >> 8) /* above it: how often it was unpacked */
 #define XATTR_LIST_MAX 65536		 /* XATTR_LIST_MAX and XATTR_SIZE_MAX of the kernel */
 
@@ -91,6 +92,7 @@ static bool parse_tag(const uint8_t *tag, ssize_t len, const struct dv_stat *st,
 	out->single = tag[1] & SINGLE;
 	out->stream = tag[1] & STREAM;
 	out->open_end = tag[1] & OPEN_END;
+	out->anew = tag[1] & ANEW;
 	out->ctime = get_time(tag + 48);
 	out->swapped = get_time(tag + 56);
 	return out->st_ino > 1 && out->st_ino <= INT64_MAX;
@@ -121,7 +123,8 @@ static dv_err write_tag(struct dv_store *s, int fd, const struct dv_ident *id,
 	uint8_t tag[TAG_BYTES] = {TAG_VERSION};
 	tag[1] = (uint8_t)((t->has_size ? HAS_SIZE : 0) | (t->has_ctime ? HAS_CTIME : 0) |
 			   (t->single ? SINGLE : 0) | (t->stream ? STREAM : 0) |
-			   (t->unpacked ? UNPACKED : 0) | (t->open_end ? OPEN_END : 0));
+			   (t->unpacked ? UNPACKED : 0) | (t->open_end ? OPEN_END : 0) |
+			   (t->anew ? ANEW : 0));
 	tag[2] = (uint8_t)t->generation;
 	tag[3] = (uint8_t)(t->generation >> 8);
 	for (int i = 0; i < 4; i++)

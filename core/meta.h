@@ -33,6 +33,7 @@ struct dv_tag {
 	bool has_size, has_ctime;
 	bool single;   /* one frame, no seek table */
 	bool stream;   /* read from its start only (foreign.h) */
+	bool anew;     /* packed by `pack --level` (sweep_private.h) */
 	bool unpacked; /* of a raw file: it is to stay so, as long as stored_size and mtime hold */
 	uint8_t unpacks; /* times that the value had to be unpacked, at most DV_UNPACKS_MAX */
 	struct timespec ctime,

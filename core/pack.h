@@ -53,6 +53,10 @@ struct dv_pack_item {
 	dv_err error; /* the caller's */
 	enum dv_pack_outcome outcome;
 	uint64_t plain_size, stored_size;
+	uint64_t before; /* of its packed file, where it is packed anew; the caller's */
+	bool leveled;	 /* with `level` instead of the store's */
+	bool anew;	 /* it was packed before */
+	int level;
 	struct dv_pack_job *job;
 };
 

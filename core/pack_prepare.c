@@ -137,8 +137,14 @@ static dv_err encode(struct dv_store *s, struct dv_node *n, struct dv_pack_job *
 	if (j->fd < 0)
 		return j->fd;
 	struct dv_pack_stop_ctx ctx = {s, j};
-	dv_err err = dv_encode(s, j->rawfd, j->raw.size, j->fd, gain_limit(s, j->raw.size),
-			       dv_pack_stop, &ctx, &j->enc);
+	const struct dv_encoding e = {.from = j->rawfd,
+				      .to = j->fd,
+				      .level = j->item->leveled ? j->item->level : s->config.level,
+				      .plain_size = j->raw.size,
+				      .max_stored = gain_limit(s, j->raw.size),
+				      .stop = dv_pack_stop,
+				      .ctx = &ctx};
+	dv_err err = dv_encode_at(s, &e, &j->enc);
 	if (!err)
 		err = dv_meta_copy(s, j->rawfd, &j->raw, j->fd);
 	if (!err) {
@@ -163,6 +169,7 @@ static dv_err encode(struct dv_store *s, struct dv_node *n, struct dv_pack_job *
 			     .plain_size = j->enc.plain_size,
 			     .stored_size = j->enc.stored_size,
 			     .single = j->enc.single,
+			     .anew = j->item->leveled,
 			     .mtime = j->packed.mtime,
 			     .has_ctime = true,
 			     .ctime = j->ctime,

@@ -161,7 +161,19 @@ void dv_store_set_hooks(struct dv_store *s, const struct dv_store_hooks *hooks);
 struct dv_pack_result {
 	uint64_t seen, packed, left_raw, busy, failed;
 	uint64_t plain_bytes, stored_bytes; /* of what was packed */
+	uint64_t anew, bytes_before;	    /* of it: packed before, and what all of it took then */
 };
+/* Which values are packed, and how. */
+struct dv_pack_request {
+	bool leveled;	   /* packed ones too, with this level, and frames of ours */
+	int level;	   /* DV_LEVEL_MIN to DV_LEVEL_MAX */
+	uint64_t older_s;  /* whose mtime is so long ago; 0: all */
+	const char *match; /* a pattern (globs.h) of keys; NULL: all */
+};
+/* As dv_store_pack_all(), of these. -EMEDIUMTYPE: leveled, in a layout where values have one form. One
+ * that is interrupted is gone on with by the same request. */
+DV_CHECK dv_err dv_store_pack(struct dv_store *s, const struct dv_pack_request *request,
+			      struct dv_pack_result *out);
 /* Commits what is pending and has no writer, packs every eligible value of the store, returns when
  * that is durable. First error. */
 DV_CHECK dv_err dv_store_pack_all(struct dv_store *s, struct dv_pack_result *out);

@@ -8,7 +8,10 @@
  * Unpacked values stay as they are until they change: the node knows (pack.h), and for the walk
  * that a mount makes after an unclean end, their tag does.
  */
+#include "core/sweep_private.h"
+
 #include "core/cleanup.h"
+#include "core/globs.h"
 #include "core/io.h"
 #include "core/keeper.h"
 #include "core/list.h"
@@ -29,7 +32,9 @@ struct sweep {
 	struct dv_store *s;
 	struct dv_pack_result *result;
 	enum dv_form takes;
-	bool asked; /* by the command, and not by the store itself */
+	bool asked;			       /* by the command, and not by the store itself */
+	const struct dv_pack_request *request; /* NULL: all, as the store packs */
+	struct dv_anew anew;		       /* where request->leveled */
 	struct dv_pack_item items[DV_PACK_BATCH_MAX];
 	size_t fill;
 	uint64_t bytes;
@@ -49,7 +54,8 @@ static void pack_again(struct sweep *w)
 		    !dv_keeper_commit(w->s, n))
 			continue;
 		which[count] = i;
-		again[count++] = (struct dv_pack_item){.node = n, .by = w->items[i].by};
+		again[count] = w->items[i];
+		again[count++].job = NULL;
 	}
 	if (!count)
 		return;
@@ -66,11 +72,15 @@ static void pack_batch(struct sweep *w)
 	pack_again(w);
 	for (size_t i = 0; i < w->fill; i++) {
 		struct dv_pack_item *item = &w->items[i];
+		if (item->anew && item->outcome != DV_PACK_DONE)
+			dv_anew_give_up(w->s, item->node);
 		switch (item->outcome) {
 		case DV_PACK_DONE:
 			w->result->packed++;
 			w->result->plain_bytes += item->plain_size;
 			w->result->stored_bytes += item->stored_size;
+			w->result->anew += item->anew;
+			w->result->bytes_before += item->anew ? item->before : item->plain_size;
 			break;
 		case DV_PACK_NO_GAIN:
 			w->result->left_raw++;
@@ -91,9 +101,8 @@ static void pack_batch(struct sweep *w)
 
 /* ---- unpacking ---- */
 
-/* *several: it has other links, which lead to the packed file: it stays so. */
-static dv_err begin_unpacking(struct dv_store *s, struct dv_node *n, bool *several,
-			      struct dv_refusal_before *before)
+dv_err dv_sweep_begin_unpacking(struct dv_store *s, struct dv_node *n, bool *several,
+				struct dv_refusal_before *before)
 {
 	struct dv_stat st;
 	*several = false;
@@ -134,7 +143,7 @@ static void unpack_one(void *ctx, size_t i)
 	dv_err err;
 	item->outcome = DV_PACK_FAILED;
 	do {
-		err = begin_unpacking(w->s, n, &several, &before);
+		err = dv_sweep_begin_unpacking(w->s, n, &several, &before);
 		if (!err && !several)
 			err = dv_make_raw(w->s, n, false);
 	} while (dv_try_again(w->s, &call, n, &err, &tries));
@@ -183,18 +192,66 @@ static void flush(struct sweep *w)
 	w->bytes = 0;
 }
 
+/* Values of no bytes wait for no age. */
+static bool is_meant(struct sweep *w, struct dv_node *n, const struct dv_stat *st)
+{
+	const struct dv_pack_request *r = w->request;
+	struct timespec now;
+	if (!r)
+		return true;
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (r->older_s && (now.tv_sec < st->mtime.tv_sec ||
+			   (uint64_t)(now.tv_sec - st->mtime.tv_sec) < r->older_s))
+		return false;
+	if (!r->match)
+		return true;
+	DV_AUTO_FREE char *path = malloc(DV_RECORD_PATH_MAX + 1);
+	if (!path)
+		return false;
+	dv_node_path(w->s, n, path, DV_RECORD_PATH_MAX + 1);
+	return dv_globs_match(r->match, path);
+}
+
+/* A packed value is unpacked to be packed anew. -> is it to be packed? */
+static bool prepare_anew(struct sweep *w, struct dv_node *n, uint64_t *before)
+{
+	enum dv_anew_outcome outcome = DV_ANEW_NOT;
+	unsigned tries = 0;
+	dv_err err;
+	do {
+		err = dv_anew_unpack(w->s, n, &w->anew, before, &outcome);
+	} while (dv_try_again(w->s, &call, n, &err, &tries));
+	w->result->busy += !err && outcome == DV_ANEW_BUSY;
+	if (err && err != -ENOENT && err != -ESTALE) {
+		tell_failure(w->s, n, err);
+		w->result->failed++;
+		if (err != -EBADMSG && !w->first)
+			w->first = err;
+	}
+	return !err && outcome == DV_ANEW_DONE;
+}
+
 /* Takes the reference. */
 static void take(struct sweep *w, struct dv_node *n, uint64_t bytes)
 {
+	bool leveled = w->request && w->request->leveled, anew = false;
+	uint64_t before = 0;
 	w->result->seen++;
+	if (leveled && dv_node_form(w->s, n) == DV_FORM_PACKED)
+		anew = prepare_anew(w, n, &before);
 	if (dv_node_form(w->s, n) != w->takes) {
 		dv_node_unref(w->s, n);
 		return;
 	}
 	if (w->bytes + bytes > DV_PACK_BATCH_BYTES)
 		flush(w);
-	w->items[w->fill++] = (struct dv_pack_item){
-		.node = n, .by = w->asked ? DV_PACK_BY_COMMAND : DV_PACK_BY_WALK};
+	w->items[w->fill++] =
+		(struct dv_pack_item){.node = n,
+				      .by = w->asked ? DV_PACK_BY_COMMAND : DV_PACK_BY_WALK,
+				      .leveled = leveled,
+				      .level = leveled ? w->request->level : 0,
+				      .anew = anew,
+				      .before = before};
 	w->bytes += bytes;
 	if (w->fill == DV_PACK_BATCH_MAX)
 		flush(w);
@@ -214,7 +271,7 @@ static dv_err sweep_name(void *ctx, struct dv_node *dir, const char *name, unsig
 	dv_err err = dv_store_lookup(w->s, &call, dir, name, &n, &st);
 	if (err)
 		return err == -ENOENT ? 0 : err;
-	if (S_ISREG(n->type)) {
+	if (S_ISREG(n->type) && is_meant(w, n, &st)) {
 		take(w, n, st.size);
 		return 0;
 	}
@@ -262,12 +319,14 @@ static dv_err sweep_key(struct sweep *w, const char *key)
 }
 
 static dv_err sweep(struct dv_store *s, const char *key, enum dv_form takes, bool asked,
-		    struct dv_pack_result *out)
+		    const struct dv_pack_request *request, struct dv_pack_result *out)
 {
 	*out = (struct dv_pack_result){0};
 	if (s->options.read_only)
 		return -EROFS;
-	if (takes == DV_FORM_PACKED && dv_is_sealed(s))
+	bool leveled = request && request->leveled;
+	if ((takes == DV_FORM_PACKED && dv_is_sealed(s)) ||
+	    (leveled && dv_coding_is_diskv(&s->coding)))
 		return -EMEDIUMTYPE; /* a value has no other form */
 	DV_AUTO_FREE struct sweep *w = calloc(1, sizeof(*w));
 	if (!w)
@@ -276,6 +335,12 @@ static dv_err sweep(struct dv_store *s, const char *key, enum dv_form takes, boo
 	w->result = out;
 	w->takes = takes;
 	w->asked = asked;
+	w->request = request;
+	if (leveled) {
+		dv_err err = dv_anew_begin(s, request->level, &w->anew);
+		if (err)
+			return err;
+	}
 	/* Stages without a writer come first: they are values too. A round, for who finishes the store
 	 * beside it must not take an empty queue for the end of the work. */
 	pthread_mutex_lock(&s->round_lock);
@@ -283,24 +348,33 @@ static dv_err sweep(struct dv_store *s, const char *key, enum dv_form takes, boo
 	pthread_mutex_unlock(&s->round_lock);
 	dv_err err = sweep_key(w, key);
 	flush(w);
-	return err ? err : w->first;
+	err = err ? err : w->first;
+	if (!err && leveled && !out->busy && !out->failed)
+		dv_anew_end(s);
+	return err;
 }
 
 dv_err dv_store_pack_all(struct dv_store *s, struct dv_pack_result *out)
 {
-	return sweep(s, "", DV_FORM_RAW, true, out);
+	return sweep(s, "", DV_FORM_RAW, true, NULL, out);
+}
+
+dv_err dv_store_pack(struct dv_store *s, const struct dv_pack_request *request,
+		     struct dv_pack_result *out)
+{
+	return sweep(s, "", DV_FORM_RAW, true, request, out);
 }
 
 dv_err dv_store_unpack(struct dv_store *s, const char *key, struct dv_pack_result *out)
 {
-	return sweep(s, key ? key : "", DV_FORM_PACKED, true, out);
+	return sweep(s, key ? key : "", DV_FORM_PACKED, true, NULL, out);
 }
 
 /* Values that were raw when their daemon died are in nobody's queue. */
 void dv_pack_leftovers(struct dv_store *s)
 {
 	struct dv_pack_result r;
-	dv_err err = sweep(s, "", DV_FORM_RAW, false, &r);
+	dv_err err = sweep(s, "", DV_FORM_RAW, false, NULL, &r);
 	if (err && err != -ECANCELED)
 		dv_warn("not all that an ended mount left raw could be packed: %s", strerror(-err));
 }

@@ -85,6 +85,8 @@ dv_err fs_client_command(const char *mountpoint, const char *command, struct dv_
 		result->failed = number(text, "failed");
 		result->plain_bytes = number(text, "plain_bytes");
 		result->stored_bytes = number(text, "stored_bytes");
+		result->anew = number(text, "anew");
+		result->bytes_before = number(text, "bytes_before");
 	}
 	return err;
 }

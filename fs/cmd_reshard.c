@@ -2,17 +2,12 @@
 /* cmd_reshard.c - diskvfs reshard STORE --transform NEW: gives a store another transform. */
 #include "fs/cmd.h"
 
+#include "core/cleanup.h"
 #include "core/store.h"
+#include "fs/args.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <string.h>
-
-static const char usage[] =
-	"usage: diskvfs reshard STORE --transform SPEC\n"
-	"Gives STORE, which is not mounted, another transform, by renaming its files. What was\n"
-	"interrupted is gone on with: run the same again.\n"
-	"  --transform SPEC               path, flat, split:W, split:WxD, hash:ALG:WxD\n";
 
 static int reshard(const char *operand, const char *transform)
 {
@@ -35,30 +30,25 @@ static int reshard(const char *operand, const char *transform)
 
 int fs_cmd_reshard(int argc, char **argv)
 {
-	static const struct option longs[] = {
-		{"help", no_argument, NULL, 'h'},
-		{"transform", required_argument, NULL, 't'},
-		{NULL, 0, NULL, 0},
-	};
 	const char *transform = NULL;
-	int c;
+	const struct fs_arg args[] = {
+		{"transform", 0, FS_ARG_TEXT, &transform, "SPEC",
+		 "path, flat, path:SUFFIX, split:W, split:WxD, hash:ALG:WxD"},
+	};
+	const struct fs_args a = {
+		"reshard STORE --transform SPEC",
+		"Gives STORE, which is not mounted, another transform, by renaming its files. What "
+		"was\ninterrupted is gone on with by the same command.\n",
+		args,
+		DV_ARRAY_LEN(args),
+		1,
+		1};
+	char **operands;
+	int status;
 
-	optind = 0;
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, ":h", longs, NULL)) != -1) {
-		if (c == 'h') {
-			fputs(usage, stdout);
-			return 0;
-		}
-		if (c != 't')
-			return fs_cmd_fail(1, "%s option %s",
-					   c == ':' ? "a value is missing behind" : "unknown",
-					   argv[optind - 1]);
-		transform = optarg;
-	}
-	if (argc - optind != 1 || !transform) {
-		fputs(usage, stderr);
-		return 1;
-	}
-	return reshard(argv[optind], transform);
+	if (fs_args_parse(&a, argc, argv, &operands, &status) < 0)
+		return status ? 1 : 0;
+	if (!transform)
+		return fs_cmd_fail(1, "reshard needs --transform SPEC");
+	return reshard(*operands, transform);
 }

@@ -63,6 +63,7 @@ static dv_err unpack_key(struct dv_store *store, const char *mount, const char *
 static int unpack_keys(struct dv_store *store, const char *mount, const char **keys, int count)
 {
 	struct dv_pack_result sum, result;
+	bool sealed = false;
 	int status = 0;
 
 	memset(&sum, 0, sizeof(sum));
@@ -71,6 +72,7 @@ static int unpack_keys(struct dv_store *store, const char *mount, const char **k
 		memset(&result, 0, sizeof(result));
 		dv_err err = unpack_key(store, mount, key && *key ? key : NULL, &result);
 		add(&sum, &result);
+		sealed |= err == -EMEDIUMTYPE;
 		if (err < 0)
 			status = fs_cmd_fail(2, "%s: %s", key ? key : mount,
 					     err == -EMEDIUMTYPE
@@ -78,7 +80,7 @@ static int unpack_keys(struct dv_store *store, const char *mount, const char **k
 						       "compressed; nothing is unpacked"
 						     : strerror(-err));
 	}
-	if (!status || sum.seen)
+	if (!sealed)
 		print_result(&sum);
 	return sum.failed ? 2 : status;
 }

@@ -6,6 +6,7 @@
 
 #include "core/cleanup.h"
 #include "core/log.h"
+#include "fs/pack_request.h"
 #include "fs/session.h"
 
 #include <inttypes.h>
@@ -179,9 +180,10 @@ static void set_result(struct fs_control *c, const char *command, dv_err err,
 		     "{\"command\": \"%s\", \"error\": %d, \"seen\": %" PRIu64
 		     ", \"packed\": %" PRIu64 ", \"left_raw\": %" PRIu64 ", \"busy\": %" PRIu64
 		     ", \"failed\": %" PRIu64 ", \"plain_bytes\": %" PRIu64
-		     ", \"stored_bytes\": %" PRIu64 "}",
+		     ", \"stored_bytes\": %" PRIu64 ", \"anew\": %" PRIu64
+		     ", \"bytes_before\": %" PRIu64 "}",
 		     command, -err, r->seen, r->packed, r->left_raw, r->busy, r->failed,
-		     r->plain_bytes, r->stored_bytes);
+		     r->plain_bytes, r->stored_bytes, r->anew, r->bytes_before);
 	memset(text + n, ' ', sizeof(text) - (size_t)n);
 	text[sizeof(text) - 1] = '\n';
 	pthread_mutex_lock(&c->lock);
@@ -190,11 +192,21 @@ static void set_result(struct fs_control *c, const char *command, dv_err err,
 	pthread_mutex_unlock(&c->lock);
 }
 
+static dv_err pack_some(struct fs_session *fs, const char *command, struct dv_pack_result *result)
+{
+	struct dv_pack_request request;
+	dv_err err = fs_pack_request_parse(command, &request);
+
+	return err ? err : dv_store_pack(fs->store, &request, result);
+}
+
 /* Runs command (NUL terminated, without its last newline). -ENOTSUP: no such command. */
 static dv_err run_command(struct fs_session *fs, const char *command, struct dv_pack_result *result)
 {
 	if (!strcmp(command, "pack"))
 		return dv_store_pack_all(fs->store, result);
+	if (!strncmp(command, "pack ", 5))
+		return pack_some(fs, command, result);
 	if (!strcmp(command, "unpack"))
 		return dv_store_unpack(fs->store, NULL, result);
 	if (!strncmp(command, "unpack ", 7) && command[7])
@@ -235,7 +247,7 @@ void fs_control_write(struct fs_session *fs, fuse_req_t req, uint64_t id, const 
 	}
 	memcpy(command, buf, len);
 	err = run_command(fs, command, &result);
-	if (err == -ENOTSUP) {
+	if (err == -ENOTSUP || err == -EINVAL) {
 		fuse_reply_err(req, EINVAL);
 		return;
 	}
