@@ -2,7 +2,7 @@
 /*
  * diskvfs.h - libdiskvfs: a store of keys and values as a library, without a mount.
  *
- * A store is a folder (see diskvfs(8)): each value one plain file, raw or a standard .zst, where the
+ * A store is a folder (see diskvfs(1)): each value one plain file, raw or a standard .zst, where the
  * store's transform puts it. The library is one more user of that folder: other processes, and a
  * mount, may use it at the same time.
  *

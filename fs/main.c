@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * main.c - the table of commands, --help, --version, and the manual page (--man).
+ * main.c - the table of commands, --help, --version.
  *
  * `diskvfs STORE MOUNTPOINT`, as mount(8) calls it, is `diskvfs mount`; so a store whose name is a
  * command's is written ./NAME. Called as umount.fuse.diskvfs it unmounts.
  */
 #include "fs/cmd.h"
-#include "fs/options.h"
+#include "fs/commands.h"
 
 #include "core/cleanup.h"
 
@@ -15,10 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct command {
-	const char *name, *synopsis, *help;
-	int (*run)(int argc, char **argv);
-} commands[] = {
+const struct fs_command fs_commands[] = {
 	{"init", "init STORE [OPTIONS]", "make a folder a store", fs_cmd_init},
 	{"mount", "[mount] STORE MOUNTPOINT [-f] [-d] [-o OPTIONS]", "mount a store", fs_cmd_mount},
 	{"unmount", "unmount MOUNTPOINT", "finish what is pending, unmount, wait for the daemon",
@@ -48,6 +45,8 @@ static const struct command {
 	{"export", "export STORE|MOUNTPOINT DIR", "make all values plain files in a folder",
 	 fs_cmd_export},
 };
+
+const size_t fs_command_count = DV_ARRAY_LEN(fs_commands);
 
 int fs_cmd_fail(int status, const char *fmt, ...)
 {
@@ -95,65 +94,10 @@ int fs_cmd_operands(int argc, char **argv, const char *usage, int min, int max,
 static int print_help(FILE *out)
 {
 	fputs("usage:\n", out);
-	for (size_t i = 0; i < DV_ARRAY_LEN(commands); i++)
-		fprintf(out, "  diskvfs %-55s %s\n", commands[i].synopsis, commands[i].help);
-	fputs("`diskvfs COMMAND --help` tells more; so does the manual, diskvfs(8).\n", out);
+	for (size_t i = 0; i < fs_command_count; i++)
+		fprintf(out, "  diskvfs %-55s %s\n", fs_commands[i].synopsis, fs_commands[i].help);
+	fputs("`diskvfs COMMAND --help` tells more; so does the manual, diskvfs(1).\n", out);
 	return out == stdout ? 0 : 1;
-}
-
-static const char manual_caveats[] =
-	".SH CAVEATS\n"
-	"Truncating a value and writing it anew replaces it in the store when the last writer is\n"
-	"gone, or at the first\n.BR fsync (2),\nwhich is also what\n.BR msync (2)\n"
-	"and writes with O_SYNC are. Renaming it puts the new bytes in place too, and so does the\n"
-	"mount that follows after the daemon was killed, as far as they were written.\n"
-	".PP\n"
-	"What was copied into the store directly, or was raw when a daemon was killed, stays raw\n"
-	"until it changes or\n.B diskvfs pack\nis run.\n"
-	".PP\n"
-	"Reading a large frame of another maker backwards decodes it anew from its start.\n"
-	".PP\n"
-	"Several hosts on one store need\n.B -o shared\non each; nothing is packed meanwhile.";
-
-static int print_manual(void)
-{
-	puts(".TH DISKVFS 8 \"\" \"diskvfs " DISKVFS_VERSION "\"\n"
-	     ".SH NAME\n"
-	     "diskvfs \\- a store of compressed plain files, mounted as a filesystem\n"
-	     ".SH SYNOPSIS");
-	for (size_t i = 0; i < DV_ARRAY_LEN(commands); i++)
-		printf(".B diskvfs\n%s\n.br\n", commands[i].synopsis);
-	puts(".SH DESCRIPTION\n"
-	     "Every file of the mount is one plain file of the store, raw or a standard zstd file\n"
-	     "that\n.BR zstdcat (1)\nprints. Values are written raw and packed when nobody writes "
-	     "them.\n"
-	     ".SH COMMANDS");
-	for (size_t i = 0; i < DV_ARRAY_LEN(commands); i++)
-		printf(".TP\n.B %s\n%s.\n", commands[i].name, commands[i].help);
-	puts(".SH OPTIONS OF init\n"
-	     "Given as long options with dashes:\n.BR \\-\\-frame\\-size .");
-	fs_options_print_roff(stdout, FS_FOR_INIT);
-	puts(".SH MOUNT OPTIONS\n"
-	     "Given with\n.BR \\-o .\nWords of\n.BR fstab (5)\nthat say nothing to this filesystem "
-	     "are "
-	     "accepted.");
-	fs_options_print_roff(stdout, FS_FOR_MOUNT);
-	puts(manual_caveats);
-	puts(".SH FILES\n"
-	     ".TP\n.I MOUNTPOINT/.diskvfs/stats\nCounters as JSON. Not listed.\n"
-	     ".TP\n.I MOUNTPOINT/.diskvfs/control\nTakes the commands\n.BR pack ,\n.BR commit ,\n.BR finish ,\n"
-	     ".B unpack\nand\n.B unpack\n.IR KEY .\n"
-	     ".TP\n.I STORE/.diskvfs/\nControl files of the store;\n.I lost/\nholds bytes that "
-	     "recovery could not place.\n"
-	     ".SH EXIT STATUS\n"
-	     "0 success. 1 wrong usage;\n.B path\nalso uses it for a key that does not exist.\n"
-	     "2 error.\n"
-	     ".BR get ,\n.BR has ,\n.BR rm ,\n.BR put ,\n.BR keys :\n"
-	     "1 a key that is missing, 2 an error or wrong usage, as of\n.BR grep (1).\n"
-	     ".B mount\nfollows\n.BR mount (8):\n"
-	     "1 usage or permission, 2 system error, 4 internal error, 32 mount failure.\n"
-	     ".SH SEE ALSO\n.BR zstd (1),\n.BR mount (8),\n.BR fusermount3 (1)");
-	return 0;
 }
 
 int main(int argc, char **argv)
@@ -170,9 +114,9 @@ int main(int argc, char **argv)
 	if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V"))
 		return printf("diskvfs %s\n", DISKVFS_VERSION) < 0;
 	if (!strcmp(argv[1], "--man"))
-		return print_manual();
-	for (size_t i = 0; i < DV_ARRAY_LEN(commands); i++)
-		if (!strcmp(argv[1], commands[i].name))
-			return commands[i].run(argc - 1, argv + 1);
+		return fs_print_manual();
+	for (size_t i = 0; i < fs_command_count; i++)
+		if (!strcmp(argv[1], fs_commands[i].name))
+			return fs_commands[i].run(argc - 1, argv + 1);
 	return fs_cmd_mount(argc, argv);
 }
