@@ -277,7 +277,9 @@ static dv_err write_raw(struct adoption *a, const struct dv_record *r, struct dv
 	struct dv_store *s = a->s;
 	struct dv_stat st, own;
 	struct dv_tag old, tag = {.st_ino = r->st_ino};
-	dv_err err = dv_tail_decode(s, tail, fd);
+	dv_err err = dv_reserve(s, fd, tail->size);
+	if (!err)
+		err = dv_tail_decode(s, tail, fd);
 	if (!err)
 		err = DV_B(s, stat, tail->packed->fd, "", &st);
 	if (!err)

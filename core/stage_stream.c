@@ -291,6 +291,8 @@ static dv_err make_whole(struct dv_store *s, struct dv_stage *stage, struct dv_f
 	dv_err err = 0;
 	if (!holds_head(t)) {
 		err = make_empty(s, stage, out);
+		if (!err) /* or it is told before others lack what it takes */
+			err = dv_reserve(s, (*out)->fd, t->size);
 		return err ? err : dv_tail_decode(s, t, (*out)->fd);
 	}
 	dv_journal_stage_name(stage->id, name);

@@ -3,7 +3,8 @@ dv_unit_test(order MODULES order)
 dv_unit_test(store MODULES store)
 dv_unit_test(memory MODULES store)
 # The store where space is short.
-dv_unit_test(space MODULES store SOURCES ${simfs})
+dv_unit_test(space MODULES store SOURCES unit/space_fixture.c ${simfs})
+dv_unit_test(backlog MODULES store SOURCES unit/space_fixture.c ${simfs})
 # Names that are not durable yet.
 dv_unit_test(loose MODULES loose SOURCES ${simfs})
 dv_unit_test(reshard MODULES store SOURCES ${simfs})

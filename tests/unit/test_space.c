@@ -5,133 +5,9 @@
  */
 #include "core/cleanup.h"
 #include "core/internal.h"
-#include "core/log.h"
-#include "core/space.h"
-#include "core/store.h"
-#include "tests/support/check.h"
-#include "tests/support/simfs.h"
+#include "tests/unit/space_fixture.h"
 
 #include <errno.h>
-
-#define BLOCK 4096u
-#define MIB   (1u << 20)
-
-static const struct dv_call call = {0};
-
-struct fix {
-	struct simfs *fs;
-	struct dv_store *s;
-	struct dv_node *root;
-};
-
-static void no_log(enum dv_log_level level, const char *line)
-{
-	(void)level;
-	(void)line;
-}
-
-static void open_store(struct fix *f, struct dv_store_options o)
-{
-	char why[256] = "";
-	o.threads = 1;
-	o.boot_id = "boot-a";
-	dv_err err = dv_store_open(simfs_backing(f->fs), "/", &o, &f->s, why, sizeof(why));
-	if (err)
-		fprintf(stderr, "%s\n", why);
-	CHECK_EQ(err, 0);
-	f->root = dv_store_root(f->s);
-}
-
-static void setup(struct fix *f, struct dv_store_options o, const char *nopack)
-{
-	char why[256];
-	struct dv_init_options init = {.nopack = nopack};
-	f->fs = simfs_new();
-	CHECK_EQ(dv_store_init(simfs_backing(f->fs), "/", &init, why, sizeof(why)), 0);
-	open_store(f, o);
-}
-
-static void close_store(struct fix *f)
-{
-	dv_node_unref(f->s, f->root);
-	CHECK_EQ(dv_store_close(&f->s, NULL), 0);
-}
-
-static void teardown(struct fix *f)
-{
-	close_store(f);
-	CHECK_EQ(simfs_open_fds(f->fs), 0);
-	CHECK_EQ(simfs_bad_fds(f->fs), 0);
-	simfs_free(f->fs);
-}
-
-static struct dv_node *find(struct fix *f, const char *name)
-{
-	struct dv_node *n = NULL;
-	struct dv_stat st;
-	CHECK_EQ(dv_store_lookup(f->s, &call, f->root, name, &n, &st), 0);
-	return n;
-}
-
-static char *text_of(size_t len, unsigned seed)
-{
-	char *text = malloc(len);
-	CHECK(text != NULL);
-	for (size_t i = 0; i < len; i++)
-		text[i] = (char)('a' + (seed + i / 64) % 23);
-	return text;
-}
-
-static struct dv_node *create(struct fix *f, const char *name)
-{
-	struct dv_node *n = NULL;
-	struct dv_stat st;
-	CHECK_EQ(dv_store_mknod(f->s, &call, f->root, name, S_IFREG | 0644, 0, &n, &st), 0);
-	return n;
-}
-
-static ssize_t write_at(struct fix *f, struct dv_node *n, const char *text, struct dv_range range)
-{
-	return dv_store_write(f->s, &call, n, text + range.off, range, 0);
-}
-
-static void put(struct fix *f, const char *name, const char *text, size_t len)
-{
-	struct dv_node *n = create(f, name);
-	CHECK_EQ(write_at(f, n, text, (struct dv_range){0, len}), (ssize_t)len);
-	dv_node_unref(f->s, n);
-}
-
-static bool is(struct fix *f, const char *name, const char *text, size_t len)
-{
-	DV_AUTO_FREE char *got = malloc(len + 1);
-	struct dv_node *n = find(f, name);
-	ssize_t r = dv_store_read(f->s, &call, n, got, (struct dv_range){0, len + 1});
-	dv_node_unref(f->s, n);
-	return r == (ssize_t)len && !memcmp(got, text, len);
-}
-
-static bool is_packed(struct fix *f, const char *name)
-{
-	char form[16] = "";
-	struct dv_node *n = find(f, name);
-	CHECK(dv_store_getxattr(f->s, &call, n, "user.diskvfs.form", form, sizeof(form)) > 0);
-	dv_node_unref(f->s, n);
-	return !strcmp(form, "packed");
-}
-
-static void pack_all(struct fix *f)
-{
-	struct dv_pack_result r;
-	CHECK_EQ(dv_store_pack_all(f->s, &r), 0);
-}
-
-static struct dv_store_stats stats(struct fix *f)
-{
-	struct dv_store_stats st;
-	dv_store_stats(f->s, &st);
-	return st;
-}
 
 /* ---- never packed ---- */
 
@@ -306,82 +182,6 @@ static void test_a_value_left_alone_for_a_day_is_counted_anew(void)
 	teardown(&f);
 }
 
-/* ---- raw bytes that wait ---- */
-
-static uint64_t backlog(struct fix *f)
-{
-	return atomic_load(&f->s->space.backlog);
-}
-
-static void test_a_round_leaves_in_the_backlog_what_it_has_not_looked_at(void)
-{
-	struct fix f;
-	struct dv_space_round r;
-	setup(&f, (struct dv_store_options){0}, NULL);
-	dv_space_wrote(f.s, 100 * MIB);
-	dv_space_round_begin(f.s, &r, 10, 5);
-	dv_space_round_saw(f.s, &r, 30 * MIB);
-	CHECK_EQ(backlog(&f), 70 * MIB);
-	dv_space_round_saw(f.s, &r, 0); /* one of ten */
-	CHECK_EQ(backlog(&f), 60 * MIB);
-	dv_space_wrote(f.s, 5 * MIB);
-	dv_space_round_done(f.s, &r);
-	CHECK_EQ(backlog(&f), 65 * MIB);
-	dv_space_round_begin(f.s, &r, 3, 3);
-	dv_space_wrote(f.s, 7 * MIB); /* meanwhile: it was not looked at */
-	dv_space_round_saw(f.s, &r, MIB);
-	dv_space_round_done(f.s, &r);
-	CHECK_EQ(backlog(&f), 7 * MIB);
-	teardown(&f);
-}
-
-static void test_a_round_of_many_values_looks_at_as_many_as_it_takes(void)
-{
-	struct fix f;
-	char name[16];
-	DV_AUTO_FREE char *text = text_of(3 * BLOCK, 3);
-	enum { COUNT = 1500 }; /* 1024 make a round */
-	setup(&f, (struct dv_store_options){.settle_ms = 86400000}, NULL);
-	for (int i = 0; i < COUNT; i++) {
-		snprintf(name, sizeof(name), "%d", i);
-		put(&f, name, text, 3 * BLOCK);
-	}
-	CHECK_EQ(backlog(&f), COUNT * 3ull * BLOCK);
-	(void)dv_store_run(f.s, true);
-	CHECK_EQ(stats(&f).packed, 1024);
-	CHECK_EQ(backlog(&f), (COUNT - 1024) * 3ull * BLOCK);
-	(void)dv_store_run(f.s, true);
-	CHECK_EQ(stats(&f).packed, COUNT);
-	CHECK_EQ(backlog(&f), 0);
-	teardown(&f);
-}
-
-/* What may wait before the keeper hurries. */
-static uint64_t bound(struct fix *f)
-{
-	int64_t since = 0;
-	atomic_store(&f->s->space.grace, 0);
-	f->s->keeper_running = true; /* else nobody waits for it */
-	CHECK_EQ(dv_space_admit(f->s, &call, 1, &since), 0);
-	f->s->keeper_running = false;
-	return atomic_load(&f->s->space.backlog_max);
-}
-
-static void test_more_may_wait_the_more_has_come_to_rest(void)
-{
-	struct fix f;
-	setup(&f, (struct dv_store_options){0}, NULL);
-	simfs_set_free_blocks(f.fs, 8ull << 30 >> 12);
-	CHECK_EQ(bound(&f), DV_SPACE_BACKLOG_MIN);
-	dv_space_rests(f.s, 2ull << 30);
-	CHECK_EQ(bound(&f), 128 * MIB);
-	dv_space_rests(f.s, 14ull << 30);
-	CHECK_EQ(bound(&f), DV_SPACE_BACKLOG_MAX);
-	simfs_set_free_blocks(f.fs, UINT32_MAX); /* it is not there any more */
-	CHECK_EQ(bound(&f), DV_SPACE_BACKLOG_MIN);
-	teardown(&f);
-}
-
 /* ---- short of space ---- */
 
 static void test_a_write_without_room_packs_others_first(void)
@@ -396,50 +196,6 @@ static void test_a_write_without_room_packs_others_first(void)
 	CHECK_EQ(stats(&f).packed, 1);
 	CHECK(is(&f, "old", text, 40 * BLOCK) && is(&f, "new", text, 30 * BLOCK));
 	teardown(&f);
-}
-
-/* Reads it all, or the error. */
-static ssize_t read_node(struct fix *f, struct dv_node *n, const char *text, size_t len)
-{
-	DV_AUTO_FREE char *got = malloc(len + 1);
-	CHECK(got != NULL);
-	ssize_t r = dv_store_read(f->s, &call, n, got, (struct dv_range){0, len + 1});
-	CHECK(r < 0 || ((size_t)r == len && memcmp(got, text, len) == 0));
-	return r;
-}
-
-/* A stream, or an append to a packed value, of which much waits for frames; removed without any room. */
-static void remove_without_room(bool append)
-{
-	enum { FRAME = 131072, HALF = 40 * FRAME, LEN = 71 * FRAME + 5 };
-	struct fix f;
-	struct dv_stat st;
-	DV_AUTO_FREE char *text = text_of(LEN, 8);
-	setup(&f, (struct dv_store_options){.settle_ms = 0, .stream_bytes = 4 * FRAME}, NULL);
-	struct dv_node *n = create(&f, "a");
-	for (size_t at = 0; at < LEN;) {
-		size_t part = LEN - at < FRAME / 2 ? LEN - at : FRAME / 2;
-		CHECK_EQ(write_at(&f, n, text, (struct dv_range){at, part}), (ssize_t)part);
-		at += part;
-		if (append && at == HALF)
-			(void)dv_store_run(f.s, true);
-	}
-	CHECK_EQ(stats(&f).streamed, append);
-	CHECK_EQ(stats(&f).pending, 1);
-	simfs_set_free_blocks(f.fs, 0);
-	CHECK_EQ(dv_store_unlink(f.s, &call, f.root, "a"), 0);
-	CHECK_EQ(dv_store_getattr(f.s, &call, n, &st), 0);
-	CHECK_EQ(st.size, LEN);
-	CHECK_EQ(read_node(&f, n, text, LEN), LEN);
-	dv_node_unref(f.s, n);
-	CHECK_EQ(stats(&f).errors_space, 0);
-	teardown(&f);
-}
-
-static void test_what_streams_is_whole_for_who_has_it_open_when_it_is_removed_from_a_full_disk(void)
-{
-	remove_without_room(false);
-	remove_without_room(true);
 }
 
 static void test_an_append_without_room_is_not_made_twice(void)
@@ -608,12 +364,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_a_pattern_that_is_none_is_refused_with_its_text),
 		CHECK_TEST(test_each_unpacking_doubles_the_wait_also_over_a_remount),
 		CHECK_TEST(test_a_value_left_alone_for_a_day_is_counted_anew),
-		CHECK_TEST(test_a_round_leaves_in_the_backlog_what_it_has_not_looked_at),
-		CHECK_TEST(test_a_round_of_many_values_looks_at_as_many_as_it_takes),
-		CHECK_TEST(test_more_may_wait_the_more_has_come_to_rest),
 		CHECK_TEST(test_a_write_without_room_packs_others_first),
-		CHECK_TEST(
-			test_what_streams_is_whole_for_who_has_it_open_when_it_is_removed_from_a_full_disk),
 		CHECK_TEST(test_an_append_without_room_is_not_made_twice),
 		CHECK_TEST(
 			test_without_anything_to_pack_the_error_comes_and_is_believed_for_a_while),
