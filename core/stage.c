@@ -177,10 +177,11 @@ static dv_err dress(struct dv_store *s, struct dv_node *n, struct dv_file *old,
 			true; /* the old object keeps its attributes, and gets the bytes */
 		err = 0;
 	}
-	if (!err && !empty) {
-		struct timespec times[2] = {st->atime, st->mtime};
+	/* To write a value is not to read it. */
+	struct timespec times[2] = {empty ? st->atime : stage->atime,
+				    empty ? (struct timespec){.tv_nsec = UTIME_OMIT} : st->mtime};
+	if (!err)
 		err = DV_B(s, utimens, fd, times);
-	}
 	if (!err)
 		err = DV_B(s, stat, fd, "", &own);
 	if (!err && empty)
@@ -276,12 +277,16 @@ dv_err dv_stage_unpack(struct dv_store *s, struct dv_node *n, struct dv_file *ol
 		       struct dv_file **locked, struct dv_stage **out)
 {
 	struct dv_facts facts;
+	struct dv_stat st;
 	struct dv_stage *stage = new_stage(false);
 	*out = NULL;
 	if (!stage)
 		return -ENOMEM;
 	stage->locked = dv_take_ptr(locked);
-	dv_err err = dv_as_corrupt(dv_packed_facts(s, n, old, false, &facts));
+	dv_err err = DV_B(s, stat, old->fd, "", &st);
+	stage->atime = st.atime;
+	if (!err)
+		err = dv_as_corrupt(dv_packed_facts(s, n, old, false, &facts));
 	if (!err)
 		err = make_stage_file(s, stage);
 	if (!err)

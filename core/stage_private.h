@@ -21,15 +21,16 @@
 struct dv_stage {
 	uint64_t id;
 	bool replacement;
-	bool waits;	 /* for the last writer, as a replacement does */
-	bool in_place;	 /* several links, or owner and mode can not be kept: committed by copying
+	bool waits;    /* for the last writer, as a replacement does */
+	bool in_place; /* several links, or owner and mode can not be kept: committed by copying
 			  over the old object */
-	bool named;	 /* a record and a name in the owner folder exist */
-	bool durable;	 /* it is left to the next owner, its bytes are on the disk */
-	bool hidden;	 /* its name in the owner folder is one that no record speaks of */
-	uint8_t unpacks; /* of an edit: how often the value had to be unpacked, this time too */
-	dv_err failed;	 /* of the last write that failed and was not made good; 0: none */
-	uint64_t failed_at;   /* the first byte that it left unwritten */
+	bool named;    /* a record and a name in the owner folder exist */
+	bool durable;  /* it is left to the next owner, its bytes are on the disk */
+	bool hidden;   /* its name in the owner folder is one that no record speaks of */
+	struct timespec atime; /* of an edit: of the old object, before it was read to unpack it */
+	uint8_t unpacks;    /* of an edit: how often the value had to be unpacked, this time too */
+	dv_err failed;	    /* of the last write that failed and was not made good; 0: none */
+	uint64_t failed_at; /* the first byte that it left unwritten */
 	struct dv_file *file; /* in two parts: the packed one */
 	struct dv_tail *tail; /* it is in two parts; NULL: whole, in file */
 	bool appends;	      /* ..the packed one is the store's own object, which is added to */

@@ -94,6 +94,9 @@ dv_err dv_stream_dress(struct dv_store *s, int from, int packed, struct dv_stat 
 	dv_err err = DV_B(s, stat, from, "", &st);
 	if (!err)
 		err = dv_meta_copy(s, from, &st, packed);
+	struct timespec times[2] = {st.atime, {.tv_nsec = UTIME_OMIT}};
+	if (!err)
+		err = DV_B(s, utimens, packed, times);
 	if (!err)
 		err = DV_B(s, stat, packed, "", &own);
 	if (err)
@@ -316,8 +319,9 @@ static dv_err dress(struct dv_store *s, struct dv_node *n, struct dv_file *f, bo
 		err = dv_meta_copy(s, n->stage->file->fd, &st, f->fd);
 	if (!err)
 		err = dv_tail_stat(s, n->stage->tail, &st);
-	if (!err && !empty) {
-		struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, st.mtime};
+	if (!err) {
+		struct timespec times[2] = {
+			st.atime, empty ? (struct timespec){.tv_nsec = UTIME_OMIT} : st.mtime};
 		err = DV_B(s, utimens, f->fd, times);
 	}
 	if (!err)

@@ -269,6 +269,67 @@ static void check_direct_io_edges(void)
 
 /* ---- what a file is asked ---- */
 
+static void set_access_time(const char *path)
+{
+	const struct timespec times[2] = {{.tv_sec = 981173106, .tv_nsec = 7},
+					  {.tv_nsec = UTIME_OMIT}};
+
+	R(utimensat(AT_FDCWD, path, times, 0));
+}
+
+static void note_access_time(const char *path)
+{
+	struct stat st;
+
+	R(stat(path, &st));
+	note("access time of %s %s", path,
+	     st.st_atim.tv_sec == 981173106 && st.st_atim.tv_nsec == 7 ? "kept" : "moved");
+}
+
+/* To write is not to read, whatever becomes of the file. (Of "large" the daemon reads the table.) */
+static void check_access_times(void)
+{
+	static const char *const paths[] = {"text", "noise", "small", "text.zst"};
+
+	for (size_t i = 0; i < LEN(paths); i++) {
+		set_access_time(paths[i]);
+		int fd = open(paths[i], O_WRONLY | O_APPEND);
+		R(write(fd, "end", 3));
+		note_access_time(paths[i]);
+		R(fsync(fd));
+		note_access_time(paths[i]);
+		R(close(fd));
+		fd = open(paths[i], O_WRONLY);
+		R(pwrite(fd, "start", 5, 1));
+		note_access_time(paths[i]);
+		R(fsync(fd));
+		note_access_time(paths[i]);
+		R(ftruncate(fd, 50));
+		R(fsync(fd));
+		note_access_time(paths[i]);
+		R(close(fd));
+		fd = open(paths[i], O_WRONLY | O_TRUNC);
+		note_access_time(paths[i]);
+		R(write(fd, "new", 3));
+		R(fsync(fd));
+		note_access_time(paths[i]);
+		R(fchmod(fd, 0600));
+		R(rename(paths[i], "moved"));
+		note_access_time("moved");
+		R(unlink("moved"));
+	}
+	put_file("stream", 9 << 20, true);
+	set_access_time("stream");
+	int fd = open("stream", O_WRONLY | O_APPEND);
+	R(write(fd, "end", 3));
+	R(fsync(fd));
+	note_access_time("stream");
+	R(pwrite(fd, "end", 3, 0));
+	R(fsync(fd));
+	note_access_time("stream");
+	R(unlink("stream"));
+}
+
 static void check_statx(void)
 {
 	static const char *const paths[] = {"text", "large", "empty", "dir", "sym", "fifo"};
@@ -464,6 +525,7 @@ const struct check_test semantics_calls[] = {
 	CHECK_OF(check_whole_copies),
 	CHECK_OF(check_mappings_past_the_end),
 	CHECK_OF(check_direct_io_edges),
+	CHECK_OF(check_access_times),
 	CHECK_OF(check_statx),
 	CHECK_OF(check_ioctls),
 	CHECK_OF(check_inotify),
