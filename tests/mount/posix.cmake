@@ -23,6 +23,9 @@ dv_mount_test(data_exerciser_hash SCRIPT data_exerciser TIMEOUT 600
 dv_mount_test(exerciser_ext4 SCRIPT exerciser TIMEOUT 600
 	ENV ${exercisers} BACKING=ext4 SEED=11 SEEDS=3)
 
+dv_mount_test(exerciser_suffix SCRIPT exerciser LABELS slow TIMEOUT 3600
+	ENV ${exercisers} BACKING=ext4 SEED=31 SEEDS=12 STEPS=5000 SUFFIX=.txt)
+
 # A million steps, and the same again on ext4.
 foreach(backing tmpfs ext4)
 	dv_mount_test(exerciser_long_${backing} SCRIPT exerciser LABELS slow TIMEOUT 14400

@@ -104,6 +104,9 @@ void dx_act_mount(const struct dx_step *s)
 	case DX_SEEK:
 		dx_check_holes(s);
 		break;
+	case DX_KILL_WRITING:
+		dx_kill_writing(s);
+		break;
 	case DX_PAUSE:
 		usleep((unsigned)s->off % 150000);
 		break;

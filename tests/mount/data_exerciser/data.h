@@ -54,6 +54,7 @@ enum dx_kind {
 	DX_UNPACK,
 	DX_REMOUNT,
 	DX_KILL,
+	DX_KILL_WRITING,
 	DX_KINDS
 };
 
@@ -85,9 +86,10 @@ void dx_choose(uint64_t seed, unsigned number, struct dx_step *out);
 void dx_print(const struct dx_step *s, FILE *out);
 bool dx_parse(const char *line, struct dx_step *out);
 
-/* act.c, act_mount.c */
+/* act.c, act_mount.c, act_kill.c */
 void dx_act(const struct dx_step *s);
 void dx_act_mount(const struct dx_step *s);
+void dx_kill_writing(const struct dx_step *s);
 void dx_open_files(void);
 void dx_close_files(void);
 void dx_mount_up(const struct dx_step *s);

@@ -34,6 +34,7 @@ const struct dx_kind_info dx_kinds[DX_KINDS] = {
 	[DX_UNPACK] = {"unpack", 8},
 	[DX_REMOUNT] = {"remount", 4},
 	[DX_KILL] = {"kill", 4},
+	[DX_KILL_WRITING] = {"kill-writing", 3},
 };
 
 /* At borders of pages and frames, one byte beside them, or anywhere. */
