@@ -12,6 +12,7 @@
 #include <sys/uio.h>
 
 #define STREAM_PIECE (128u << 10)
+#define MAP_PAGE     4096ul
 
 static sigjmp_buf past_end;
 
@@ -202,10 +203,34 @@ static long map_slot(const struct ex_step *s, int side, int fd)
 	return 0;
 }
 
+/* How much of a store at s->off is to be made. The kernel zeroes what lies behind the end of the
+ * file in its last page, when the file grows, but not for a FUSE filesystem while the page is
+ * dirty: so no store goes there. One into a page behind the end gives SIGBUS. */
+static size_t store_bytes(const struct ex_step *s, const struct ex_map *m)
+{
+	uint64_t len = s->len > m->len - s->off ? m->len - s->off : s->len, size, last;
+	char path[64];
+	struct stat st;
+	int err;
+
+	snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)m->at,
+		 (unsigned long)m->at + ((m->len + MAP_PAGE - 1) & ~(MAP_PAGE - 1)));
+	ex_become(0);
+	err = stat(path, &st);
+	ex_become(s->who);
+	if (err)
+		ex_fail("a file that is mapped", strerror(errno));
+	size = (uint64_t)st.st_size;
+	last = (size + MAP_PAGE - 1) & ~(uint64_t)(MAP_PAGE - 1);
+	if (s->off >= last)
+		return len;
+	return s->off >= size ? 0 : len > size - s->off ? size - s->off : len;
+}
+
 static long on_map(const struct ex_step *s, int side)
 {
 	struct ex_map *m = &ex.side[side].maps[s->slot2 % EX_MAPS];
-	size_t len = s->len;
+	size_t len;
 	long r;
 
 	if (!m->at)
@@ -214,8 +239,7 @@ static long on_map(const struct ex_step *s, int side)
 	case EX_MAP_WRITE:
 		if (s->off >= m->len)
 			return 0;
-		if (len > m->len - s->off)
-			len = m->len - s->off;
+		len = store_bytes(s, m);
 		if (side == PLAIN)
 			ex_mapped_add(m->ino);
 		if (mprotect(m->at, m->len, PROT_READ | PROT_WRITE))
