@@ -17,6 +17,7 @@ export LC_ALL=C.UTF-8
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 claim_now='(nothing yet)'
 dv_pids=
+declare -A dv_births=()
 T=
 
 skip() {
@@ -42,8 +43,14 @@ need() { # need PROGRAM...
 
 dv_mounts_in() { awk -v t="$1/" 'index($5, t) == 1 { print $5 }' /proc/self/mountinfo; }
 
+# When a process began; nothing where there is none, or a zombie. A number is soon used again.
+dv_born() { sed -n 's/.*) [^ZX] //p' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 19; }
 # dv_ended PID: a zombie, where nobody reaps orphans, has ended too.
-dv_ended() { [ ! -e "/proc/$1/status" ] || grep -qs '^State:.[ZX]' "/proc/$1/status"; }
+dv_ended() {
+	local born
+	born=$(dv_born "$1")
+	[ -z "$born" ] || [ "$born" != "${dv_births[$1]-$born}" ]
+}
 
 # dv_wait_end PID SECONDS: false where it lives on.
 dv_wait_end() {
@@ -61,7 +68,7 @@ cleanup() {
 	cd /
 	# The daemons first: a waiting request dies with its daemon, so nothing below can hang.
 	if [ "$status" != 0 ]; then
-		for p in $dv_pids; do kill -KILL "$p" 2>/dev/null; done
+		for p in $dv_pids; do dv_ended "$p" || kill -KILL "$p" 2>/dev/null; done
 	fi
 	for m in $(dv_mounts_in "$T" | sort -r); do
 		[ "$status" != 0 ] || { echo "FAILED: $m was left mounted"; status=1; }
@@ -117,6 +124,7 @@ mnt_up() {
 	"$DISKVFS" mount "$S" "$M" "$@" >>"$T/log" 2>&1 || fail "mount $*: $(tail -n 1 "$T/log")"
 	dv_pid=$(stat_json .pid)
 	dv_pids="$dv_pids $dv_pid"
+	dv_births[$dv_pid]=$(dv_born "$dv_pid")
 }
 
 # mnt_down: unmounts; the daemon has ended when it returns.
