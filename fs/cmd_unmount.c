@@ -23,8 +23,12 @@
 #define BUSY_TRIES    20
 #define BUSY_PAUSE_NS 50000000
 
+/* A daemon that takes longer to end: it is looked at whether it serves another place. */
+#define LOOK_MS 1000
+
 struct flags {
 	bool lazy, quiet;
+	bool helper; /* of umount(8), which has done its work where others still see the mount */
 };
 
 /* A descriptor that becomes readable when the daemon has ended; -errno where it can not be told. */
@@ -39,12 +43,28 @@ static int watch_daemon(const char *mountpoint)
 	return fd < 0 ? -errno : fd;
 }
 
-static void wait_for(int fd)
+/* -> status. mount: what was unmounted. */
+static int wait_for(int fd, const struct fs_mount *mount, const char *given, int failed)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
+	char path[PATH_MAX], whose[64] = "";
+	pid_t pid;
 
-	while (poll(&p, 1, -1) < 0 && errno == EINTR)
-		;
+	for (;;) {
+		int n = poll(&p, 1, LOOK_MS);
+
+		if (n > 0 || (n < 0 && errno != EINTR))
+			return 0;
+		if (n == 0 && mount->type[0] && fs_mountpoint_elsewhere(mount, &pid, path))
+			break;
+	}
+	if (pid)
+		snprintf(whose, sizeof(whose), " for process %d", (int)pid);
+	fs_cmd_fail(failed,
+		    "%s: is unmounted, but still mounted at %s%s; its daemon ends when it is "
+		    "unmounted there",
+		    given, path, whose);
+	return failed;
 }
 
 static dv_err unmount_busy(const char *mountpoint, bool lazy)
@@ -77,6 +97,7 @@ static int fail_unfinished(const char *path, const char *given, int failed, dv_e
 static int unmount(const char *given, const struct flags *flags, int failed)
 {
 	char path[PATH_MAX];
+	struct fs_mount mount;
 	int watch = -1, status = 0;
 	bool stale;
 	dv_err err = fs_mountpoint_resolve(given, path);
@@ -93,6 +114,8 @@ static int unmount(const char *given, const struct flags *flags, int failed)
 		if (err < 0 && err != -EROFS && err != -EACCES)
 			status = fail_unfinished(path, given, failed, err);
 	}
+	if (fs_mountpoint_find(path, &mount) < 0)
+		mount.type[0] = '\0';
 	err = unmount_busy(path, flags->lazy || stale);
 	if (err < 0) {
 		if (watch >= 0)
@@ -102,8 +125,12 @@ static int unmount(const char *given, const struct flags *flags, int failed)
 						 : strerror(-err));
 	}
 	if (watch >= 0) {
-		if (!flags->lazy) /* lazily it ends when its last user does */
-			wait_for(watch);
+		if (!flags->lazy) { /* lazily it ends when its last user does */
+			int still = wait_for(watch, &mount, given, failed);
+
+			if (still && !flags->helper)
+				status = still;
+		}
 		close(watch);
 	} else if (!stale && !flags->quiet) {
 		fprintf(stderr,
@@ -118,7 +145,7 @@ int fs_cmd_unmount(int argc, char **argv)
 	static const char usage[] =
 		"usage: diskvfs unmount MOUNTPOINT\n"
 		"Finishes what is pending, unmounts, and returns when the daemon has ended.\n";
-	const struct flags flags = {false, false};
+	const struct flags flags = {0};
 	const char *operand;
 	int status;
 
@@ -130,7 +157,7 @@ int fs_cmd_unmount(int argc, char **argv)
 /* umount(8) calls: umount.SUFFIX MOUNTPOINT [-flnrv] [-N namespace] [-t type.subtype] */
 int fs_cmd_umount_helper(int argc, char **argv)
 {
-	struct flags flags = {false, false};
+	struct flags flags = {.helper = true};
 	int c;
 
 	opterr = 0;

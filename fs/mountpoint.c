@@ -10,6 +10,7 @@
 
 #include "core/cleanup.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -41,11 +42,15 @@ static void unescape(char *s)
 	*to = '\0';
 }
 
-/* line is taken apart. -> is it a mount at path? */
-static bool parse_line(char *line, const char *path, struct fs_mount *out)
+struct mountinfo {
+	const char *point, *type, *source;
+	unsigned major, minor;
+};
+
+/* line is taken apart, and lent to *out. */
+static bool parse_line(char *line, struct mountinfo *out)
 {
 	char *rest, *fields[5], *save = NULL, *type, *source;
-	unsigned major, minor;
 
 	rest = strstr(line, " - ");
 	if (!rest)
@@ -56,18 +61,17 @@ static bool parse_line(char *line, const char *path, struct fs_mount *out)
 		if (!fields[i])
 			return false;
 	}
-	unescape(fields[4]);
-	if (strcmp(fields[4], path) != 0 || sscanf(fields[2], "%u:%u", &major, &minor) != 2)
+	if (sscanf(fields[2], "%u:%u", &out->major, &out->minor) != 2)
 		return false;
 	type = strtok_r(rest + 3, " ", &save);
 	source = strtok_r(NULL, " ", &save);
 	if (!type || !source)
 		return false;
+	unescape(fields[4]);
 	unescape(source);
-	snprintf(out->type, sizeof(out->type), "%s", type);
-	snprintf(out->source, sizeof(out->source), "%s", source);
-	out->major = major;
-	out->minor = minor;
+	out->point = fields[4];
+	out->type = type;
+	out->source = source;
 	return true;
 }
 
@@ -76,15 +80,66 @@ dv_err fs_mountpoint_find(const char *path, struct fs_mount *out)
 	DV_AUTO_FREE char *line = NULL;
 	size_t room = 0;
 	dv_err err = -ENOENT;
+	struct mountinfo info;
 	FILE *f = fopen("/proc/self/mountinfo", "re");
 
 	if (!f)
 		return -errno;
-	while (getline(&line, &room, f) >= 0)
-		if (parse_line(line, path, out))
-			err = 0; /* the last line is the topmost mount */
+	while (getline(&line, &room, f) >= 0) {
+		if (!parse_line(line, &info) || strcmp(info.point, path) != 0)
+			continue;
+		snprintf(out->type, sizeof(out->type), "%s", info.type);
+		snprintf(out->source, sizeof(out->source), "%s", info.source);
+		out->major = info.major;
+		out->minor = info.minor;
+		err = 0; /* the last line is the topmost mount */
+	}
 	fclose(f);
 	return err;
+}
+
+/* Does the process see the filesystem of m anywhere? */
+static bool is_seen_by(const char *pid, const struct fs_mount *m, char path[PATH_MAX])
+{
+	DV_AUTO_FREE char *line = NULL;
+	size_t room = 0;
+	bool found = false;
+	struct mountinfo info;
+	char name[64];
+	FILE *f;
+
+	snprintf(name, sizeof(name), "/proc/%.20s/mountinfo", pid);
+	f = fopen(name, "re");
+	if (!f)
+		return false;
+	while (!found && getline(&line, &room, f) >= 0)
+		if (parse_line(line, &info) && info.major == m->major && info.minor == m->minor &&
+		    !strcmp(info.type, m->type) && !strcmp(info.source, m->source)) {
+			snprintf(path, PATH_MAX, "%s", info.point);
+			found = true;
+		}
+	fclose(f);
+	return found;
+}
+
+bool fs_mountpoint_elsewhere(const struct fs_mount *m, pid_t *pid, char path[PATH_MAX])
+{
+	DIR *proc;
+	struct dirent *e;
+	bool found = false;
+
+	*pid = 0;
+	if (is_seen_by("self", m, path))
+		return true;
+	proc = opendir("/proc");
+	while (proc && !found && (e = readdir(proc)))
+		if (e->d_name[0] >= '1' && e->d_name[0] <= '9' && is_seen_by(e->d_name, m, path)) {
+			*pid = (pid_t)strtol(e->d_name, NULL, 10);
+			found = true;
+		}
+	if (proc)
+		closedir(proc);
+	return found;
 }
 
 dv_err fs_mountpoint_resolve(const char *path, char out[PATH_MAX])

@@ -13,6 +13,7 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #define FS_TYPE	     "fuse.diskvfs"
 #define FS_FUSE_CONF "/etc/fuse.conf" /* of fusermount3 */
@@ -26,6 +27,10 @@ struct fs_mount {
 
 /* path: absolute, normal. -ENOENT: nothing is mounted exactly there. */
 DV_CHECK dv_err fs_mountpoint_find(const char *path, struct fs_mount *out);
+
+/* Is the filesystem m mounted at another place, by a bind mount, or in another namespace? *pid: a
+ * process that sees it there, 0: this one too. Processes of others are looked at as root only. */
+bool fs_mountpoint_elsewhere(const struct fs_mount *m, pid_t *pid, char path[PATH_MAX]);
 
 /*
  * The absolute path of a mountpoint, symbolic links followed, also where a dead daemon left a mount

@@ -24,7 +24,7 @@ function(dv_app_test name)
 		ENVIRONMENT "DISKVFS=$<TARGET_FILE:diskvfs>;${T_ENV}")
 endfunction()
 
-set(apps archives backup build databases editing git night postgres rsync sqlite storecopy stress sync tools transfers)
+set(apps archives backup build databases editing git layers night postgres rsync sqlite storecopy stress sync tools transfers)
 foreach(app ${apps})
 	dv_app_test(${app})
 endforeach()
