@@ -62,8 +62,9 @@ redis_up() {
 		--appendonly yes --appendfsync always --auto-aof-rewrite-min-size 200kb --auto-aof-rewrite-percentage 30 \
 		--logfile "$T/redis.log" >/dev/null) &
 	redis=$!
-	until_true 60 r ping >/dev/null
+	until_true 60 redis_answers
 }
+redis_answers() { [ "$(r ping)" = PONG ]; } # it loads its file first
 r() { redis-cli -s "$T/redis.sock" "$@" 2>/dev/null; }
 redis_ends() {
 	kill -KILL "$redis" 2>/dev/null || true
