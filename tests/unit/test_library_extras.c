@@ -358,7 +358,7 @@ static int hex_run(void *stream, const void *buf, size_t len, int end, dvfs_sink
 			err = -EBADMSG;
 		} else {
 			int digit = isdigit(in[i]) ? in[i] - '0' : in[i] - 'a' + 10;
-			char byte = (char)(h->half << 4 | digit);
+			char byte = h->half < 0 ? 0 : (char)(h->half << 4 | digit);
 			if (h->half >= 0)
 				err = sink(ctx, &byte, 1);
 			h->half = h->half >= 0 ? -1 : digit;
