@@ -9,8 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define IN_BYTES  (64u << 10)
-#define OUT_BYTES (128u << 10)
+#define IN_BYTES   (64u << 10)
+#define OUT_BYTES  (128u << 10)
+#define STOP_BYTES (1u << 20) /* plain bytes between two questions whether it is still wanted */
 
 /* ---- finding the size ---- */
 
@@ -115,8 +116,8 @@ static dv_err write_some(struct writer *w, size_t len, bool last, int *done)
 	}
 }
 
-dv_err dv_sealed_encode(struct dv_store *s, int from, uint64_t plain_size, int to,
-			uint64_t *out_stored)
+static dv_err encode(struct dv_store *s, const struct dv_sealing *how, uint64_t plain_size, int to,
+		     uint64_t *out_stored)
 {
 	DV_AUTO_FREE struct writer *w = calloc(1, sizeof(*w));
 	if (!w)
@@ -126,7 +127,10 @@ dv_err dv_sealed_encode(struct dv_store *s, int from, uint64_t plain_size, int t
 	dv_err err = dv_deflater_new(&s->coding, &w->deflater);
 	for (uint64_t at = 0; !err && !done;) {
 		size_t len = plain_size - at < IN_BYTES ? (size_t)(plain_size - at) : IN_BYTES;
-		err = dv_read_full(s, from, w->in, len, at);
+		if (how->stop && at % STOP_BYTES == 0 && how->stop(how->ctx))
+			err = -ECANCELED;
+		if (!err)
+			err = dv_read_full(s, how->from, w->in, len, at);
 		at += len;
 		if (!err)
 			err = write_some(w, len, at == plain_size, &done);
@@ -136,6 +140,13 @@ dv_err dv_sealed_encode(struct dv_store *s, int from, uint64_t plain_size, int t
 	if (out_stored)
 		*out_stored = w->off;
 	return err == -EBADMSG ? -ECANCELED : err; /* it shrank: someone writes */
+}
+
+dv_err dv_sealed_encode(struct dv_store *s, int from, uint64_t plain_size, int to,
+			uint64_t *out_stored)
+{
+	struct dv_sealing how = {.from = from};
+	return encode(s, &how, plain_size, to, out_stored);
 }
 
 /* Owner, mode, times and the rest of `from`, and the tag. */
@@ -160,28 +171,36 @@ static dv_err dress(struct dv_store *s, int from, const struct dv_stat *st, int 
 	return 0;
 }
 
-dv_err dv_sealed_make(struct dv_store *s, int from, int dirfd, const char *name, struct dv_tag *tag,
-		      int *out_fd)
+dv_err dv_sealed_make_unless(struct dv_store *s, const struct dv_sealing *how, struct dv_tag *tag,
+			     int *out_fd)
 {
 	struct dv_stat st;
-	dv_err err = DV_B(s, stat, from, "", &st);
+	dv_err err = DV_B(s, stat, how->from, "", &st);
 	if (err)
 		return err;
-	int fd = DV_B(s, open, dirfd, name, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
+	int fd =
+		DV_B(s, open, how->dirfd, how->name, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return fd;
-	err = dv_sealed_encode(s, from, st.size, fd, NULL);
+	err = encode(s, how, st.size, fd, NULL);
 	if (!err)
-		err = dress(s, from, &st, fd, tag);
+		err = dress(s, how->from, &st, fd, tag);
 	if (!err)
 		err = DV_B(s, fsync, fd);
 	if (err) {
 		DV_B(s, close, fd);
-		dv_ignore(DV_B(s, unlink, dirfd, name));
+		dv_ignore(DV_B(s, unlink, how->dirfd, how->name));
 		return err;
 	}
 	*out_fd = fd;
 	return 0;
+}
+
+dv_err dv_sealed_make(struct dv_store *s, int from, int dirfd, const char *name, struct dv_tag *tag,
+		      int *out_fd)
+{
+	struct dv_sealing how = {.from = from, .dirfd = dirfd, .name = name};
+	return dv_sealed_make_unless(s, &how, tag, out_fd);
 }
 
 dv_err dv_sealed_make_empty(struct dv_store *s, int fd)

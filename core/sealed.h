@@ -36,6 +36,16 @@ DV_CHECK dv_err dv_sealed_encode(struct dv_store *s, int from, uint64_t plain_si
 DV_CHECK dv_err dv_sealed_make(struct dv_store *s, int from, int dirfd, const char *name,
 			       struct dv_tag *tag, int *out_fd);
 
+/* The same; stop is asked now and then, and true gives -ECANCELED. */
+struct dv_sealing {
+	int from, dirfd;
+	const char *name;
+	bool (*stop)(void *ctx); /* NULL: never */
+	void *ctx;
+};
+DV_CHECK dv_err dv_sealed_make_unless(struct dv_store *s, const struct dv_sealing *how,
+				      struct dv_tag *tag, int *out_fd);
+
 /* fd was just made: it becomes a value of no bytes. */
 DV_CHECK dv_err dv_sealed_make_empty(struct dv_store *s, int fd);
 

@@ -37,6 +37,7 @@ void dv_stage_unseal(struct dv_store *s, struct dv_stage *stage)
 
 /* What is to be sealed, and what was made of it. */
 struct seal {
+	struct dv_node *node; /* borrowed; NULL: its gate is held */
 	struct dv_file *from;
 	struct dv_tag tag;
 	uint64_t stage_id, id, writes;
@@ -54,6 +55,21 @@ static void look(const struct dv_node *n, struct seal *it)
 				    .swapped = stage->changed.here}};
 }
 
+/* Was it changed, or sealed or put in place by another thread, meanwhile? While the gate is taken nobody
+ * knows. */
+static bool is_void(void *ctx)
+{
+	const struct seal *it = ctx;
+	struct dv_node *n = it->node;
+	if (dv_gate_shared(n, true))
+		return false;
+	const struct dv_stage *stage = n->stage;
+	bool gone = !stage || stage->id != it->stage_id || n->writes != it->writes ||
+		    (stage->sealed && stage->sealed_writes == it->writes);
+	dv_gate_open(n);
+	return gone;
+}
+
 static dv_err make(struct dv_store *s, struct seal *it)
 {
 	char name[DV_TAIL_NAME];
@@ -61,8 +77,12 @@ static dv_err make(struct dv_store *s, struct seal *it)
 	it->id = dv_journal_new_id(s->journal);
 	dv_tail_packed_name(it->id, name);
 	dv_act_as_self(s);
-	dv_err err =
-		dv_sealed_make(s, it->from->fd, dv_journal_dirfd(s->journal), name, &it->tag, &fd);
+	struct dv_sealing how = {.from = it->from->fd,
+				 .dirfd = dv_journal_dirfd(s->journal),
+				 .name = name,
+				 .stop = it->node ? is_void : NULL,
+				 .ctx = it};
+	dv_err err = dv_sealed_make_unless(s, &how, &it->tag, &fd);
 	if (err)
 		return err;
 	it->made = dv_file_new(s, fd, false);
@@ -92,6 +112,7 @@ dv_err dv_stage_seal(struct dv_store *s, struct dv_node *n)
 		return 0;
 	}
 	look(n, &it);
+	it.node = n;
 	atomic_fetch_add(&it.from->refs, 1);
 	dv_gate_open(n);
 	err = make(s, &it); /* long: without keeping anyone out */

@@ -130,7 +130,7 @@ int fs_print_manual(void)
 	     "diskvfs \\- a store of compressed plain files, mounted as a filesystem\n"
 	     ".SH SYNOPSIS\n.nf");
 	for (size_t i = 0; i < fs_command_count; i++) {
-		fputs(".B diskvfs\n", stdout);
+		fputs("\\fBdiskvfs\\fR ", stdout);
 		print_quoted(fs_commands[i].synopsis);
 	}
 	puts(".fi\n"

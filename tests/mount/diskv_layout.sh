@@ -119,6 +119,29 @@ for layout in diskv diskv:gzip diskv:zlib:9; do
 	fi
 done
 
+claim "a large value: from anywhere, edited in its middle, in bounded memory"
+rm -rf "$S"
+"$DISKVFS" init "$S" --layout diskv:gzip:1 --transform flat
+mnt_up -o cache_size=16M
+seq 1 4000000 >"$T/large"
+cat "$T/large" >"$M/large"
+sync "$M/large"
+mnt_down
+mnt_up -o cache_size=16M
+cmp "$M/large" "$T/large" || fail "read from its beginning"
+for at in 30000000 7 20000000 12345678; do
+	cmp -n 100000 -i "$at" "$M/large" "$T/large" || fail "read at $at"
+done
+printf EDIT | tee >(dd of="$T/large" bs=1 seek=15000000 conv=notrunc 2>/dev/null) |
+	dd of="$M/large" bs=1 seek=15000000 conv=notrunc 2>/dev/null
+sync "$M/large"
+at_rest
+gzip -dc "$S/large" | cmp - "$T/large" || fail "edited"
+hwm=$(awk '/VmHWM/ { print $2 }' "/proc/$dv_pid/status")
+# cache_size and 64 MiB; sanitizers take more.
+grep -q -a __asan_init "$DISKVFS" || [ "$hwm" -lt $((80 * 1024)) ] || fail "$hwm KiB"
+mnt_down
+
 claim "a folder of gzip files is adopted, the whole of one with several members too"
 rm -rf "$S" && mkdir "$S"
 gzip -c "$T/text" >"$S/one"
