@@ -31,6 +31,6 @@ void dv_anew_give_up(struct dv_store *s, struct dv_node *n);
 
 /* n is about to be unpacked on purpose; *several: it has other links, and stays as it is. */
 DV_CHECK dv_err dv_sweep_begin_unpacking(struct dv_store *s, struct dv_node *n, bool *several,
-					struct dv_refusal_before *before);
+					 struct dv_refusal_before *before);
 
 #endif

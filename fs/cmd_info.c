@@ -11,6 +11,7 @@
 #include "fs/client.h"
 #include "fs/json.h"
 #include "fs/mountpoint.h"
+#include "fs/progress.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -173,21 +174,6 @@ static const char *type_name(uint64_t magic, char buf[32])
 	return buf;
 }
 
-static const char *size_text(uint64_t bytes, char buf[32])
-{
-	static const char units[] = "KMGTPE";
-	double n = (double)bytes;
-	int unit = -1;
-
-	for (; n >= 1024 && unit < 5; unit++)
-		n /= 1024;
-	if (unit < 0)
-		snprintf(buf, 32, "%" PRIu64 " bytes", bytes);
-	else
-		snprintf(buf, 32, "%.1f %ciB", n, units[unit]);
-	return buf;
-}
-
 static uint64_t in_bytes(const struct dv_fsinfo *fs, uint64_t blocks)
 {
 	return fs->bsize && blocks > UINT64_MAX / fs->bsize ? UINT64_MAX : blocks * fs->bsize;
@@ -216,11 +202,12 @@ static void print_values(const struct dv_info *i)
 	       " directories, %" PRIu64 " others\n",
 	       i->packed + i->raw, i->packed, i->raw, i->directories, i->others);
 	printf("size         %s, %s in files, %s of the disk; ratio %.2f\n",
-	       size_text(i->plain_bytes, a), size_text(i->stored_bytes, b),
-	       size_text(i->disk_bytes, c), ratio(i->plain_bytes, i->stored_bytes));
+	       fs_size_text(i->plain_bytes, a), fs_size_text(i->stored_bytes, b),
+	       fs_size_text(i->disk_bytes, c), ratio(i->plain_bytes, i->stored_bytes));
 	if (i->packed)
-		printf("of packed    %s in %s; ratio %.2f\n", size_text(i->packed_plain_bytes, a),
-		       size_text(i->packed_stored_bytes, b),
+		printf("of packed    %s in %s; ratio %.2f\n",
+		       fs_size_text(i->packed_plain_bytes, a),
+		       fs_size_text(i->packed_stored_bytes, b),
 		       ratio(i->packed_plain_bytes, i->packed_stored_bytes));
 	if (i->unreadable)
 		printf("unreadable   %" PRIu64 " values; cat tells more of each\n", i->unreadable);
@@ -240,7 +227,8 @@ static void print_text(const char *store, const struct report *r, const struct d
 	if (i->nopack[0])
 		printf("nopack       %s\n", i->nopack);
 	printf("lies on      %s, %s free of %s\n", type_name(fs->type, type),
-	       size_text(in_bytes(fs, fs->bavail), a), size_text(in_bytes(fs, fs->blocks), b));
+	       fs_size_text(in_bytes(fs, fs->bavail), a),
+	       fs_size_text(in_bytes(fs, fs->blocks), b));
 	fputs(r->mounts.text ? r->mounts.text : "in use       no\n", stdout);
 	if (r->under_way)
 		printf("under way    %" PRIu64 " values\n", r->under_way);

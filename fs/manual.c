@@ -153,7 +153,8 @@ int fs_print_manual(void)
 	puts(manual_caveats);
 	puts(".SH FILES\n"
 	     ".TP\n.I MOUNTPOINT/.diskvfs/stats\nCounters as JSON. Not listed.\n"
-	     ".TP\n.I MOUNTPOINT/.diskvfs/control\nTakes the commands\n.BR pack ,\n.BR commit ,\n.BR finish ,\n"
+	     ".TP\n.I MOUNTPOINT/.diskvfs/control\nTakes the commands\n.BR pack ,\n.BR commit "
+	     ",\n.BR finish ,\n"
 	     ".B unpack\nand\n.B unpack\n.IR KEY .\n"
 	     ".TP\n.I STORE/.diskvfs/\nControl files of the store;\n.I lost/\nholds bytes that "
 	     "recovery could not place.");
