@@ -17,7 +17,7 @@ bool dv_edit_is_quick(struct dv_store *s, struct dv_node *n)
 	struct dv_stat st;
 	struct dv_facts facts;
 	struct dv_file *f = NULL;
-	if (dv_value_file(s, n, false, true, &f))
+	if (dv_value_file(s, n, false, &f))
 		return false;
 	bool quick = DV_B(s, stat, f->fd, "", &st) == 0 && st.size <= DV_EDIT_INLINE_STORED_MAX &&
 		     (dv_facts_get(s, n, &st, &facts) ||
@@ -50,7 +50,7 @@ static dv_err look(struct dv_store *s, struct dv_node *n, bool lock, struct subj
 	if (err)
 		return err;
 	if (!n->stage && n->form == DV_FORM_PACKED && dv_node_has_name(s, n)) {
-		err = dv_value_file(s, n, false, false, &out->file);
+		err = dv_value_file(s, n, false, &out->file);
 		if (!err && lock)
 			err = dv_rival_lock(s, n, out->file, &out->locked);
 		if (!err)

@@ -48,7 +48,7 @@ ssize_t dv_store_read(struct dv_store *s, const struct dv_call *call, struct dv_
 		dv_gate_open(n);
 		err = got < 0 ? (dv_err)got : 0;
 	} while (dv_try_again(s, call, n, &err, &tries));
-	if (err && err != -EAGAIN)
+	if (err && err != -EAGAIN && err != -EINPROGRESS)
 		return dv_count_error(s, err);
 	if (!err)
 		dv_count(s, bytes_read, (uint64_t)got);
@@ -102,7 +102,7 @@ dv_err dv_store_seek(struct dv_store *s, const struct dv_call *call, struct dv_n
 		   DV_FORM_PACKED) { /* sparse values are not packed: all of it is data */
 		*out = whence == SEEK_DATA ? off : st.size;
 	} else {
-		err = dv_value_file(s, n, false, call->nowait, &f);
+		err = dv_value_file(s, n, false, &f);
 		if (!err)
 			err = DV_B(s, seek, f->fd, off, whence, out);
 		dv_file_unref(s, f);
@@ -142,7 +142,7 @@ static dv_err writable(struct dv_store *s, struct dv_node *n, bool nowait, int *
 		*fd = dv_stage_fd(n->stage);
 		return 0;
 	}
-	dv_err err = dv_value_file(s, n, true, nowait, file);
+	dv_err err = dv_value_file(s, n, true, file);
 	if (!err)
 		*fd = (*file)->fd;
 	return err;

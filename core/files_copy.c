@@ -21,7 +21,7 @@ static dv_err open_source(struct dv_store *s, struct dv_node *n, uint64_t size,
 		return err;
 	err = n->stage || n->form != DV_FORM_PACKED ? -EOPNOTSUPP : 0;
 	if (!err)
-		err = dv_value_file(s, n, false, false, out);
+		err = dv_value_file(s, n, false, out);
 	if (!err)
 		err = DV_B(s, stat, (*out)->fd, "", &st);
 	if (!err)

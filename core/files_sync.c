@@ -43,7 +43,7 @@ static dv_err sync_file(struct dv_store *s, struct dv_node *n, bool data_only)
 	dv_err err = dv_gate_shared(n, false);
 	if (err)
 		return err;
-	err = S_ISDIR(n->type) ? dv_dir_file(s, n, &f) : dv_value_file(s, n, false, false, &f);
+	err = S_ISDIR(n->type) ? dv_dir_file(s, n, &f) : dv_value_file(s, n, false, &f);
 	uint64_t writes = n->writes;
 	dv_gate_open(n);
 	if (err)

@@ -39,7 +39,7 @@ static dv_err hold(struct dvfs *s, struct dv_node *n)
 	dv_err err = dv_gate_shared(n, false);
 	if (err)
 		return err;
-	err = dv_value_file(s->store, n, false, false, &f);
+	err = dv_value_file(s->store, n, false, &f);
 	if (!err)
 		dv_node_set_file(s->store, n, f, true);
 	dv_file_unref(s->store, f);

@@ -43,26 +43,46 @@ void dv_touch_dir(struct dv_store *s, struct dv_node *dir)
 
 void dv_wait_for_others(void)
 {
-	nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+	nanosleep(&(struct timespec){.tv_nsec = DV_WAIT_STEP_MS * 1000000}, NULL);
 }
 
-bool dv_goes_on(const struct dv_call *call, dv_err err, unsigned *tries)
+/*
+ * Another mount, or a program, has locked what is to be changed. Waited for here a moment, then without a
+ * thread, and not for ever: a lock that is held for long is told to the caller.
+ */
+static bool waits_for_others(const struct dv_call *call, dv_err *err, unsigned *tries)
 {
-	if (err == -EAGAIN && !call->nowait && ++*tries < DV_WAITS) {
-		dv_wait_for_others();
-		return true;
+	if (*err != -EAGAIN || call->nowait)
+		return false;
+	int64_t waited_ms = call->waited_ns / 1000000 + (int64_t)*tries * DV_WAIT_STEP_MS;
+	bool enough = waited_ms >= DV_WAIT_MS;
+	if (*tries >= DV_WAITS_HERE && (enough || call->parks)) {
+		*err = enough ? -EBUSY : -EINPROGRESS;
+		return false;
 	}
-	return err == -ESTALE && (*tries)++ < DV_TRIES;
+	++*tries;
+	dv_wait_for_others();
+	*err = 0;
+	return true;
+}
+
+bool dv_goes_on(const struct dv_call *call, dv_err *err, unsigned *tries)
+{
+	if (waits_for_others(call, err, tries))
+		return true;
+	return *err == -ESTALE && (*tries)++ < DV_TRIES;
+}
+
+bool dv_is_patient(const struct dv_call *call, unsigned tries)
+{
+	return tries < DV_PATIENCE && call->waited_ns < DV_PATIENCE * DV_WAIT_STEP_MS * 1000000ll;
 }
 
 bool dv_try_again(struct dv_store *s, const struct dv_call *call, struct dv_node *n, dv_err *err,
 		  unsigned *tries)
 {
-	if (*err == -EAGAIN && !call->nowait && ++*tries < DV_WAITS) {
-		dv_wait_for_others();
-		*err = 0;
+	if (waits_for_others(call, err, tries))
 		return true;
-	}
 	if (*err != -ESTALE || ++*tries >= DV_TRIES)
 		return false;
 	if (call->nowait) {
@@ -143,7 +163,7 @@ static dv_err make_raw_once(struct dv_store *s, struct dv_node *n)
 dv_err dv_make_raw(struct dv_store *s, struct dv_node *n, bool nowait)
 {
 	dv_err err = -EAGAIN;
-	for (unsigned tries = 0; err == -EAGAIN && !nowait && tries < DV_WAITS; tries++) {
+	for (unsigned tries = 0; err == -EAGAIN && !nowait && tries < DV_WAITS_HERE; tries++) {
 		if (tries) /* another mount edits it: not under a gate, which its end may need */
 			dv_wait_for_others();
 		err = make_raw_once(s, n);
@@ -160,9 +180,9 @@ void dv_keep_open(struct dv_store *s, struct dv_node *n, uint32_t nlink)
 		return;
 	dv_err err = -EINVAL;
 	if (S_ISREG(n->type) && n->form == DV_FORM_RAW)
-		err = dv_value_file(s, n, true, true, &f);
+		err = dv_value_file(s, n, true, &f);
 	if (err && S_ISREG(n->type))
-		err = dv_value_file(s, n, false, true, &f);
+		err = dv_value_file(s, n, false, &f);
 	if (err)
 		err = dv_value_handle(s, n, &f);
 	if (err)

@@ -271,6 +271,24 @@ static dv_err make_regular(struct dv_store *s, struct dv_place *p, mode_t mode, 
 	return *fd < 0 ? *fd : 0;
 }
 
+/* A packed form of the name that came since it was looked for is a value: the file that was just made
+ * goes. */
+static dv_err keep_if_alone(struct dv_store *s, const struct dv_place *p, const char *stored,
+			    int *fd)
+{
+	static const struct dv_beside none;
+	struct dv_stat st, packed;
+	dv_err err = DV_B(s, stat, *fd, "", &st);
+	struct dv_ident id = dv_ident_of(&st);
+	if (!err && dv_rival_came(s, p, p->names.packed, &none, dv_meta_ino(&id), &packed)) {
+		err = dv_unlink_form(s, p, stored, &id, false);
+		err = err && err != DV_IS_ANOTHER ? err : -EEXIST;
+	}
+	if (err)
+		DV_B(s, close, *fd);
+	return err;
+}
+
 struct making {
 	mode_t mode; /* with type */
 	dev_t rdev;
@@ -311,6 +329,8 @@ static dv_err make(struct dv_store *s, const struct dv_call *call, struct dv_nod
 			err = DV_B(s, mknod, p.dirfd, stored, mode, m->rdev);
 		dv_act_as_self(s);
 	}
+	if (!err && regular)
+		err = keep_if_alone(s, &p, stored, &fd);
 	if (!err)
 		err = enter_new(s, dir, &p, stored, slot,
 				!regular	  ? DV_FORM_OTHER
@@ -325,6 +345,7 @@ static dv_err make_gated(struct dv_store *s, const struct dv_call *call, struct 
 			 const char *name, const struct making *m, struct dv_node **out,
 			 struct dv_stat *st)
 {
+	unsigned waits = 0;
 	for (unsigned tries = 0;; tries++) {
 		dv_err err = dv_gate_shared(dir, call->nowait);
 		if (err)
@@ -333,7 +354,9 @@ static dv_err make_gated(struct dv_store *s, const struct dv_call *call, struct 
 		dv_gate_open(dir);
 		if (err != -ENOTDIR || tries == DV_TRIES)
 			return err;
-		err = dv_clear_way(s, call, dir, name);
+		do
+			err = dv_clear_way(s, call, dir, name);
+		while (dv_goes_on(call, &err, &waits));
 		if (err)
 			return err;
 	}
@@ -439,7 +462,7 @@ dv_err dv_store_link(struct dv_store *s, const struct dv_call *call, struct dv_n
 /* Unlinks every form of n's name; raw last, so that dying in between leaves the value whole. A
  * superseded form goes as it would later: once the value's name is durable. Gates held. */
 static dv_err unlink_forms(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
-			   bool nowait, bool patient)
+			   bool nowait, bool patient, bool *more)
 {
 	struct dv_found f;
 	if (n->loser && nowait)
@@ -460,12 +483,17 @@ static dv_err unlink_forms(struct dv_store *s, struct dv_node *n, const struct d
 		return -ESTALE;
 	if (err)
 		return err;
+	struct dv_beside twin = dv_rival_look(s, p, p->names.packed);
 	dv_keep_open(s, n, f.st.nlink);
-	err = dv_unlink_form(s, p, f.stored, nowait);
+	err = dv_unlink_form(s, p, f.stored, NULL, nowait);
+	if (err == -ENOENT) /* another mount has packed or unpacked it, or others were first */
+		err = -ESTALE;
 	if (err)
 		dv_node_unpin(s, n);
-	else if (f.form != DV_FORM_PACKED)
-		dv_twin_release(s, p, n->ino);
+	else if (f.form != DV_FORM_PACKED && twin.there)
+		dv_twin_release(s, p, n->ino, &twin.id);
+	else if (f.form == DV_FORM_PACKED)
+		*more = dv_rival_is_raw_too(s, p, n->ino);
 	return err;
 }
 
@@ -479,8 +507,9 @@ static dv_err commit_other_names(struct dv_store *s, struct dv_node *n)
 	return st.nlink == 1 ? 0 : err;
 }
 
+/* *more: another mount has made a raw form of it at this moment, which goes too. */
 static dv_err unlink_known(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
-			   const char *name, struct dv_node *n, bool patient)
+			   const char *name, struct dv_node *n, bool patient, bool *more)
 {
 	struct dv_place p;
 	if (S_ISDIR(n->type))
@@ -495,7 +524,7 @@ static dv_err unlink_known(struct dv_store *s, const struct dv_call *call, struc
 	if (!err)
 		err = dv_place_open(s, dir, name, false, &p);
 	if (!err) {
-		err = unlink_forms(s, n, &p, call->nowait, patient);
+		err = unlink_forms(s, n, &p, call->nowait, patient, more);
 		dv_place_close(s, &p);
 	}
 	if (!err) {
@@ -519,21 +548,34 @@ dv_err dv_store_unlink(struct dv_store *s, const struct dv_call *call, struct dv
 	if (s->options.read_only)
 		return -EROFS;
 	dv_err err = -ESTALE;
-	for (unsigned tries = 0; dv_goes_on(call, err, &tries);) {
+	bool removed = false;
+	struct dv_call waits =
+		*call; /* half of it can not be made again: the rest may take its time */
+	waits.nowait = waits.parks = false;
+	for (unsigned tries = 0; dv_goes_on(call, &err, &tries);) {
 		struct dv_node *n = NULL;
+		bool more = false;
 		err = dv_find(s, call, dir, name,
 			      &n); /* before the gate: it may take the child's */
 		if (!err)
 			err = dv_gate_shared(dir, call->nowait);
 		if (!err) {
-			err = unlink_known(s, call, dir, name, n, tries < DV_PATIENCE);
+			err = unlink_known(s, call, dir, name, n, dv_is_patient(call, tries),
+					   &more);
 			dv_gate_open(dir);
 		}
 		dv_node_unref(s, n);
+		removed |= !err;
+		if (removed)
+			call = &waits;
+		if (err == -ENOENT && removed)
+			err = 0;
+		else if (!err && more)
+			err = -ESTALE;
 		if (err == -ESTALE && call->nowait)
 			err = -EAGAIN;
 	}
-	return err == -EAGAIN && !call->nowait ? -EBUSY : err;
+	return err;
 }
 
 /* Gate of dir shared. */
@@ -547,12 +589,13 @@ static dv_err remove_dir(struct dv_store *s, struct dv_node *dir, const char *na
 		return err;
 	err = dv_place_find(s, &p, &f);
 	if (!err) {
+		struct dv_beside twin = dv_rival_look(s, &p, p.names.packed);
 		dv_keep_open(s, n, 1);
 		err = DV_B(s, rmdir, p.dirfd, f.stored);
 		if (err)
 			dv_node_unpin(s, n);
-		else
-			dv_twin_release(s, &p, n->ino);
+		else if (twin.there)
+			dv_twin_release(s, &p, n->ino, &twin.id);
 	}
 	if (!err) {
 		struct dv_loose_at at = dv_place_at(&p);

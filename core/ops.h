@@ -12,8 +12,12 @@
 /* An operation that meets another object than its node's looks again this often: others may replace
  * a name all the time. */
 #define DV_TRIES    100
-#define DV_PATIENCE 100	 /* the same, for what may have to be waited for */
-#define DV_WAITS    1000 /* of 10 ms, for what another mount has locked */
+#define DV_PATIENCE 100 /* the same, for what may have to be waited for */
+/* What another mount or a program has locked is waited for so long; here, with a thread, so many steps
+ * of it at a time. */
+#define DV_WAIT_MS	10000
+#define DV_WAIT_STEP_MS 10
+#define DV_WAITS_HERE	20u
 
 /* Looks up without giving attributes. */
 DV_CHECK dv_err dv_find(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
@@ -72,17 +76,20 @@ void dv_forget_kept_ctime(struct dv_store *s, struct dv_node *n);
 void dv_wait_for_others(void);
 
 /*
- * The loop of an operation on names: is it to be made (again)? err: -ESTALE before the first time,
- * and what it gave since. Waits for other mounts.
+ * The loop of an operation on names: is it to be made (again)? *err: -ESTALE before the first time,
+ * and what it gave since. Waits for other mounts; -EBUSY where they do not come to an end, -EINPROGRESS
+ * where the call parks.
  */
-bool dv_goes_on(const struct dv_call *call, dv_err err, unsigned *tries);
+bool dv_goes_on(const struct dv_call *call, dv_err *err, unsigned *tries);
+/* May it still wait for what may never end? */
+bool dv_is_patient(const struct dv_call *call, unsigned tries);
 
 /* A name came or went in dir. */
 void dv_touch_dir(struct dv_store *s, struct dv_node *dir);
 
 /* After an error of an operation on n: was it that n's object is another now? Then n is looked at
- * anew. Or that another mount has it locked? Then it is waited for. true: try again. No gate
- * held. */
+ * anew. Or that others have it locked? Then they are waited for, as in dv_goes_on(). true: try again.
+ * No gate held. */
 bool dv_try_again(struct dv_store *s, const struct dv_call *call, struct dv_node *n, dv_err *err,
 		  unsigned *tries);
 

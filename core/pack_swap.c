@@ -39,7 +39,8 @@ static dv_err unlink_packed(struct dv_store *s, const struct dv_place *p, struct
 	struct dv_ident a = dv_ident_of(&st), b = dv_ident_of(&j->packed);
 	if (err || !dv_ident_equal(&a, &b)) /* I5 */
 		return err == -ENOENT ? 0 : err;
-	return dv_unlink_form(s, p, p->names.packed, false);
+	err = dv_unlink_form(s, p, p->names.packed, &b, false);
+	return err == DV_IS_ANOTHER ? 0 : err;
 }
 
 dv_err dv_pack_publish(struct dv_store *s, struct dv_pack_item *item, struct dv_node *dir,

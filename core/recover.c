@@ -283,6 +283,33 @@ bool dv_recover_is_whole(const struct adoption *a, const struct dv_record *r)
 	return a->same_boot || (r->flags & DV_RECORD_DURABLE);
 }
 
+enum stage_file { STAGE_FILE, STAGE_OLD_OBJECT, STAGE_OF_OTHERS };
+
+/*
+ * What lies under the stage's name: a commit exchanges it with the old object, which is then unlinked, and
+ * brings back what it finds there instead (stage_publish.c).
+ */
+static enum stage_file what_lies_there(struct adoption *a, const struct dv_record *r,
+				       const struct target *t, int fd)
+{
+	struct dv_store *s = a->s;
+	struct dv_stat st;
+	struct dv_tag tag;
+	if ((r->flags & DV_RECORD_OLD_PACKED) || DV_B(s, stat, fd, "", &st))
+		return STAGE_FILE;
+	struct dv_ident id = dv_ident_of(&st);
+	id.dev = r->raw.dev;
+	if (dv_ident_equal(&id, &r->raw))
+		return STAGE_OLD_OBJECT;
+	if (dv_tag_load_fd(s, fd, &st, &tag) && tag.st_ino == r->st_ino)
+		return STAGE_FILE;
+	return !dv_recover_find_raw(s, &t->p, &r->raw, &st) &&
+			       (was_stage(s, t, t->p.names.raw, r) ||
+				was_stage(s, t, t->p.names.aside, r))
+		       ? STAGE_OF_OTHERS
+		       : STAGE_FILE;
+}
+
 static dv_err recover_stage(struct adoption *a, const struct dv_record *r, const struct target *t,
 			    const char *stage)
 {
@@ -296,7 +323,10 @@ static dv_err recover_stage(struct adoption *a, const struct dv_record *r, const
 	if (fd < 0)
 		return fd;
 	dv_err err = 0;
-	if (!dv_recover_is_whole(a, r)) {
+	enum stage_file what = what_lies_there(a, r, t, fd);
+	if (what == STAGE_OF_OTHERS) {
+		err = -EEXIST;
+	} else if (what == STAGE_OLD_OBJECT || !dv_recover_is_whole(a, r)) {
 		err = DV_B(s, unlink, a->dirfd, stage); /* I6 */
 	} else {
 		if (was_packed &&

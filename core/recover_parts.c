@@ -264,7 +264,7 @@ static dv_err publish(struct adoption *a, const struct dv_record *r, const struc
 	if (!err)
 		err = dv_loose_sync(s, &at, t->p.dirfd); /* I3 */
 	if (!err && !was_packed)
-		err = dv_unlink_form(s, &t->p, stored, false);
+		err = dv_unlink_form(s, &t->p, stored, NULL, false);
 	dv_dir_times_restore(s, &times);
 	if (!err && !was_packed)
 		dv_journal_end(s, swap.id);

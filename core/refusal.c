@@ -44,7 +44,7 @@ static dv_err keep_raw(struct dv_store *s, struct dv_node *n,
 {
 	struct dv_file *f = NULL;
 	struct dv_stat st;
-	dv_err err = dv_value_file(s, n, false, false, &f);
+	dv_err err = dv_value_file(s, n, false, &f);
 	if (!err)
 		err = DV_B(s, stat, f->fd, "", &st);
 	if (!err) {

@@ -36,6 +36,9 @@ struct renaming {
 	struct dv_place from, to;
 	struct dv_found src, dst;
 	bool dst_there;
+	struct dv_beside twin;	/* the packed form beside a source that is not packed */
+	struct dv_beside other; /* at the target, in the form that the source has not */
+	bool more; /* another mount has made a raw form of the source just now: it is to follow */
 };
 
 /*
@@ -154,6 +157,7 @@ static bool packed_over_other(const struct renaming *r)
 static dv_err move_over_other(struct dv_store *s, struct renaming *r)
 {
 	uint64_t record = 0;
+	struct dv_ident over = dv_ident_of(&r->dst.st);
 	if (!r->to.names.packed[0])
 		return -ENAMETOOLONG;
 	dv_err err = dv_settle_move(s, &r->to, r->to.names.packed);
@@ -170,7 +174,9 @@ static dv_err move_over_other(struct dv_store *s, struct renaming *r)
 	struct dv_loose_at at = dv_place_at(&r->to);
 	err = dv_loose_sync(s, &at, r->to.dirfd); /* I3 */
 	if (!err)
-		err = dv_unlink_form(s, &r->to, r->dst.stored, false);
+		err = dv_unlink_form(s, &r->to, r->dst.stored, &over, false);
+	if (err == DV_IS_ANOTHER) /* others have put another one there, after the packed one came */
+		err = 0;
 	atomic_fetch_add(&s->swaps, 1);
 	if (!err) /* else recovery drops it */
 		dv_journal_end(s, record);
@@ -217,7 +223,7 @@ static dv_err move(struct dv_store *s, struct renaming *r, uint8_t *slot, uint64
 	/* A target under another stored name (a link where files carry a suffix) is gone only now.
 	 */
 	if (!err && r->dst_there && !*crossed && strcmp(r->dst.stored, as) != 0)
-		err = dv_unlink_form(s, &r->to, r->dst.stored, false);
+		err = dv_unlink_form(s, &r->to, r->dst.stored, NULL, false);
 	atomic_fetch_add(&s->swaps, 1);
 	return err;
 }
@@ -267,27 +273,6 @@ static dv_err settle_names(struct dv_store *s, const struct renaming *r, bool no
 	return err ? err : dv_place_settle(s, &r->to, as, 0, nowait);
 }
 
-/*
- * Over a raw value that another mount packed at this very moment: its raw form was there when we looked,
- * and was taken away, so that the packed form is there alone beside what was renamed. It is superseded
- * as any other, though its record comes late. -> crossed; r->dst is what was superseded then.
- */
-static bool found_late(struct dv_store *s, struct renaming *r, uint64_t *record)
-{
-	struct dv_stat st;
-	struct dv_tag tag;
-	if (!r->to.names.packed[0] || r->n->form != DV_FORM_RAW || r->over->form != DV_FORM_RAW ||
-	    r->n->loser || DV_B(s, stat, r->to.dirfd, r->to.names.packed, &st) ||
-	    !dv_tag_load(s, r->to.dirfd, r->to.names.packed, &st, &tag) ||
-	    tag.st_ino != r->over->ino || dv_node_reserve_loser(s, r->n))
-		return false;
-	r->dst.st = st;
-	if (!record_loser(s, r, false, record))
-		return true;
-	dv_node_end_loser(s, r->n);
-	return false;
-}
-
 /* The renaming may be lost with the power. */
 static void note_move(struct dv_store *s, const struct renaming *r)
 {
@@ -314,6 +299,21 @@ static void note_move(struct dv_store *s, const struct renaming *r)
 		dv_loose_add(s, &shard, DV_LOOSE_RENAMED, 0);
 }
 
+static bool is_source_there(struct dv_store *s, const struct renaming *r)
+{
+	struct dv_stat st;
+	return DV_B(s, stat, r->from.dirfd, r->src.stored, &st) == 0;
+}
+
+/* The value has its new name: another form may have come there at this moment, or to the old one. */
+static dv_err settle_rivals(struct dv_store *s, struct renaming *r, uint8_t slot)
+{
+	bool packed = r->n->form == DV_FORM_PACKED;
+	r->more = packed && !r->in && dv_rival_is_raw_too(s, &r->from, r->n->ino);
+	return dv_rival_settle(s, &r->to, dv_place_stored(&r->to, r->n->form, slot), &r->n->id,
+			       r->n->ino, packed ? r->to.names.raw : r->to.names.packed, &r->other);
+}
+
 /* Gates held, nodes at rest or about to be replaced. */
 static dv_err rename_plain(struct dv_store *s, struct renaming *r, bool nowait)
 {
@@ -328,7 +328,7 @@ static dv_err rename_plain(struct dv_store *s, struct renaming *r, bool nowait)
 		if (nowait)
 			return -EAGAIN;
 		struct dv_file *f = NULL;
-		dv_err err = dv_value_file(s, r->n, false, false, &f);
+		dv_err err = dv_value_file(s, r->n, false, &f);
 		if (!err)
 			err = DV_B(s, fdatasync, f->fd);
 		dv_file_unref(s, f);
@@ -345,18 +345,16 @@ static dv_err rename_plain(struct dv_store *s, struct renaming *r, bool nowait)
 		if (r->over)
 			dv_node_unpin(s, r->over);
 		dv_ignore(repath(s, r, true)); /* recovery looks at both */
-		return err;
+		return err == -ENOENT && !is_source_there(s, r) ? -ESTALE : err;
 	}
-	if (r->src.form != DV_FORM_PACKED && !r->in)
-		dv_twin_release(s, &r->from, r->n->ino);
+	if (r->src.form != DV_FORM_PACKED && !r->in && r->twin.there)
+		dv_twin_release(s, &r->from, r->n->ino, &r->twin.id);
 	err = r->in ? dv_node_add_name(s, r->n, r->newdir, r->newname, slot)
 		    : dv_node_move_name(s, r->olddir, r->oldname, r->newdir, r->newname, slot);
 	if (!err)
 		err = repath(s, r, false); /* of records that were appended meanwhile */
 	dv_forget_kept_ctime(s, r->n);
 	note_move(s, r);
-	if (over_value && S_ISREG(r->n->type) && !nowait && !crossed)
-		crossed = found_late(s, r, &record);
 	if (r->over && !dv_node_has_name(s, r->over)) {
 		if (r->over->stage)
 			dv_stage_drop(s, r->over);
@@ -372,7 +370,8 @@ static dv_err rename_plain(struct dv_store *s, struct renaming *r, bool nowait)
 	if (r->over)
 		r->over->writes++;
 	r->n->writes++;
-	return err;
+	dv_err rivals = S_ISREG(r->n->type) ? settle_rivals(s, r, slot) : 0;
+	return err ? err : rivals;
 }
 
 static dv_err rename_exchange(struct dv_store *s, struct renaming *r)
@@ -472,6 +471,10 @@ static dv_err rename_gated(struct dv_store *s, const struct dv_call *call, struc
 	err = dv_place_open(s, r->newdir, r->newname, true, &r->to);
 	if (!err) {
 		err = r->in ? 0 : dv_rival_packs(s, r->n, &r->from, r->patient);
+		bool packed = r->n->form == DV_FORM_PACKED;
+		if (!r->in && !packed)
+			r->twin = dv_rival_look(s, &r->from, r->from.names.packed);
+		r->other = dv_rival_look(s, &r->to, packed ? r->to.names.raw : r->to.names.packed);
 		if (!err)
 			err = find_both(s, r);
 		if (!err && r->dst_there) /* else the form that it makes would be left */
@@ -534,13 +537,17 @@ dv_err dv_store_rename(struct dv_store *s, const struct dv_call *call, struct dv
 	if (s->options.read_only)
 		return -EROFS;
 	dv_err err = -ESTALE;
-	for (unsigned tries = 0; dv_goes_on(call, err, &tries);) {
+	bool renamed = false;
+	struct dv_call waits =
+		*call; /* half of it can not be made again: the rest may take its time */
+	waits.nowait = waits.parks = false;
+	for (unsigned tries = 0; dv_goes_on(call, &err, &tries);) {
 		struct renaming r = {.olddir = olddir,
 				     .newdir = newdir,
 				     .oldname = oldname,
 				     .newname = newname,
 				     .flags = flags,
-				     .patient = tries < DV_PATIENCE};
+				     .patient = dv_is_patient(call, tries)};
 		err = rename_once(s, call, &r);
 		if (!err && r.n && (s->nopack || s->config.nopack))
 			dv_keeper_touch(s, r.n); /* its new name may let it be packed */
@@ -548,25 +555,34 @@ dv_err dv_store_rename(struct dv_store *s, const struct dv_call *call, struct dv
 		dv_node_unref(s, r.over);
 		if (err == -ESTALE && call->nowait)
 			return -EAGAIN;
+		renamed |= !err;
+		if (err == -ENOENT && renamed)
+			err = 0;
+		else if (!err && r.more)
+			err = -ESTALE;
+		if (renamed) {
+			call = &waits;
+			flags = 0;
+		}
 	}
 	if (!err) {
 		dv_touch_dir(s, olddir);
 		dv_place_prune(s, oldname);
 	}
-	return err == -ESTALE || (err == -EAGAIN && !call->nowait) ? -EBUSY : err;
+	return err == -ESTALE ? -EBUSY : err;
 }
 
 dv_err dv_rename_in(struct dv_store *s, const struct dv_call *call, const struct dv_renamed_in *in,
 		    struct dv_node *dir, const char *name, unsigned flags)
 {
 	dv_err err = -ESTALE;
-	for (unsigned tries = 0; dv_goes_on(call, err, &tries);) {
+	for (unsigned tries = 0; dv_goes_on(call, &err, &tries);) {
 		struct renaming r = {.in = in,
 				     .n = in->node,
 				     .newdir = dir,
 				     .newname = name,
 				     .flags = flags,
-				     .patient = tries < DV_PATIENCE};
+				     .patient = dv_is_patient(call, tries)};
 		err = rename_once(s, call, &r);
 		dv_node_unref(s, r.over);
 	}
@@ -574,5 +590,5 @@ dv_err dv_rename_in(struct dv_store *s, const struct dv_call *call, const struct
 		dv_touch_dir(s, dir);
 		dv_keeper_touch(s, in->node);
 	}
-	return err == -ESTALE || err == -EAGAIN ? -EBUSY : err;
+	return err == -ESTALE ? -EBUSY : err;
 }

@@ -2,8 +2,11 @@
 /* rival.c - see rival.h. */
 #include "core/rival.h"
 
+#include "core/cleanup.h"
 #include "core/io.h"
 #include "core/meta.h"
+#include "core/swap.h"
+#include "core/twin.h"
 
 #include <sys/file.h>
 #include <time.h>
@@ -50,9 +53,12 @@ bool dv_rival_is_older(struct dv_store *s, const struct dv_node *n, const struct
 		       const struct dv_found *f, const struct dv_changed_at *mine)
 {
 	struct dv_tag tag;
-	if (!dv_tag_load(s, p->dirfd, f->stored, &f->st, &tag) || tag.st_ino != n->ino)
-		return is_later(mine->backing,
-				f->st.ctime); /* when it came by the name, or later */
+	bool tagged = dv_tag_load(s, p->dirfd, f->stored, &f->st, &tag);
+	if (!tagged || tag.st_ino != n->ino) {
+		/* When it came by the name, or later; a packer keeps that. */
+		struct timespec came = tagged ? dv_tag_ctime(&tag, &f->st) : f->st.ctime;
+		return is_later(mine->backing, came);
+	}
 	/* Another mount's replacement came by the name when it was committed, which says nothing of
 	 * when it was written. */
 	return tag.generation == n->generation ||
@@ -86,4 +92,71 @@ dv_err dv_rival_packs(struct dv_store *s, const struct dv_node *n, const struct 
 										     : 0;
 	DV_B(s, close, fd);
 	return err == -EWOULDBLOCK ? -EAGAIN : 0;
+}
+
+/* ---- the other form ---- */
+
+struct dv_beside dv_rival_look(struct dv_store *s, const struct dv_place *p, const char *stored)
+{
+	struct dv_stat st;
+	struct dv_beside out = {0};
+	if (stored[0] && DV_B(s, stat, p->dirfd, stored, &st) == 0 && S_ISREG(st.mode)) {
+		out.there = true;
+		out.id = dv_ident_of(&st);
+	}
+	return out;
+}
+
+bool dv_rival_came(struct dv_store *s, const struct dv_place *p, const char *stored,
+		   const struct dv_beside *before, uint64_t ino, struct dv_stat *st)
+{
+	if (!stored[0] || DV_B(s, stat, p->dirfd, stored, st) || !S_ISREG(st->mode))
+		return false;
+	struct dv_ident id = dv_ident_of(st);
+	return !(before->there && dv_ident_equal(&id, &before->id)) &&
+	       dv_twin_ino(s, p->dirfd, stored, st) != ino;
+}
+
+bool dv_rival_is_raw_too(struct dv_store *s, const struct dv_place *p, uint64_t ino)
+{
+	const char *const names[] = {p->names.raw, p->names.aside};
+	for (size_t i = 0; i < DV_ARRAY_LEN(names); i++) {
+		struct dv_stat st;
+		if (names[i][0] && DV_B(s, stat, p->dirfd, names[i], &st) == 0 &&
+		    S_ISREG(st.mode) && dv_twin_ino(s, p->dirfd, names[i], &st) == ino)
+			return true;
+	}
+	return false;
+}
+
+/* A raw file that a program has put there, or a rename: it is whole, and its maker does not take it back as
+ * one does who commits (stage_publish.c), or who made it anew. */
+static bool stays(struct dv_store *s, const struct dv_place *p, const char *stored,
+		  const struct dv_stat *st)
+{
+	struct dv_tag tag;
+	return st->size > 0 && !dv_tag_load(s, p->dirfd, stored, st, &tag);
+}
+
+dv_err dv_rival_settle(struct dv_store *s, const struct dv_place *p, const char *mine,
+		       const struct dv_ident *id, uint64_t ino, const char *other,
+		       const struct dv_beside *before)
+{
+	struct dv_stat st, own;
+	if (!dv_rival_came(s, p, other, before, ino, &st))
+		return 0;
+	dv_err err = DV_B(s, stat, p->dirfd, mine, &own);
+	if (err)
+		return err == -ENOENT ? 0 : err; /* others are further than this */
+	struct dv_ident now = dv_ident_of(&own), came = dv_ident_of(&st);
+	bool packed = dv_place_kind(p, mine) == DV_LOOSE_PACKED;
+	/* At the same tick raw is the value, whoever asks. */
+	bool later = packed ? !is_later(st.ctime, own.ctime) : is_later(own.ctime, st.ctime);
+	if (!dv_ident_equal(&now, id) || (!later && !(packed && stays(s, p, other, &st))))
+		return 0;
+	struct dv_loose_at at = dv_place_at(p);
+	err = dv_loose_sync(s, &at, p->dirfd); /* I3 */
+	if (!err)
+		err = dv_unlink_form(s, p, later ? other : mine, later ? &came : id, false);
+	return err == DV_IS_ANOTHER ? 0 : err;
 }

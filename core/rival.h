@@ -48,4 +48,36 @@ bool dv_rival_is_older(struct dv_store *s, const struct dv_node *n, const struct
 DV_CHECK dv_err dv_rival_packs(struct dv_store *s, const struct dv_node *n,
 			       const struct dv_place *p, bool patient);
 
+/*
+ * A name was made or taken, and another form of it came at the same moment: by one who had looked before, as
+ * this caller had. Both forms would stay, and raw would hide what may be newer. So who makes a form looks at
+ * the other one before and after: of two, the one whose name came later is the value, and its maker, who
+ * sees the other one, takes that away. Nobody takes away what came after his own, but in one case (below):
+ * its maker may be about to take it back, and nothing would be left.
+ */
+struct dv_beside {
+	bool there;
+	struct dv_ident id;
+};
+
+/* What is at `stored` of p, a regular file. */
+struct dv_beside dv_rival_look(struct dv_store *s, const struct dv_place *p, const char *stored);
+
+/* Is what is at `stored` another one than before, and no form of what shows ino? Where it is: st. */
+bool dv_rival_came(struct dv_store *s, const struct dv_place *p, const char *stored,
+		   const struct dv_beside *before, uint64_t ino, struct dv_stat *st);
+
+/* Is there a raw form that another mount has made of the packed value that showed ino? */
+bool dv_rival_is_raw_too(struct dv_store *s, const struct dv_place *p, uint64_t ino);
+
+/*
+ * `mine`, which is object id and shows ino, was just given its name at p; `other` is the name of the other
+ * form, and `before` what was there. What came there since, but before mine, goes. What came later stays,
+ * and its maker sees mine; where that is a program's raw file, which looks at nothing, mine goes. Directory
+ * gate of p.
+ */
+DV_CHECK dv_err dv_rival_settle(struct dv_store *s, const struct dv_place *p, const char *mine,
+				const struct dv_ident *id, uint64_t ino, const char *other,
+				const struct dv_beside *before);
+
 #endif

@@ -307,7 +307,7 @@ dv_err dv_stage_begin_with(struct dv_store *s, struct dv_node *n, struct dv_stag
 	bool empty = stage->replacement;
 	dv_stage_changed(stage);
 	stage->generation = empty ? next_generation(n) : n->generation;
-	dv_err err = dv_value_file(s, n, false, false, &old);
+	dv_err err = dv_value_file(s, n, false, &old);
 	if (!err)
 		err = DV_B(s, stat, old->fd, "", &st);
 	if (!err && !stage->file)
@@ -347,7 +347,7 @@ dv_err dv_stage_begin(struct dv_store *s, struct dv_node *n, bool empty)
 		stage = new_stage(true);
 		err = stage ? 0 : -ENOMEM;
 	} else if (!err) {
-		err = dv_value_file(s, n, false, false, &old);
+		err = dv_value_file(s, n, false, &old);
 		if (!err)
 			err = dv_rival_lock(s, n, old, &locked);
 		if (!err)
@@ -475,9 +475,13 @@ dv_err dv_stage_conflict(struct dv_store *s, struct dv_node *n)
 	struct dv_stage *stage = n->stage;
 	dv_node_path(s, n, path, sizeof(path));
 	dv_stage_file_name(stage, stage->hidden, name);
-	dv_err err = stage->tail
-			     ? dv_stage_put_tail_aside(s, n, path, CONFLICT)
-			     : dv_put_aside(s, dv_journal_dirfd(s->journal), name, path, CONFLICT);
+	dv_err err = 0;
+	if (stage->tail)
+		err = dv_stage_put_tail_aside(s, n, path, CONFLICT);
+	else if (stage->named) /* else it had come to the name, from where others took it */
+		err = dv_put_aside(s, dv_journal_dirfd(s->journal), name, path, CONFLICT);
+	if (err == -ENOENT)
+		err = 0;
 	if (err)
 		return err;
 	stage->named = false;

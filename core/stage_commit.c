@@ -14,6 +14,8 @@
 #include <string.h>
 #include <sys/file.h>
 
+#define COMMIT_TRIES 16 /* others may put something under the name at the moment of the swap */
+
 static dv_err sync_gated(struct dv_store *s, struct dv_node *n)
 {
 	dv_err err = DV_B(s, fsync, n->stage->file->fd);
@@ -95,31 +97,6 @@ dv_err dv_stage_record(struct dv_store *s, struct dv_node *n, bool *recorded)
 	return err;
 }
 
-/* Renames the stage to the value's raw name; where a shard directory has that, aside. */
-static dv_err publish(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
-		      uint8_t *slot)
-{
-	char name[DV_STAGE_FILE_NAME];
-	struct dv_dir_times times;
-	unsigned flags = n->form == DV_FORM_PACKED ? RENAME_NOREPLACE : 0;
-	int dirfd = dv_journal_dirfd(s->journal);
-	dv_stage_file_name(n->stage, n->stage->hidden, name);
-	dv_dir_times_keep(s, p->dirfd, &times);
-	const char *raw = dv_place_stored(p, DV_FORM_RAW, *slot);
-	dv_err err = DV_B(s, rename, dirfd, name, p->dirfd, raw, flags);
-	if ((err == -EEXIST || err == -EISDIR || err == -ENOTEMPTY) && p->names.aside[0] &&
-	    *slot == DV_SLOT_PLAIN) {
-		struct dv_stat st;
-		if (DV_B(s, stat, p->dirfd, raw, &st) == 0 && S_ISDIR(st.mode)) {
-			*slot = DV_SLOT_ASIDE;
-			err = DV_B(s, rename, dirfd, name, p->dirfd, p->names.aside, flags);
-		}
-	}
-	dv_dir_times_restore(s, &times);
-	atomic_fetch_add(&s->swaps, 1);
-	return err;
-}
-
 static dv_err commit_swap(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
 			  uint8_t slot)
 {
@@ -150,12 +127,12 @@ static dv_err commit_swap(struct dv_store *s, struct dv_node *n, const struct dv
 		err = dv_settle_move(s, p, dv_place_stored(p, DV_FORM_RAW, slot));
 	if (!err) {
 		uint8_t now = slot;
-		err = publish(s, n, p, &now);
+		err = dv_stage_publish(s, n, p, &now);
 		if (!err && now != slot)
 			err = dv_node_add_name(s, n, p->dir, p->name, now);
 	}
 	if (err)
-		return err == -EEXIST ? dv_stage_conflict(s, n) : err;
+		return err;
 	dv_node_set_object(s, n, &id, DV_FORM_RAW);
 	n->generation = stage->generation;
 	n->loser = false;
@@ -198,7 +175,7 @@ static bool supersede(struct dv_store *s, struct dv_node *n, const struct dv_pla
 	if (DV_B(s, stat, dv_stage_written_fd(stage), "", &own))
 		return false;
 	dv_stage_note_change(n, &own);
-	if (!stage->replacement || stage->in_place || dv_place_find(s, p, &f) ||
+	if (!stage->replacement || stage->in_place || !stage->named || dv_place_find(s, p, &f) ||
 	    !S_ISREG(f.st.mode) || f.st.nlink > 1 ||
 	    !dv_rival_is_older(s, n, p, &f, &stage->changed))
 		return false;
@@ -206,7 +183,8 @@ static bool supersede(struct dv_store *s, struct dv_node *n, const struct dv_pla
 		return false;
 	struct dv_ident id = dv_ident_of(&f.st);
 	dv_node_set_object(s, n, &id, f.form);
-	if (stage->swap_id) /* of the object that was there before */
+	dv_node_drop_file(s, n); /* of the object that was there before */
+	if (stage->swap_id)	 /* of the object that was there before */
 		dv_journal_end(s, stage->swap_id);
 	stage->swap_id = 0;
 	*st = f.st;
@@ -242,7 +220,17 @@ static dv_err join_in_place(struct dv_store *s, struct dv_node *n)
 	return err;
 }
 
-dv_err dv_stage_commit(struct dv_store *s, struct dv_node *n, bool settle)
+static bool is_stage(struct dv_store *s, const struct dv_node *n, const struct dv_ident *id)
+{
+	struct dv_stat st;
+	if (DV_B(s, stat, n->stage->file->fd, "", &st))
+		return false;
+	struct dv_ident own = dv_ident_of(&st);
+	return dv_ident_equal(&own, id);
+}
+
+/* -ESTALE: others have changed what is under the name meanwhile. */
+static dv_err commit_once(struct dv_store *s, struct dv_node *n, bool settle)
 {
 	struct dv_place p;
 	const char *stored;
@@ -250,8 +238,6 @@ dv_err dv_stage_commit(struct dv_store *s, struct dv_node *n, bool settle)
 	struct dv_node *dir = NULL;
 	uint8_t slot = 0;
 	char name[DV_NAME_MAX + 1];
-	if (!n->stage)
-		return 0;
 	if (!dv_node_has_name(s, n)) /* others took it away; where we did, the stage went with it */
 		return n->stage->named ? dv_stage_conflict(s, n) : 0;
 	if (dv_stage_error(n->stage)) {
@@ -273,6 +259,8 @@ dv_err dv_stage_commit(struct dv_store *s, struct dv_node *n, bool settle)
 	err = DV_B(s, stat, p.dirfd, stored, &st);
 	struct dv_ident id = dv_ident_of(&st);
 	bool other = err == -ENOENT || (!err && !dv_ident_equal(&id, &n->id));
+	if (!err && other && n->stage->astray && is_stage(s, n, &id))
+		other = false; /* an earlier commit has come that far */
 	if (other && supersede(s, n, &p, &st, &slot)) {
 		other = false;
 		err = 0;
@@ -304,6 +292,14 @@ dv_err dv_stage_commit(struct dv_store *s, struct dv_node *n, bool settle)
 	return err;
 }
 
+dv_err dv_stage_commit(struct dv_store *s, struct dv_node *n, bool settle)
+{
+	dv_err err = n->stage ? -ESTALE : 0;
+	for (unsigned tries = 0; err == -ESTALE && n->stage && tries < COMMIT_TRIES; tries++)
+		err = commit_once(s, n, settle);
+	return err == -ESTALE && n->stage ? -EAGAIN : err;
+}
+
 static void end_loser(struct dv_store *s, struct dv_node *n)
 {
 	struct dv_loser was = *n->beside;
@@ -325,11 +321,11 @@ dv_err dv_stage_drop_loser(struct dv_store *s, struct dv_node *n, const struct d
 	if (!dv_ident_equal(&id, &n->beside->id)) /* I5 */
 		return 0;
 	dv_dir_times_keep(s, p->dirfd, &times);
-	err = dv_unlink_form(s, p, p->names.packed, false);
+	err = dv_unlink_form(s, p, p->names.packed, &id, false);
 	dv_dir_times_restore(s, &times);
 	if (!err)
 		end_loser(s, n);
-	return err;
+	return err == DV_IS_ANOTHER ? 0 : err;
 }
 
 dv_err dv_stage_settle(struct dv_store *s, struct dv_node *n)

@@ -34,7 +34,7 @@ struct dv_stage {
 	struct dv_file *file; /* in two parts: the packed one */
 	struct dv_tail *tail; /* it is in two parts; NULL: whole, in file */
 	bool appends;	      /* ..the packed one is the store's own object, which is added to */
-	bool astray;	      /* a stream: the packed part has the packed name already, and could
+	bool astray;	      /* it has its name in the store already, and could
 				     not be taken back */
 	atomic_bool ready;    /* appends: the object may be changed, its record and what is
 				     overwritten are durable */
@@ -133,6 +133,13 @@ DV_CHECK dv_err dv_stream_dress(struct dv_store *s, int from, int packed, struct
  */
 DV_CHECK dv_err dv_stream_lock_raw(struct dv_store *s, struct dv_node *n, struct dv_stage *fresh,
 				   struct dv_file **out);
+/*
+ * The stage's file, which is whole and durable, gets the value's raw name, in the place of n's object where
+ * that is raw, and of nothing else: what others put there at this moment came later than what is looked
+ * at. -ESTALE then, and the stage is as it was. *slot: which raw name; may change.
+ */
+DV_CHECK dv_err dv_stage_publish(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
+				 uint8_t *slot);
 
 DV_CHECK dv_err dv_stream_commit(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
 				 const char *stored);

@@ -222,32 +222,57 @@ dv_err dv_settle_shard(struct dv_store *s, const struct dv_place *p, unsigned wh
 	return state == ~0u ? dv_loose_sync_all(s) : sync_shards(s, p->shard);
 }
 
+/* What was moved away is another object than was to be: it came there just now, and goes back; where yet
+ * another one has come, which is newer, to lost/. */
+static dv_err bring_back(struct dv_store *s, const struct dv_place *p, const char *stored,
+			 int dirfd, const char *name)
+{
+	dv_err err = DV_B(s, rename, dirfd, name, p->dirfd, stored, RENAME_NOREPLACE);
+	if (err == -EEXIST)
+		err = dv_put_aside(
+			s, dirfd, name, p->name,
+			"it was replaced in the store while another form of it was removed");
+	return err ? err : DV_IS_ANOTHER;
+}
+
 /* Moves `stored` to the name `via` in the owner folder and unlinks it there. */
 static dv_err unlink_via(struct dv_store *s, const struct dv_place *p, const char *stored,
-			 uint64_t via)
+			 uint64_t via, const struct dv_ident *only)
 {
 	char name[DV_STAGE_NAME];
+	struct dv_stat st;
 	int dirfd = dv_journal_dirfd(s->journal);
 	dv_journal_stage_name(via, name);
 	dv_err err = DV_B(s, rename, p->dirfd, stored, dirfd, name, RENAME_NOREPLACE);
+	if (!err && only) {
+		err = DV_B(s, stat, dirfd, name, &st);
+		struct dv_ident id = dv_ident_of(&st);
+		if (err || !dv_ident_equal(&id, only)) {
+			dv_err back = bring_back(s, p, stored, dirfd, name);
+			return err && back == DV_IS_ANOTHER ? err : back;
+		}
+	}
 	if (!err)
 		dv_ignore(DV_B(s, unlink, dirfd, name)); /* swept by the next owner */
 	return err;
 }
 
-dv_err dv_unlink_form(struct dv_store *s, const struct dv_place *p, const char *stored, bool nowait)
+dv_err dv_unlink_form(struct dv_store *s, const struct dv_place *p, const char *stored,
+		      const struct dv_ident *only, bool nowait)
 {
 	struct dv_loose_at at = dv_place_at(p);
 	unsigned kind = dv_place_kind(p, stored);
 	unsigned behind = kind == DV_LOOSE_PACKED ? 0 : dv_loose_get(s, &at) & DV_LOOSE_PACKED;
 	uint64_t via = 0;
 	dv_err err = -EXDEV;
-	if (kind == DV_LOOSE_PACKED)
-		via = dv_journal_new_id(s->journal);
-	else if (behind)
+	if (behind)
 		via = dv_loose_take_via(s, &at);
+	if (!via && (kind == DV_LOOSE_PACKED || only))
+		via = dv_journal_new_id(s->journal);
 	if (via)
-		err = unlink_via(s, p, stored, via);
+		err = unlink_via(s, p, stored, via, only);
+	if (err == DV_IS_ANOTHER)
+		return err;
 	if (err && kind == DV_LOOSE_PACKED) { /* another filesystem is mounted there, say */
 		via = 0;
 		err = DV_B(s, unlink, p->dirfd, stored);

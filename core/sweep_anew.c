@@ -65,7 +65,7 @@ static dv_err look(struct dv_store *s, struct dv_node *n, const struct dv_anew *
 	struct dv_file *f = NULL;
 	struct dv_stat st;
 	struct dv_tag tag;
-	dv_err err = dv_value_file(s, n, false, false, &f);
+	dv_err err = dv_value_file(s, n, false, &f);
 	if (!err)
 		err = DV_B(s, stat, f->fd, "", &st);
 	if (!err) {

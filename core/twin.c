@@ -164,7 +164,8 @@ void dv_twin_tell(struct dv_store *s, struct dv_node *dir, const char *name, int
 		text, text);
 }
 
-void dv_twin_release(struct dv_store *s, const struct dv_place *p, uint64_t ino)
+void dv_twin_release(struct dv_store *s, const struct dv_place *p, uint64_t ino,
+		     const struct dv_ident *was)
 {
 	char as[DV_NAME_MAX + 8], text[1024];
 	const char *packed = p->names.packed;
@@ -174,6 +175,8 @@ void dv_twin_release(struct dv_store *s, const struct dv_place *p, uint64_t ino)
 	    DV_B(s, stat, p->dirfd, packed, &st))
 		return;
 	struct dv_ident id = dv_ident_of(&st);
+	if (!dv_ident_equal(&id, was)) /* a value that has the name since */
+		return;
 	if (is_recorded(s, &id)) /* its owner drops it */
 		return;
 	key_text(s, p->dir, p->name, text, sizeof(text));

@@ -34,8 +34,9 @@ uint64_t dv_twin_ino(struct dv_store *s, int dirfd, const char *stored, const st
 void dv_twin_tell(struct dv_store *s, struct dv_node *dir, const char *name, int dirfd,
 		  const char *packed);
 
-/* The name at p, of what showed ino and was not packed, is gone: its twin gives it up. Where that
- * can not be, which is logged, the twin shows under the name. */
-void dv_twin_release(struct dv_store *s, const struct dv_place *p, uint64_t ino);
+/* The name at p, of what showed ino and was not packed, is gone: its twin, which was the object `packed`
+ * before that, gives it up. Where that can not be, which is logged, the twin shows under the name. */
+void dv_twin_release(struct dv_store *s, const struct dv_place *p, uint64_t ino,
+		     const struct dv_ident *packed);
 
 #endif

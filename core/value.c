@@ -7,6 +7,7 @@
 #include "core/value.h"
 
 #include "core/cleanup.h"
+#include "core/io.h"
 #include "core/log.h"
 #include "core/meta.h"
 #include "core/packed.h"
@@ -17,15 +18,9 @@
 
 /* ---- files ---- */
 
-static bool is_regular(struct dv_store *s, const struct dv_place *p, const char *stored)
-{
-	struct dv_stat st;
-	return DV_B(s, stat, p->dirfd, stored, &st) == 0 && S_ISREG(st.mode);
-}
-
 /* Opens n's object by one of its names and checks that it is that object. */
-static dv_err open_object(struct dv_store *s, struct dv_node *n, int flags, bool nowait,
-			  int *out_fd, struct dv_stat *st)
+static dv_err open_object(struct dv_store *s, struct dv_node *n, int flags, int *out_fd,
+			  struct dv_stat *st)
 {
 	dv_err err = -ESTALE;
 	for (unsigned skip = 0; err == -ESTALE; skip++) {
@@ -39,10 +34,9 @@ static dv_err open_object(struct dv_store *s, struct dv_node *n, int flags, bool
 		int fd = DV_B(s, open, p.dirfd, stored, flags | quiet | O_NOFOLLOW | O_NONBLOCK, 0);
 		if (fd == -EPERM && quiet) /* the owner's right */
 			fd = DV_B(s, open, p.dirfd, stored, flags | O_NOFOLLOW | O_NONBLOCK, 0);
-		if (fd == -EWOULDBLOCK && !nowait &&
-		    is_regular(s, &p, stored)) /* a packer elsewhere gives up its lease */
-			fd = DV_B(s, open, p.dirfd, stored, flags | O_NOFOLLOW, 0);
 		dv_place_of_close(s, &p);
+		if (fd == -EWOULDBLOCK) /* a packer elsewhere was asked to give up its lease */
+			return -EAGAIN;
 		if (fd == -ENOENT || fd == -ELOOP || fd == -ENXIO) {
 			err = -ESTALE;
 			continue;
@@ -61,16 +55,18 @@ static dv_err open_object(struct dv_store *s, struct dv_node *n, int flags, bool
 	return err;
 }
 
-/* The shared lock keeps swaps by others away; having it, the name must still lead to this file. */
-static dv_err lock_for_writing(struct dv_store *s, struct dv_node *n, int fd, bool nowait)
+/*
+ * The shared lock keeps swaps by others away; having it, the name must still lead to this file. -EAGAIN:
+ * others have it locked, who may need n's gate to come to an end, or never do: waited for without that.
+ */
+static dv_err lock_for_writing(struct dv_store *s, struct dv_node *n, int fd)
 {
 	struct dv_place p;
 	const char *stored;
 	struct dv_stat st;
-	int err = DV_B(s, flock, fd, LOCK_SH | (nowait ? LOCK_NB : 0));
-	if (err == -EWOULDBLOCK)
-		return -EAGAIN;
-	/* Where the backing has no flock there is nobody to keep away. */
+	dv_err err = dv_lock_wait(s, fd, LOCK_SH, 0);
+	if (err)
+		return err;
 	err = dv_place_of(s, n, 0, &p, &stored);
 	if (err)
 		return err;
@@ -82,17 +78,16 @@ static dv_err lock_for_writing(struct dv_store *s, struct dv_node *n, int fd, bo
 	return err;
 }
 
-dv_err dv_value_file(struct dv_store *s, struct dv_node *n, bool writable, bool nowait,
-		     struct dv_file **out)
+dv_err dv_value_file(struct dv_store *s, struct dv_node *n, bool writable, struct dv_file **out)
 {
 	struct dv_stat st;
 	int fd = -1;
 	*out = dv_node_file(s, n, writable);
 	if (*out)
 		return 0;
-	dv_err err = open_object(s, n, writable ? O_RDWR : O_RDONLY, nowait, &fd, &st);
+	dv_err err = open_object(s, n, writable ? O_RDWR : O_RDONLY, &fd, &st);
 	if (!err && writable) {
-		err = lock_for_writing(s, n, fd, nowait);
+		err = lock_for_writing(s, n, fd);
 		if (err)
 			DV_B(s, close, fd);
 	}
@@ -114,7 +109,7 @@ dv_err dv_value_handle(struct dv_store *s, struct dv_node *n, struct dv_file **o
 		return 0;
 	if (S_ISDIR(n->type))
 		return dv_dir_file(s, n, out);
-	dv_err err = open_object(s, n, O_PATH, true, &fd, &st);
+	dv_err err = open_object(s, n, O_PATH, &fd, &st);
 	if (err)
 		return err;
 	*out = dv_file_new(s, fd, false);
@@ -148,7 +143,7 @@ static dv_err packed_facts(struct dv_store *s, struct dv_node *n, const struct d
 	if (nowait && st->size > DV_INLINE_STORED_MAX)
 		return -EAGAIN; /* its frames may have to be walked, or even decoded */
 	struct dv_file *f = NULL;
-	dv_err err = dv_value_file(s, n, false, nowait, &f);
+	dv_err err = dv_value_file(s, n, false, &f);
 	if (!err)
 		err = dv_packed_facts(s, n, f, nowait, out);
 	dv_file_unref(s, f);
@@ -351,7 +346,7 @@ ssize_t dv_value_read(struct dv_store *s, struct dv_node *n, void *buf, struct d
 	if (n->stage)
 		return read_file(s, dv_stage_fd(n->stage), buf, range, nowait);
 	struct dv_file *f = NULL;
-	dv_err err = dv_value_file(s, n, false, nowait, &f);
+	dv_err err = dv_value_file(s, n, false, &f);
 	if (err)
 		return err;
 	ssize_t got = n->form == DV_FORM_PACKED ? dv_packed_read(s, n, f, buf, range, nowait)

@@ -30,8 +30,8 @@ DV_CHECK dv_err dv_value_refresh(struct dv_store *s, struct dv_node *n);
 DV_CHECK dv_err dv_value_refresh_locked(struct dv_store *s, struct dv_node *n);
 
 /* An open file of n's object. writable: also locked shared against swaps by others; raw values
- * only. */
-DV_CHECK dv_err dv_value_file(struct dv_store *s, struct dv_node *n, bool writable, bool nowait,
+ * only; -EAGAIN: others have it locked, or on a lease that was asked back. */
+DV_CHECK dv_err dv_value_file(struct dv_store *s, struct dv_node *n, bool writable,
 			      struct dv_file **out);
 /* A file good for attributes, of any type of object (O_PATH where there is no other). */
 DV_CHECK dv_err dv_value_handle(struct dv_store *s, struct dv_node *n, struct dv_file **out);

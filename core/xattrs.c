@@ -44,7 +44,7 @@ static dv_err info_frames(struct dv_store *s, struct dv_node *n, uint32_t *out)
 	*out = 0;
 	if (n->stage || n->form != DV_FORM_PACKED)
 		return 0;
-	dv_err err = dv_value_file(s, n, false, false, &f);
+	dv_err err = dv_value_file(s, n, false, &f);
 	if (!err)
 		err = dv_packed_facts(s, n, f, false, &facts);
 	if (!err)

@@ -36,6 +36,8 @@ static bool picked(struct simfs *fs, const char *op)
 
 int sim_enter(struct simfs *fs, const char *op, unsigned kind)
 {
+	if (fs->before_call)
+		fs->before_call(op);
 	pthread_mutex_lock(&fs->mutex);
 	if (fs->cut)
 		return -EIO;
@@ -244,6 +246,11 @@ void simfs_set_type(struct simfs *fs, uint64_t f_type, bool network)
 void simfs_set_clock_step(struct simfs *fs, uint64_t step_ns)
 {
 	LOCKED_SET(fs->clock_step_ns = step_ns);
+}
+
+void simfs_set_before_call(struct simfs *fs, void (*before_call)(const char *op))
+{
+	LOCKED_SET(fs->before_call = before_call);
 }
 
 void simfs_set_ordered(struct simfs *fs, bool on)

@@ -78,6 +78,10 @@ size_t simfs_open_fds(struct simfs *fs);
 /* Calls so far, close included, with a descriptor that was not open: bugs of the caller. */
 unsigned long simfs_bad_fds(struct simfs *fs);
 
+/* Runs before each call that is counted, in the thread that makes it; it may make calls itself, which
+ * come to it too. op: the function's name. Set while no other thread makes calls. NULL: none. */
+void simfs_set_before_call(struct simfs *fs, void (*before_call)(const char *op));
+
 /* ---- failing calls ---- */
 
 /*

@@ -160,6 +160,8 @@ struct simfs {
 	bool network, cold;
 	bool ordered; /* names */
 
+	void (*before_call)(const char *op); /* NULL: none; set while no other thread calls */
+
 	unsigned long calls, change_calls, fsync_calls, bad_fds;
 	unsigned long fail_left, cut_left, ignore_fsync_left, tear_rename_left; /* 0: not armed */
 	const char *fail_ops;

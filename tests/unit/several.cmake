@@ -4,3 +4,11 @@ dv_unit_test(hosts MODULES store SOURCES ${simfs})
 # Mounts that start at the same time after a kill.
 add_test(NAME unit/hosts_race COMMAND test_hosts --race)
 set_tests_properties(unit/hosts_race PROPERTIES LABELS slow TIMEOUT 600)
+# What one does at each call of the other.
+dv_unit_test(interleave MODULES store SOURCES unit/interleave.c ${simfs})
+set_tests_properties(unit/interleave PROPERTIES LABELS slow TIMEOUT 1200)
+foreach(part replace rename,remove edit,append,create,pack unpack,move)
+	string(REPLACE "," "_" name ${part})
+	add_test(NAME unit/interleave_${name} COMMAND test_interleave ${part})
+	set_tests_properties(unit/interleave_${name} PROPERTIES LABELS unit TIMEOUT 300)
+endforeach()

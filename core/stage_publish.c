@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * stage_publish.c - the step of a commit (stage_commit.c) by which the stage takes the value's raw name.
+ *
+ * To look and then to rename would take away what another mount, or a program in the store, has put under
+ * the name in between: a value that came after this one was written.
+ *
+ *   old form raw      the two names are exchanged, and what came to the owner folder is looked at there:
+ *                     the old object is unlinked, anything else goes back the same way
+ *   old form packed   the raw name is taken, never from anything, and then the packed one looked at: where
+ *                     that is not the old object any more the raw name is given back
+ *
+ * Who dies in between: the stage's file is the old object then, which recovery sees by its record and
+ * unlinks; another one it puts aside.
+ */
+#include "core/journal.h"
+#include "core/stage_private.h"
+
+#include <stdio.h>
+
+#define EXCHANGES_MAX 16 /* one for each replacement that comes just then */
+
+/* One end of the swap. */
+struct publishing {
+	struct dv_store *s;
+	const struct dv_place *p;
+	int dirfd; /* of the owner folder */
+	char name[DV_STAGE_FILE_NAME];
+	const char *raw;
+	struct dv_ident stage;
+};
+
+static dv_err exchange(const struct publishing *x)
+{
+	return DV_B(x->s, rename, x->dirfd, x->name, x->p->dirfd, x->raw, RENAME_EXCHANGE);
+}
+
+static bool look(const struct publishing *x, struct dv_ident *out)
+{
+	struct dv_stat st;
+	if (DV_B(x->s, stat, x->dirfd, x->name, &st))
+		return false;
+	*out = dv_ident_of(&st);
+	return true;
+}
+
+/* What lies in the owner folder came under the name before what has it now, or was removed with it. */
+static dv_err put_other_aside(const struct publishing *x, struct dv_node *n)
+{
+	n->stage->named = false; /* gone with what was put in its place */
+	dv_err err =
+		dv_put_aside(x->s, x->dirfd, x->name, x->p->name,
+			     "it was replaced in the store while that was being done here too");
+	return err ? err : -ESTALE;
+}
+
+/*
+ * What came to the owner folder was put under the name after that had been looked at: it is to have it
+ * again. Yet another one may have taken the stage's place there meanwhile: then that is the newest.
+ */
+static dv_err exchange_back(const struct publishing *x, struct dv_node *n)
+{
+	struct dv_ident put = {0}, put_before, got;
+	for (unsigned i = 0; i < EXCHANGES_MAX; i++) {
+		put_before = put;
+		if (!look(x, &put))
+			return -EIO;
+		dv_err err = exchange(x);
+		if (err == -ENOENT) /* removed */
+			return put_other_aside(x, n);
+		n->stage->astray = true; /* where it does not come to an end */
+		if (err || !look(x, &got))
+			return err ? err : -EIO;
+		n->stage->astray = false;
+		if (dv_ident_equal(&got, &x->stage))
+			return -ESTALE;
+		if (dv_ident_equal(&got, &put_before))
+			return put_other_aside(x, n);
+	}
+	return -EIO;
+}
+
+static dv_err take_from_raw(const struct publishing *x, struct dv_node *n)
+{
+	struct dv_ident got;
+	dv_err err = exchange(x);
+	if (err == -EINVAL || err == -ENOSYS || err == -EOPNOTSUPP) /* NFS and others */
+		return DV_B(x->s, rename, x->dirfd, x->name, x->p->dirfd, x->raw, 0);
+	if (err)
+		return err == -ENOENT ? -ESTALE : err;
+	if (!look(x, &got)) { /* as before, then: it is tried again */
+		n->stage->astray = exchange(x) != 0;
+		return -EIO;
+	}
+	if (!dv_ident_equal(&got, &n->id))
+		return exchange_back(x, n);
+	dv_ignore(DV_B(x->s, unlink, x->dirfd, x->name)); /* swept by the next owner */
+	return 0;
+}
+
+static bool is_later(struct timespec a, struct timespec b)
+{
+	return a.tv_sec != b.tv_sec ? a.tv_sec > b.tv_sec : a.tv_nsec > b.tv_nsec;
+}
+
+/* Is n's packed object still there? Not that, but also another one that came after the stage, whose maker
+ * sees what that is beside. */
+static bool is_beside_old(const struct publishing *x, const struct dv_node *n)
+{
+	struct dv_stat own, st;
+	dv_err err = DV_B(x->s, stat, x->p->dirfd, x->p->names.packed, &st);
+	if (!err)
+		err = DV_B(x->s, stat, n->stage->file->fd, "", &own);
+	if (err)
+		return err != -ENOENT;
+	struct dv_ident id = dv_ident_of(&st);
+	return dv_ident_equal(&id, &n->id) || is_later(st.ctime, own.ctime);
+}
+
+static dv_err give_back(const struct publishing *x, struct dv_node *n)
+{
+	struct dv_ident got;
+	dv_err err = DV_B(x->s, rename, x->p->dirfd, x->raw, x->dirfd, x->name, RENAME_NOREPLACE);
+	n->stage->astray = err != 0; /* it has the name still, perhaps */
+	if (err)
+		return err == -ENOENT || err == -EEXIST ? -ESTALE : err;
+	if (look(x, &got) && dv_ident_equal(&got, &x->stage))
+		return -ESTALE;
+	n->stage->named = false; /* others have removed or replaced it by now */
+	err = DV_B(x->s, rename, x->dirfd, x->name, x->p->dirfd, x->raw, RENAME_NOREPLACE);
+	return err == -EEXIST ? put_other_aside(x, n) : err && err != -ENOENT ? err : -ESTALE;
+}
+
+static bool has_name(const struct publishing *x)
+{
+	struct dv_stat st;
+	if (DV_B(x->s, stat, x->p->dirfd, x->raw, &st))
+		return false;
+	struct dv_ident id = dv_ident_of(&st);
+	return dv_ident_equal(&id, &x->stage);
+}
+
+/* An earlier commit was cut short by an error, with the stage under the name already. */
+static dv_err go_on(const struct publishing *x, struct dv_node *n)
+{
+	struct dv_ident id;
+	bool there = look(x, &id);
+	n->stage->astray = false;
+	if (!has_name(x)) { /* or others have the name since */
+		n->stage->named = there && dv_ident_equal(&id, &x->stage);
+		return -ESTALE;
+	}
+	if (n->form == DV_FORM_PACKED)
+		return is_beside_old(x, n) ? 0 : give_back(x, n);
+	if (there && !dv_ident_equal(&id, &n->id))
+		return exchange_back(x, n);
+	dv_ignore(DV_B(x->s, unlink, x->dirfd, x->name)); /* swept by the next owner */
+	return 0;
+}
+
+static dv_err take_beside_packed(const struct publishing *x, struct dv_node *n)
+{
+	dv_err err = DV_B(x->s, rename, x->dirfd, x->name, x->p->dirfd, x->raw, RENAME_NOREPLACE);
+	if (!err && !is_beside_old(x, n))
+		return give_back(x, n);
+	return err == -EEXIST ? -ESTALE : err;
+}
+
+static bool is_shard_dir(const struct publishing *x)
+{
+	struct dv_stat st;
+	return x->p->names.aside[0] && DV_B(x->s, stat, x->p->dirfd, x->raw, &st) == 0 &&
+	       S_ISDIR(st.mode);
+}
+
+dv_err dv_stage_publish(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
+			uint8_t *slot)
+{
+	struct dv_stat st;
+	struct dv_dir_times times;
+	struct publishing x = {.s = s,
+			       .p = p,
+			       .dirfd = dv_journal_dirfd(s->journal),
+			       .raw = dv_place_stored(p, DV_FORM_RAW, *slot)};
+	dv_err err = DV_B(s, stat, n->stage->file->fd, "", &st);
+	if (err)
+		return err;
+	x.stage = dv_ident_of(&st);
+	dv_stage_file_name(n->stage, n->stage->hidden, x.name);
+	dv_dir_times_keep(s, p->dirfd, &times);
+	if (n->stage->astray) {
+		err = go_on(&x, n);
+	} else if (n->form != DV_FORM_PACKED) {
+		err = take_from_raw(&x, n);
+	} else {
+		if (*slot == DV_SLOT_PLAIN && is_shard_dir(&x)) {
+			*slot = DV_SLOT_ASIDE;
+			x.raw = p->names.aside;
+		}
+		err = take_beside_packed(&x, n);
+	}
+	dv_dir_times_restore(s, &times);
+	atomic_fetch_add(&s->swaps, 1);
+	return err;
+}

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_interleave.c - two mounts of one store, and programs in it, change one value at the same time:
+ * at each call that the one makes to the filesystem the other does its work. Whatever the moment, what
+ * is there afterwards is what would be there had the one come after the other; nothing that was closed
+ * is lost to what had come before it; one form is left; who reads meanwhile sees one whole value.
+ *
+ * With arguments SUBJECTS [OUTSIDERS [FORMS [N]]] only those are run: names of doings[] (interleave.c)
+ * with commas, "-" for all.
+ */
+#include "tests/unit/interleave.h"
+
+#include "core/cleanup.h"
+#include "tests/support/check.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <time.h>
+
+static const struct forms all_forms[] = {{"raw", false, false},
+					 {"packed", true, true},
+					 {"packed-raw", true, false},
+					 {"raw-packed", false, true}};
+
+/* ---- whose turn it is ---- */
+
+enum turn { NOT_ARMED, ARMED, RUNS, WAITS, ENDED };
+
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	enum turn turn;	     /* the outsider's; lock */
+	unsigned long at;    /* at this call of the subject */
+	unsigned long calls; /* of the subject so far */
+	pthread_t subject, outsider;
+	const struct doing *doing;
+	struct mount *m;
+	dv_err err;	  /* of the outsider */
+	bool after_close; /* it began when all was written */
+	char op[32];	  /* the subject's call */
+} play = {.lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+
+static __thread bool is_outsider;
+
+static void set_turn(enum turn turn)
+{
+	pthread_mutex_lock(&play.lock);
+	play.turn = turn;
+	pthread_cond_broadcast(&play.cond);
+	pthread_mutex_unlock(&play.lock);
+}
+
+static void *outsider_main(void *arg)
+{
+	(void)arg;
+	is_outsider = true;
+	play.err = play.doing->run(play.m);
+	set_turn(ENDED);
+	return NULL;
+}
+
+/* Lets the outsider do its work, up to where it has to wait. */
+static void give_turn(const char *op)
+{
+	play.turn = RUNS;
+	play.after_close = wrote_all;
+	snprintf(play.op, sizeof(play.op), "%s", op);
+	CHECK_EQ(pthread_create(&play.outsider, NULL, outsider_main, NULL), 0);
+	pthread_mutex_lock(&play.lock);
+	while (play.turn == RUNS)
+		pthread_cond_wait(&play.cond, &play.lock);
+	pthread_mutex_unlock(&play.lock);
+}
+
+static bool is_subject(void)
+{
+	return pthread_equal(pthread_self(), play.subject) && !is_outsider;
+}
+
+static void before_call(const char *op)
+{
+	if (play.turn == NOT_ARMED || !is_subject())
+		return;
+	if (++play.calls == play.at && play.turn == ARMED)
+		give_turn(op);
+}
+
+/* Stands in for libc's: whoever sleeps waits for the other one. */
+int nanosleep(const struct timespec *time, struct timespec *left)
+{
+	(void)time, (void)left;
+	if (is_outsider)
+		set_turn(WAITS);
+	else if (is_subject() && play.turn == ARMED)
+		give_turn("(waiting)");
+	return clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){.tv_nsec = 50000}, NULL);
+}
+
+/* ---- one run ---- */
+
+static unsigned long complaints;
+
+static void complain(const struct doing *subject, const char *forms, const char *what)
+{
+	complaints++;
+	printf("%s | %s | %s | %lu (%s): %s\n", subject->name, play.doing->name, forms, play.at,
+	       play.op, what);
+	fflush(stdout);
+}
+
+static bool same_state(const struct state *x, const struct state *y)
+{
+	return same_shape(x->k, y->k) && same_shape(x->k2, y->k2);
+}
+
+static struct state after(const struct state *was, const struct doing *first, char by,
+			  const struct doing *then, char then_by)
+{
+	struct state is = *was;
+	if (first)
+		first->model(&is, by);
+	if (then)
+		then->model(&is, then_by);
+	return is;
+}
+
+/* Is it what one after the other would have made? */
+static bool is_explained(const struct state *was, const struct state *is,
+			 const struct doing *subject, bool subject_did, bool outsider_did)
+{
+	const struct doing *s = subject_did ? subject : NULL, *o = outsider_did ? play.doing : NULL;
+	struct state s_o = after(was, s, 'a', o, 'x'), o_s = after(was, o, 'x', s, 'a');
+	/* What is pending beside the store's object is not seen by others, who change that: as if they
+	 * had come before. */
+	bool late = play.after_close && !play.doing->on_object;
+	return same_state(is, &s_o) || (!late && same_state(is, &o_s));
+}
+
+static dv_err see(struct mount *m, struct state *out)
+{
+	dv_err err = look_whole(m, "k", &out->k), err2 = look_whole(m, "k2", &out->k2);
+	return err && err != -ENOENT ? err : err2 && err2 != -ENOENT ? err2 : 0;
+}
+
+static void check_end(const struct doing *subject, const char *forms, const struct state *was,
+		      dv_err err)
+{
+	struct state at[3] = {0};
+	char text[256];
+	bool both, both2;
+	dv_err e1 = see(&mount_a, &at[0]), e2 = see(&mount_b, &at[1]);
+	at[2].k = look_in_store("k", &both);
+	at[2].k2 = look_in_store("k2", &both2);
+	snprintf(text, sizeof(text), "a %s %s (%d), b %s %s (%d), store %s %s; done: %d %d%s",
+		 shape_text(at[0].k), shape_text(at[0].k2), e1, shape_text(at[1].k),
+		 shape_text(at[1].k2), e2, shape_text(at[2].k), shape_text(at[2].k2), err, play.err,
+		 play.after_close ? ", late" : "");
+	bool twins = (both || both2) && !play.doing->leaves_twin;
+	if (twins)
+		strcat(text, "; two forms are left");
+	if (e1 || e2 || !same_state(&at[0], &at[1]) || !same_state(&at[0], &at[2]) ||
+	    !is_explained(was, &at[0], subject, !err, !play.err) || twins)
+		complain(subject, forms, text);
+}
+
+/* -> was there a call at which the outsider came? */
+static bool play_once(const struct doing *subject, const struct doing *outsider,
+		      const struct forms *forms, unsigned long at)
+{
+	bool there = !subject->needs_none;
+	begin_world(forms, there);
+	struct state was = {.k = {.base = there ? 'o' : 0}};
+	play.subject = pthread_self();
+	play.doing = outsider;
+	play.m = &mount_b;
+	play.at = at;
+	play.calls = 0;
+	play.err = 0;
+	wrote_all = false;
+	simfs_set_before_call(fs, before_call);
+	set_turn(ARMED);
+	dv_err err = subject->run(&mount_a);
+	bool came = play.turn != ARMED;
+	if (came)
+		CHECK_EQ(pthread_join(play.outsider, NULL), 0);
+	set_turn(NOT_ARMED);
+	simfs_set_before_call(fs, NULL);
+	if (came) {
+		come_to_rest(&mount_a);
+		come_to_rest(&mount_b);
+		come_to_rest(&mount_a);
+		check_end(subject, forms->name, &was, err);
+	}
+	end_world();
+	return came;
+}
+
+static const char *only[4];
+static unsigned long plays;
+
+/* In a list with commas? */
+static bool wanted(int i, const char *name)
+{
+	const char *at = only[i] ? strstr(only[i], name) : name;
+	size_t len = strlen(name);
+	while (at && only[i] && ((at > only[i] && at[-1] != ',') || (at[len] && at[len] != ',')))
+		at = strstr(at + 1, name);
+	return at;
+}
+
+static void play_all(const struct doing *subject, const struct doing *outsider)
+{
+	unsigned long first = only[3] ? strtoul(only[3], NULL, 10) : 1;
+	bool renames =
+		strcmp(subject->name, "rename") == 0 || strcmp(outsider->name, "rename") == 0;
+	for (size_t f = 0; f < DV_ARRAY_LEN(all_forms); f++) {
+		bool differs = all_forms[f].k_packed == all_forms[f].t_packed || renames;
+		if (!differs || !wanted(2, all_forms[f].name))
+			continue;
+		for (unsigned long at = first; play_once(subject, outsider, &all_forms[f], at);
+		     at++) {
+			plays++;
+			if (only[3])
+				break;
+		}
+	}
+}
+
+/* Two who write the same new file, in place: as on any filesystem, what is there then is of both. */
+static bool both_write(const struct doing *subject, const struct doing *outsider)
+{
+	return subject->needs_none && strcmp(outsider->name, "replace") == 0;
+}
+
+static void test_whatever_the_moment_one_comes_after_the_other(void)
+{
+	for (size_t s = 0; s < doings_count; s++) {
+		if (doings[s].program || !wanted(0, doings[s].name))
+			continue;
+		for (size_t o = 0; o < doings_count; o++)
+			if (wanted(1, doings[o].name) && !both_write(&doings[s], &doings[o]))
+				play_all(&doings[s], &doings[o]);
+	}
+	printf("%lu plays\n", plays);
+	CHECK_EQ(complaints, 0);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct check_test tests[] = {
+		CHECK_TEST(test_whatever_the_moment_one_comes_after_the_other),
+	};
+	for (int i = 1; i < argc && i <= 4; i++)
+		only[i - 1] = strcmp(argv[i], "-") == 0 ? NULL : argv[i];
+	return check_main(1, argv, tests, DV_ARRAY_LEN(tests));
+}
