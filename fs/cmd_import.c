@@ -380,10 +380,9 @@ static void import_operand(struct import *im, const char *path, const char *pref
 		err = fd < 0  ? -errno
 		      : *left ? (close(fd), -EINVAL) /* names of a tree begin with no text */
 			      : import_names(im, dir, fd, 0);
-	} else if (strlen(left) + strlen(name) > NAME_MAX) {
+	} else if (snprintf(key, sizeof(key), "%s%s", left, name) >= (int)sizeof(key)) {
 		err = -ENAMETOOLONG;
 	} else {
-		sprintf(key, "%s%s", left, name);
 		snprintf(im->key + dir_len, sizeof(im->key) - dir_len, "%s%s", dir_len ? "/" : "",
 			 key);
 		err = import_entry(im, dir, key, AT_FDCWD, path, 0);

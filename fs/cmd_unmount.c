@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 /* The daemon's probes hold a file open for moments. */
-#define BUSY_TRIES    20
+#define BUSY_TRIES    60
 #define BUSY_PAUSE_NS 50000000
 
 /* A daemon that takes longer to end: it is looked at whether it serves another place. */

@@ -120,7 +120,7 @@ mk_store() { "$DISKVFS" init "$S" "$@" >>"$T/log" 2>&1 || fail "init $S $*: $(ta
 
 # mnt_up [-o options]: mounts $S at $M. Usable when it returns.
 mnt_up() {
-	mkdir -p "$M"
+	is_mounted || mkdir -p "$M" # of a stale mount not even that it is there can be asked
 	"$DISKVFS" mount "$S" "$M" "$@" >>"$T/log" 2>&1 || fail "mount $*: $(tail -n 1 "$T/log")"
 	dv_pid=$(stat_json .pid)
 	dv_pids="$dv_pids $dv_pid"

@@ -74,7 +74,7 @@ dv_mount_test(user_store)
 dv_mount_test(stale)
 dv_mount_test(readonly_media)
 dv_mount_test(memory TIMEOUT 600)
-dv_mount_test(list)
+dv_mount_test(list TIMEOUT 300)
 
 dv_mount_test(bulk LABELS slow TIMEOUT 1800)
 dv_mount_test(streams_2g SCRIPT streams LABELS slow TIMEOUT 1800 ENV STREAM_MB=2048)
