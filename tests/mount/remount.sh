@@ -46,3 +46,17 @@ mnt_up
 cat "$M/a" "$M/d/c" >/dev/null
 mnt_down
 [ "$(stat -c %X "$S/d/c")" != "$past" ] || fail "no time moved"
+
+# mount(8) never hands on what is the default of filesystems; its helper says dev,suid for root.
+helper=$(PATH=/usr/sbin:/sbin:$PATH command -v mount.fuse3 || true)
+if [ "$(id -u)" = 0 ] && [ -n "$helper" ]; then
+	claim "through mount(8) set-user-id bits and device nodes count unless it is told otherwise"
+	for words in rw rw,nosuid,nodev; do
+		PATH=$(dirname "$DISKVFS"):$PATH "$helper" "$S" "$M" -t fuse.diskvfs -o "$words"
+		dv_pid=$(stat_json .pid)
+		dv_pids="$dv_pids $dv_pid"
+		grep -q " $M fuse.diskvfs $words,relatime" /proc/mounts ||
+			fail "-o $words: $(grep "$M" /proc/mounts)"
+		mnt_down
+	done
+fi
