@@ -454,7 +454,8 @@ static void keep_facts(struct dv_store *s, struct dv_node *n, int fd, struct dv_
 	dv_facts_set(s, n, facts);
 }
 
-static dv_err set_others(struct dv_store *s, struct dv_node *n, const struct dv_setattr *set)
+static dv_err set_others(struct dv_store *s, struct dv_node *n, const struct dv_setattr *set,
+			 bool nowait)
 {
 	struct dv_file *f = NULL;
 	dv_err err = dv_value_handle(s, n, &f);
@@ -468,16 +469,22 @@ static dv_err set_others(struct dv_store *s, struct dv_node *n, const struct dv_
 	struct dv_tag tag;
 	bool sized = (set->valid & DV_SET_MTIME) && sizes_in_tag(s, n, f->fd, &tag);
 	struct dv_facts facts;
-	bool known = (set->valid & DV_SET_ATIME) && !sized && n->form == DV_FORM_PACKED &&
-		     dv_packed_facts(s, n, f, true, &facts) == 0;
-	err = set_on(s, f->fd, set);
+	bool known = (set->valid & DV_SET_ATIME) && !sized && n->form == DV_FORM_PACKED;
+	if (known) {
+		err = dv_packed_facts(s, n, f, nowait, &facts);
+		known = !err;
+	}
+	if (err != -EAGAIN)
+		err = set_on(s, f->fd, set);
 	if (!err && sized)
 		keep_sizes(s, f->fd, &tag);
-	if (!err && known)
-		keep_facts(s, n, f->fd, &facts);
 	if (!err)
 		dv_forget_kept_ctime(s, n);
+	if (!err && known) /* last: what moves the ctime makes them void */
+		keep_facts(s, n, f->fd, &facts);
 	dv_file_unref(s, f);
+	if (err == -EAGAIN)
+		return err;
 	/* The stage gets the same, so that the value has it after the commit. */
 	if (!err && n->stage)
 		err = set_on_stage(s, n, set);
@@ -518,7 +525,7 @@ dv_err dv_store_setattr(struct dv_store *s, const struct dv_call *call, struct d
 		err = set->valid & DV_SET_SIZE ? set_size(s, call, n, set) : 0;
 		if (!err &&
 		    (set->valid & ~(unsigned)(DV_SET_SIZE | DV_SET_KILL_SUIDGID | DV_SET_BY_NAME)))
-			err = set_others(s, n, set);
+			err = set_others(s, n, set, call->nowait);
 		else if (!err && set->valid == DV_SET_KILL_SUIDGID)
 			err = kill_suid_before(s, call, n);
 		if (!err)

@@ -125,6 +125,19 @@ static struct timespec shown_ctime(const struct dv_node *n, const struct dv_stat
 	return st->ctime;
 }
 
+/* By name, or where it has none any more, by descriptor. */
+static bool load_tag(struct dv_store *s, struct dv_node *n, const struct dv_place *at,
+		     const char *stored, const struct dv_stat *st, struct dv_tag *tag)
+{
+	struct dv_file *f = NULL;
+	if (at)
+		return dv_tag_load(s, at->dirfd, stored, st, tag);
+	bool loaded =
+		dv_value_file(s, n, false, true, &f) == 0 && dv_tag_load_fd(s, f->fd, st, tag);
+	dv_file_unref(s, f);
+	return loaded;
+}
+
 /* What is known of the packed value that lies at (at, stored): st. */
 static dv_err packed_facts(struct dv_store *s, struct dv_node *n, const struct dv_place *at,
 			   const char *stored, const struct dv_stat *st, bool nowait,
@@ -134,7 +147,7 @@ static dv_err packed_facts(struct dv_store *s, struct dv_node *n, const struct d
 	if (dv_facts_get(s, n, st, out))
 		return 0;
 	*out = (struct dv_facts){0};
-	if (at && dv_tag_load(s, at->dirfd, stored, st, &tag) && tag.has_size) {
+	if (load_tag(s, n, at, stored, st, &tag) && tag.has_size) {
 		if (dv_facts_from_tag(&tag, st, out))
 			dv_facts_set(s, n, out);
 		out->plain_size = tag.plain_size;
