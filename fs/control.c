@@ -7,6 +7,7 @@
 #include "core/cleanup.h"
 #include "core/log.h"
 #include "fs/pack_request.h"
+#include "fs/probe.h"
 #include "fs/session.h"
 
 #include <inttypes.h>
@@ -215,8 +216,11 @@ static dv_err run_command(struct fs_session *fs, const char *command, struct dv_
 		dv_store_commit(fs->store);
 		return 0;
 	}
-	if (!strcmp(command, "finish"))
-		return dv_store_finish(fs->store);
+	if (!strcmp(command, "finish")) { /* it is about to be unmounted */
+		dv_err err = dv_store_finish(fs->store);
+		fs_probe_pause(fs);
+		return err;
+	}
 	return -ENOTSUP;
 }
 

@@ -15,11 +15,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Kernel: include/linux/exportfs.h FILEID_INO64_GEN; fs/fuse/inode.c fuse_encode_fh(). */
 #define HANDLE_TYPE  0x81
 #define HANDLE_WORDS 3u
+
+#define WAIT_STEP_NS 1000000
 
 /* The mount's root. Once the mount is out of the tree (umount -l) the path leads elsewhere:
  * -ENOTCONN. */
@@ -120,14 +123,32 @@ static int probe(struct fs_session *fs, struct dv_node *node)
 	return answer;
 }
 
+static int64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
 int fs_probe_has_writer(void *self, struct dv_node *node)
 {
 	struct fs_session *fs = self;
 	int answer;
 
-	/* Counted first, so that fs_session_close() sees either the count or is seen as ending. */
+	/* Counted first, so that fs_session_close() and fs_probe_pause() see either the count or
+	 * are seen. */
 	atomic_fetch_add(&fs->probes, 1);
-	answer = probe(fs, node);
+	answer = now_ns() < atomic_load(&fs->probe_again_ns) ? 1 : probe(fs, node);
 	atomic_fetch_sub(&fs->probes, 1);
 	return answer;
+}
+
+void fs_probe_pause(struct fs_session *fs)
+{
+	int64_t again = now_ns() + FS_PROBE_PAUSE_NS;
+
+	atomic_store(&fs->probe_again_ns, again);
+	while (atomic_load(&fs->probes) > 0 && now_ns() < again)
+		nanosleep(&(struct timespec){.tv_nsec = WAIT_STEP_NS}, NULL);
 }

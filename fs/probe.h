@@ -13,7 +13,15 @@
 
 #include "core/store.h"
 
+#define FS_PROBE_PAUSE_NS 2000000000ll
+
+struct fs_session;
+
 /* dv_store_hooks.has_writer; self is the struct fs_session. 1 yes, 0 no, -errno: can not tell. */
 int fs_probe_has_writer(void *self, struct dv_node *node);
+
+/* For FS_PROBE_PAUSE_NS each node is said to have a writer, so that the mount can be unmounted: a
+ * probe on a busy machine may hold its descriptor for seconds. Waits for those in progress. */
+void fs_probe_pause(struct fs_session *fs);
 
 #endif

@@ -90,6 +90,7 @@ struct fs_session {
 	atomic_bool serving;	       /* INIT is through */
 	atomic_bool ending;	       /* no probes any more */
 	atomic_int probes;	       /* in progress, see probe.c */
+	atomic_llong probe_again_ns;   /* none before, of the monotonic clock */
 	atomic_int notices;	       /* in progress, see fs_notify_changed() */
 	atomic_int retries;	       /* in progress, see fs_session_retry() */
 	atomic_bool unmounted;	       /* taken out of the tree by us, perhaps lazily */
