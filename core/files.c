@@ -524,6 +524,9 @@ dv_err dv_store_setattr(struct dv_store *s, const struct dv_call *call, struct d
 			return err;
 		err = set->valid & DV_SET_SIZE ? set_size(s, call, n, set) : 0;
 		if (!err &&
+		    (set->valid & (DV_SET_UID | DV_SET_GID))) /* the daemon's would keep it */
+			err = kill_suid_before(s, call, n);
+		if (!err &&
 		    (set->valid & ~(unsigned)(DV_SET_SIZE | DV_SET_KILL_SUIDGID | DV_SET_BY_NAME)))
 			err = set_others(s, n, set, call->nowait);
 		else if (!err && set->valid == DV_SET_KILL_SUIDGID)
