@@ -23,8 +23,10 @@
 #define BUSY_TRIES    60
 #define BUSY_PAUSE_NS 50000000
 
-/* A daemon that takes longer to end: it is looked at whether it serves another place. */
-#define LOOK_MS 1000
+/* A daemon that takes longer to end: it is looked at whether it serves another place. A namespace
+ * that is there for moments only, as of a service that is being started, is waited for. */
+#define LOOK_MS	  1000
+#define LOOKS_MAX 3
 
 struct flags {
 	bool lazy, quiet;
@@ -50,12 +52,13 @@ static int wait_for(int fd, const struct fs_mount *mount, const char *given, int
 	char path[PATH_MAX], whose[64] = "";
 	pid_t pid;
 
-	for (;;) {
+	for (int looks = 0;;) {
 		int n = poll(&p, 1, LOOK_MS);
 
 		if (n > 0 || (n < 0 && errno != EINTR))
 			return 0;
-		if (n == 0 && mount->type[0] && fs_mountpoint_elsewhere(mount, &pid, path))
+		if (n == 0 && mount->type[0] && fs_mountpoint_elsewhere(mount, &pid, path) &&
+		    ++looks >= LOOKS_MAX)
 			break;
 	}
 	if (pid)
