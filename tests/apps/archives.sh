@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# tar with ACLs, xattrs and holes, cp --sparse, cp --reflink=auto, dpkg-deb, zip-like in-place updates.
+# tar with ACLs, xattrs and holes, cp --sparse, cp --reflink=auto, dpkg-deb, dpkg --root, 7z.
 . "$(dirname "$0")/apps.sh"
-need setfacl setfattr
+need setfacl setfattr dpkg dpkg-deb 7z
 
 # What tar keeps, of everything below a folder.
 listing() {
@@ -82,4 +82,34 @@ if command -v dpkg-deb >/dev/null; then
 	dpkg-deb -x "$M/a.deb" "$M/x"
 	diff -r --no-dereference "$T/src" "$M/x/t" || fail "contents differ"
 fi
+
+claim "dpkg --root: installed, replaced, verified, removed, in a tree on the mount"
+r=$M/root
+mkdir -p "$r/var/lib/dpkg/info" "$r/var/lib/dpkg/updates" "$r/var/lib/dpkg/triggers" "$T/pkg/DEBIAN" "$T/pkg/usr/share/doc"
+touch "$r/var/lib/dpkg/status" "$r/var/lib/dpkg/available"
+for version in 1 2; do
+	printf 'Package: a\nVersion: %s\nArchitecture: all\nMaintainer: a <a@example.org>\nDescription: a\n' \
+		$version >"$T/pkg/DEBIAN/control"
+	for i in 1 2 3 4 5 6; do text $((30000 * i + version)) >"$T/pkg/usr/share/doc/$i"; done
+	dpkg-deb --root-owner-group -b "$T/pkg" "$T/pkg.deb" >/dev/null
+	pack_now
+	dpkg --root="$r" --force-not-root --force-script-chrootless --log=/dev/null -i "$T/pkg.deb" >"$T/out" 2>&1 ||
+		{ cat "$T/out"; fail "dpkg -i"; }
+	diff -r "$T/pkg/usr" "$r/usr" || fail "version $version differs"
+	pack_now
+	[ -z "$(dpkg --root="$r" -V)" ] || fail "dpkg -V: $(dpkg --root="$r" -V)"
+done
+[ -z "$(find "$r/usr" -name '*.dpkg-*')" ] || fail "files of dpkg stay"
+dpkg --root="$r" --force-not-root --log=/dev/null -P a >"$T/out" 2>&1 || { cat "$T/out"; fail "dpkg -P"; }
+[ ! -e "$r/usr/share/doc/1" ] || fail "not removed"
+
+claim "7z: files are added to, taken out of, and replaced in an archive on the mount"
+7z a -bso0 -bsp0 "$M/a.7z" "$T/src" >/dev/null
+pack_now
+text 90000 >"$T/more"
+7z a -bso0 -bsp0 "$M/a.7z" "$T/more"
+7z d -bso0 -bsp0 "$M/a.7z" src/acl
+pack_now
+7z t -bso0 -bsp0 "$M/a.7z" || fail "7z t"
+7z e -so "$M/a.7z" more | cmp - "$T/more" || fail "7z e"
 app_end

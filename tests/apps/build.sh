@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# A C project is built with make -j2 on the mount while it is packed; nothing is built twice.
+# A C project is built with make -j2 on the mount while it is packed, with ccache too; Python compiles
+# its modules there. Nothing is built twice.
 . "$(dirname "$0")/apps.sh"
-need make cc ar
+need make cc ar ccache python3
 
 app_up
 p=$M/project
@@ -53,4 +54,29 @@ cp /bin/true "$p/runs.new" && mv "$p/runs.new" "$p/runs"
 "$p/runs"
 kill $pid
 wait $pid || true
+claim "ccache keeps what it knows on the mount, packed and after a remount"
+export CCACHE_DIR=$M/ccache CCACHE_NOCOMPRESS=1
+compile() { (cd "$p" && ccache cc -c -Iinc "src/f$1.c" -o "$T/$1.o") || fail "ccache"; }
+hits() { ccache -s -v | awk '/^ *Hits:/ { print $2; exit }'; }
+for i in 1 2 3 4 5 6 7 8; do compile $i; done
+pack_now
+for i in 1 2 3 4; do compile $i; done
+mnt_down
+app_up
+for i in 5 6 7 8; do compile $i; done
+[ "$(hits)" = 8 ] || fail "ccache has found $(hits) of 8"
+claim "python: an environment on the mount, modules compiled there, not compiled again when they are packed"
+python3 -m venv --without-pip "$M/venv"
+mkdir "$M/modules"
+for i in 1 2 3 4 5; do { text 20000 | sed "s/^/# /" && printf "\nx = %d\n" $i; } >"$M/modules/m$i.py"; done
+unset PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX
+sum() { PYTHONPATH=$M/modules "$M/venv/bin/python" -c 'import m1, m2, m3, m4, m5; print(m1.x + m5.x)'; }
+[ "$(sum)" = 6 ] || fail "python"
+stat -c '%n %i %Y' "$M"/modules/__pycache__/*.pyc >"$T/compiled"
+[ "$(wc -l <"$T/compiled")" = 5 ] || fail "not compiled"
+pack_now
+mnt_down
+app_up
+[ "$(sum)" = 6 ] || fail "python, packed"
+stat -c '%n %i %Y' "$M"/modules/__pycache__/*.pyc | cmp - "$T/compiled" || fail "compiled again"
 app_end

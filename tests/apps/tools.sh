@@ -3,8 +3,16 @@
 # Small tools of every day. The commands of tools.txt run on the mount and in a plain directory:
 # output, status and tree are the same, with values that are packed before each, and after a
 # remount. Then what only a mount has: watchers, busy files, attributes of other filesystems.
+#
+#   APPS_AS   root, or user: one who is in two groups, without rights (root)
 . "$(dirname "$0")/apps.sh"
 need setfacl setfattr perl patch hardlink jdupes rdfind zip unzip cpio xz lsof fuser inotifywait
+
+as=(env)
+if [ "${APPS_AS:=root}" = user ]; then
+	[ "$(id -u)" = 0 ] || skip "needs root, to become a user"
+	as=(setpriv --reuid=4711 --regid=4711 --groups=4711,4712 env "HOME=$T")
+fi
 
 # What is to be equal: types, modes, owners, sizes, links, contents. Archives have times in them.
 tree() {
@@ -14,7 +22,7 @@ tree() {
 }
 run_script() { # run_script DIR TEXT
 	local status=0
-	(cd "$1" && exec bash -c "$2" 2>&1 </dev/null) >"$T/out" || status=$?
+	(cd "$1" && exec "${as[@]}" bash -c "$2" 2>&1 </dev/null) >"$T/out" || status=$?
 	sed "s#$1#DIR#g" "$T/out"
 	echo "status $status"
 }
@@ -22,6 +30,7 @@ round() { # round pack|""
 	local n=0 script plain=$T
 	[ ! -d "$T/disk" ] || plain=$T/disk # the filesystem that the store lies on
 	mkdir "$M/x" "$plain/x"
+	[ "$APPS_AS" = root ] || chown 4711:4712 "$M/x" "$plain/x"
 	while IFS= read -r -d '' script; do
 		n=$((n + 1))
 		[ -z "$1" ] || pack_now
