@@ -5,3 +5,4 @@ dv_unit_test(options MODULES transform config globs SOURCES ${PROJECT_SOURCE_DIR
 dv_unit_test(mountpoint MODULES log SOURCES ${PROJECT_SOURCE_DIR}/fs/mountpoint.c)
 dv_unit_test(node_ids MODULES log SOURCES ${PROJECT_SOURCE_DIR}/fs/node.c)
 target_compile_definitions(test_node_ids PRIVATE LOOKUPS_MAX=1000)
+dv_unit_test(progress SOURCES ${PROJECT_SOURCE_DIR}/fs/progress.c)

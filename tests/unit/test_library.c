@@ -105,6 +105,20 @@ static void test_nothing_is_seen_before_the_commit(void)
 	lib_end(&l);
 }
 
+static void test_the_key_may_be_told_at_the_end(void)
+{
+	struct lib l;
+	struct dvfs_writer *w;
+	lib_begin(&l, "path");
+	CHECK_EQ(dvfs_writer_open(l.s, "unknown", 0, &w), 0);
+	CHECK_EQ(dvfs_writer_write(w, "bytes", 5), 0);
+	CHECK_EQ(dvfs_writer_set_key(w, "a//b"), -EINVAL);
+	CHECK_EQ(dvfs_writer_set_key(w, "d/known"), 0);
+	CHECK_EQ(dvfs_writer_commit(&w), 0);
+	lib_keys_are(&l, NULL, "d/known\n");
+	lib_end(&l);
+}
+
 static void test_new_refuses_what_is_there(void)
 {
 	struct lib l;
@@ -449,6 +463,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_what_was_written_is_read_under_every_transform),
 		CHECK_TEST(test_keys_that_can_not_be_are_refused),
 		CHECK_TEST(test_nothing_is_seen_before_the_commit),
+		CHECK_TEST(test_the_key_may_be_told_at_the_end),
 		CHECK_TEST(test_new_refuses_what_is_there),
 		CHECK_TEST(test_a_value_and_a_directory_do_not_share_a_name),
 		CHECK_TEST(test_both_live_together_under_split),
