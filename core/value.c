@@ -132,8 +132,7 @@ static bool load_tag(struct dv_store *s, struct dv_node *n, const struct dv_plac
 	struct dv_file *f = NULL;
 	if (at)
 		return dv_tag_load(s, at->dirfd, stored, st, tag);
-	bool loaded =
-		dv_value_file(s, n, false, true, &f) == 0 && dv_tag_load_fd(s, f->fd, st, tag);
+	bool loaded = dv_value_file(s, n, false, &f) == 0 && dv_tag_load_fd(s, f->fd, st, tag);
 	dv_file_unref(s, f);
 	return loaded;
 }
