@@ -89,6 +89,7 @@ class Actor:
         self.name, self.root, self.mounted = name, root, mounted
         self.rng = random.Random("%d %s" % (SEED, name))
         self.seq, self.log, self.bad, self.counts = 0, [], [], {}
+        self.mixed = []  # reads that are of several versions
 
     def path(self, key):
         return os.path.join(self.root, key)
@@ -115,13 +116,29 @@ class Actor:
             f.write(version(key, tag, self.rng))
             if self.rng.random() < 0.2:
                 os.fsync(f.fileno())
+        ino = os.lstat(tmp).st_ino
         begin = time.monotonic()
         packed = None if self.mounted else self.packed_id(key)
         os.rename(tmp, self.path(key))
-        # In the store the old packed form is beside it now: that very one is removed.
-        if packed and self.packed_id(key) == packed:
-            os.unlink(self.path(key) + ".zst")
         self.did(key, tag, begin, "put")
+        if not self.mounted:
+            self.remove_older_form(key, ino, packed)
+
+    def remove_older_form(self, key, ino, packed):
+        """In the store the old packed form is beside the new value now; what came later is another's."""
+        try:
+            st = os.lstat(self.path(key))
+        except FileNotFoundError:
+            return
+        now = self.packed_id(key)
+        if not now or (now != packed and (st.st_ino != ino or now[1] >= st.st_ctime_ns)):
+            return
+        aside = self.path(".%s.old" % self.name)
+        os.rename(self.path(key) + ".zst", aside)
+        if os.lstat(aside).st_ino == now[0]:
+            os.unlink(aside)
+        else:
+            os.rename(aside, self.path(key) + ".zst")
 
     def put_truncated(self, key):
         tag = self.tag()
@@ -191,7 +208,9 @@ class Actor:
         fd = os.open(self.path(key), os.O_RDONLY)
         try:
             data = os.read(fd, 1 << 20)
-            data += os.read(fd, 1 << 20)  # a read that is cut short where the value was replaced: ESTALE now
+            # A read is cut short where the value was replaced: ESTALE now. Nothing more comes of it, but of
+            # a file that a writer of the same mount has truncated since, and written, as on any filesystem.
+            data += os.read(fd, 1 << 20)
         finally:
             os.close(fd)
         self.saw(key, data, begin)
@@ -224,10 +243,9 @@ class Actor:
             if tag is None and growing(data) and (self.mounted or key[0] == "u"):
                 return
             if tag is None:
-                parts = [(m.start(), m[0].decode()) for m in re.finditer(rb"[ab s0-9r]+/[^/ ]+/[0-9a-f]{8} ", data)]
-                turns = [p for i, p in enumerate(parts) if i == 0 or parts[i - 1][1] != p[1]]
-                self.bad.append("%s: %.2f not one version of %s: %d bytes, %r, %s" %
-                                (self.name, begin, key, len(data), data[:30], turns[:6]))
+                tags = re.findall(rb"(?:V %s (\S+) |\b%s/([^/ ]+)/[0-9a-f]{8} )" % (key.encode(), key.encode()), data)
+                turns = list(dict.fromkeys((a or b).decode() for a, b in tags))
+                self.mixed.append((self.name, key, turns, begin, time.monotonic(), data[:40]))
             elif tag:
                 self.log.append((key, tag, begin, time.monotonic(), "saw"))
         elif key[0] == "a":
@@ -262,7 +280,7 @@ class Actor:
                     self.bad.append("%s: %s %s: %s" % (self.name, self.doing, time.monotonic(), e))
             if not self.mounted:
                 time.sleep(0.004)
-        pipe.send((self.log, self.bad, self.counts))
+        pipe.send((self.log, self.bad, self.counts, self.mixed))
 
 
 # ---- all of it ----
@@ -311,6 +329,16 @@ class Judge:
                 if by:
                     self.bad.append("stale: %s of %s was read at %.3f, but: %s" % (tag, key, begin, by))
 
+    def mixtures(self, mixed):
+        """A reader may see what a writer of its own mount does to the file that it has open: it is truncated and
+        written while it is read. Every version in what was read but the first is of such a writer."""
+        for name, key, tags, begin, end, head in mixed:
+            own = {t for b, e, t, kind in self.by_key.get(key, [])
+                   if kind == "overwrite" and t[0] == name[0] and name[0] != "s" and b < end and e > begin}
+            if not tags or not set(tags[1:]) <= own:
+                self.bad.append("%s read %s of %s at %.3f..%.3f, %r: versions %s, written meanwhile through the same mount: %s" %
+                                (name, "a mixture", key, begin, end, head, tags, sorted(own)))
+
     def value(self, key, data):
         if key[0] in "ru":
             tag = parse(data, key)
@@ -338,9 +366,8 @@ class Judge:
 
 
 def strays(judge):
-    """Names that nobody has made. K.zst is a packed form that lost its K to a raw one that came at the same
-    moment, from the store or by another mount's creation, and then had to make room for a new K."""
-    names = set(KEYS) | {k + ".zst" for k in KEYS if k[0] in "ru"} | {"%s.%d" % (k, i) for k in KEYS if k[0] == "m" for i in range(NAMES)}
+    """Names that nobody has made."""
+    names = set(KEYS) | {"%s.%d" % (k, i) for k in KEYS if k[0] == "m" for i in range(NAMES)}
     for root in (A, B):
         for name in sorted(set(os.listdir(root)) - names):
             judge.bad.append("%s is in %s" % (name, root))
@@ -376,12 +403,13 @@ def main():
         procs.append(multiprocessing.Process(target=actor.run, args=(until, there)))
     for p in procs:
         p.start()
-    log, bad, counts = [], [], {}
+    log, bad, counts, mixed = [], [], {}, []
     for actor, pipe, p in zip(actors, pipes, procs):
         got = pipe.recv()
         log += got[0]
         bad += got[1]
         counts[actor.name] = got[2]
+        mixed += got[3]
         p.join()
     for root in (A, B, STORE):  # of those who were interrupted by ENOENT
         for name in os.listdir(root):
@@ -399,6 +427,7 @@ def main():
     time.sleep(COHERENCE + 0.5)
     judge = Judge(log)
     judge.reads(log)
+    judge.mixtures(mixed)
     finals(judge)
     strays(judge)
     lines = bad + judge.bad
