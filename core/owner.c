@@ -363,12 +363,24 @@ static bool is_still_there(struct dv_store *s, int dirfd, int fd)
 	       by_name.ino == by_fd.ino && by_name.dev == by_fd.dev;
 }
 
-static unsigned tries_for(const struct dv_owner *o, const char *text)
+/* Its folder is locked by the owner alone, while it lives; its file also for moments, by those who look and
+ * by whoever takes it. */
+static bool is_locked_by_others_only(struct dv_store *s, int dirfd)
+{
+	if (DV_B(s, flock, dirfd, LOCK_SH | LOCK_NB))
+		return false;
+	dv_ignore(DV_B(s, flock, dirfd, LOCK_UN));
+	return true;
+}
+
+static unsigned tries_for(struct dv_store *s, int dirfd, const struct dv_owner *o, const char *text)
 {
 	if (strstr(o->folder, ADOPTED))
 		return TAKEN_TRIES; /* its adopter holds the lock */
 	if (o->state != DV_OWNER_LOCK_TELLS)
 		return SETTLE_TRIES; /* nobody of another run of the kernel holds it: its adopter */
+	if (strncmp(o->folder, "new-", 4) != 0 && is_locked_by_others_only(s, dirfd))
+		return TAKEN_TRIES;
 	switch (look_at_process(text)) {
 	case DYING:
 		return DYING_TRIES;
@@ -403,7 +415,7 @@ static dv_err lock_owner(struct dv_store *s, int stagefd, int dirfd, const struc
 	struct dv_stat st;
 	bool taken = false;
 	dv_err err = DV_B(s, flock, fd, LOCK_EX | LOCK_NB);
-	unsigned tries = err == -EWOULDBLOCK ? tries_for(o, text) : 0;
+	unsigned tries = err == -EWOULDBLOCK ? tries_for(s, dirfd, o, text) : 0, now;
 	for (; err == -EWOULDBLOCK && tries && is_still_there(s, dirfd, fd); tries--) {
 		if (!taken && DV_B(s, stat, stagefd, o->folder, &st) == -ENOENT) {
 			taken = true; /* renamed by its adopter */
@@ -411,6 +423,9 @@ static dv_err lock_owner(struct dv_store *s, int stagefd, int dirfd, const struc
 		}
 		pause_ms(WAIT_MS);
 		err = DV_B(s, flock, fd, LOCK_EX | LOCK_NB);
+		now = err == -EWOULDBLOCK && !taken ? tries_for(s, dirfd, o, text) : tries;
+		if (now < tries)
+			tries = now + 1;
 	}
 	return is_still_there(s, dirfd, fd) ? err : -ESTALE;
 }
