@@ -22,6 +22,7 @@ struct dv_keeper_look dv_keeper_look(struct dv_node *n)
 	l.staged = n->stage != NULL;
 	l.replacement = n->stage && dv_stage_is_replacement(n->stage);
 	l.append_ns = dv_stage_appends(n->stage) ? dv_stage_began(n->stage) : 0;
+	l.pays = l.append_ns && dv_stage_append_pays(n->stage);
 	l.failed = n->stage && dv_stage_error(n->stage);
 	l.loser = n->loser;
 	l.raw = S_ISREG(n->type) && n->form == DV_FORM_RAW;
@@ -50,14 +51,17 @@ struct commit {
 };
 
 /* Each commit of an append writes a frame and the seek table anew: small ones wait for each other,
- * but not for long, since other mounts and programs see none of them before. */
+ * but not for long, since other mounts and programs see none of them before. Where much is added, and a
+ * machine is slow, one a second would be a good part of what is written. */
 static bool is_settled_append(struct dv_store *s, struct dv_node *n, const struct dv_keeper_look *l)
 {
 	int64_t now = dv_now_ns();
 	pthread_mutex_lock(&s->queue_lock);
 	bool quiet = now - n->changed_ns >= DV_APPEND_QUIET_MS * MS;
 	pthread_mutex_unlock(&s->queue_lock);
-	return !l->append_ns || quiet || now - l->append_ns >= DV_APPEND_MAX_MS * MS;
+	int64_t age = now - l->append_ns;
+	return !l->append_ns || quiet || (l->pays && age >= DV_APPEND_MAX_MS * MS) ||
+	       age >= DV_APPEND_BULK_MS * MS;
 }
 
 /* Ungated: who may be committed, and its bytes and record on the disk. */

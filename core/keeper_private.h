@@ -16,6 +16,7 @@
 struct dv_keeper_look {
 	bool staged, replacement, loser, failed;
 	int64_t append_ns; /* of an append: when it began; else 0 */
+	bool pays;	   /* ..and whether its commit is worth what it writes */
 	bool raw;	   /* a value in raw form */
 	uint64_t writes;
 };

@@ -113,6 +113,13 @@ bool dv_stage_in_parts(const struct dv_stage *st);
 bool dv_stage_appends(const struct dv_stage *st);
 /* When the append began (dv_now_ns()). */
 int64_t dv_stage_began(const struct dv_stage *st);
+/* Does the append add so little that others are to see it soon, or so much that the seek table and the rest,
+ * which its commit writes anew, are a small part of it? Gate at least shared. */
+bool dv_stage_append_pays(const struct dv_stage *st);
+#define DV_APPEND_LITTLE (4u << 20) /* plain */
+#define DV_APPEND_COST                                                                             \
+	(256u << 10) /* beside the table: a frame, what it was made of, the journal */
+#define DV_APPEND_SHARE 32
 
 /* Is n one that a write at its end makes a stream? Costs nothing. Gate exclusive. */
 bool dv_stage_may_stream(const struct dv_store *s, struct dv_node *n);

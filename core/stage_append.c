@@ -186,6 +186,14 @@ dv_err dv_stage_extend(struct dv_store *s, struct dv_node *n, bool *began)
 	return 0;
 }
 
+bool dv_stage_append_pays(const struct dv_stage *st)
+{
+	const struct dv_tail *t = st->tail;
+	uint64_t cost = dv_table_bytes(t->frames.count, true) + DV_APPEND_COST;
+	return t->size - st->began_size < DV_APPEND_LITTLE ||
+	       (dv_tail_stored(t) - st->from.len) / DV_APPEND_SHARE >= cost;
+}
+
 static void end(struct dv_store *s, struct dv_node *n)
 {
 	struct dv_stage *stage = n->stage;

@@ -6,6 +6,7 @@
 #include "core/cleanup.h"
 #include "core/internal.h"
 #include "core/space.h"
+#include "core/stage.h"
 #include "tests/unit/space_fixture.h"
 
 #include <errno.h>
@@ -165,6 +166,28 @@ static void test_what_outgrows_its_frames_is_unpacked_where_there_is_room_for_al
 	teardown(&f);
 }
 
+static void test_a_large_append_waits_until_its_commit_pays(void)
+{
+	enum { FRAME = 131072, LEN = 20 * FRAME, MORE = 6 * MIB };
+	struct fix f;
+	DV_AUTO_FREE char *text = text_of(LEN + MORE, 10);
+	setup(&f, (struct dv_store_options){0}, NULL);
+	put(&f, "a", text, LEN);
+	pack_all(&f);
+	struct dv_node *n = find(&f, "a");
+	CHECK_EQ(write_at(&f, n, text, (struct dv_range){LEN, 100}), 100);
+	CHECK(n->stage && dv_stage_append_pays(n->stage)); /* a line of a log */
+	CHECK_EQ(write_at(&f, n, text, (struct dv_range){LEN + 100, MORE - 100}), MORE - 100);
+	CHECK(n->stage &&
+	      !dv_stage_append_pays(n->stage)); /* it packs to little more than a table */
+	(void)dv_store_run(f.s, true);
+	CHECK(!n->stage);
+	CHECK_EQ(stats(&f).appended, 1);
+	dv_node_unref(f.s, n);
+	CHECK(is(&f, "a", text, LEN + MORE));
+	teardown(&f);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check_test tests[] = {
@@ -173,6 +196,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_more_may_wait_the_more_has_come_to_rest),
 		CHECK_TEST(
 			test_what_streams_is_whole_for_who_has_it_open_when_it_is_removed_from_a_full_disk),
+		CHECK_TEST(test_a_large_append_waits_until_its_commit_pays),
 		CHECK_TEST(
 			test_what_outgrows_its_frames_is_unpacked_where_there_is_room_for_all_of_it),
 	};
