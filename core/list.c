@@ -439,8 +439,9 @@ static dv_err list_walk(struct lister *l, struct dv_list *list, int64_t cookie)
 	struct dv_store *s = l->s;
 	dv_err err = 0;
 	pthread_mutex_lock(&list->lock);
-	if (cookie == 0 ||
-	    cookie < list->position) { /* from the start, and forward to where it was */
+	/* From the start, and forward to where it was: also where nothing was listed here yet, since
+	 * the kernel keeps what another handle has listed, and may have lost the rest of it. */
+	if (cookie == 0 || cookie < list->position || (!list->depth && cookie > list->position)) {
 		while (list->depth)
 			pop_level(s, list);
 		list->position = 0;

@@ -176,12 +176,14 @@ static size_t read_file(const struct fix *f, const char *path, void *buf, size_t
 struct names {
 	size_t count;
 	char name[64][DV_STORE_NAME];
+	int64_t cookie[64];
 };
 
 static bool collect(void *ctx, const struct dv_list_entry *e)
 {
 	struct names *n = ctx;
 	CHECK(n->count < DV_ARRAY_LEN(n->name));
+	n->cookie[n->count] = e->cookie;
 	strcpy(n->name[n->count++], e->name);
 	return true;
 }
@@ -619,6 +621,35 @@ static void test_keys_come_in_order_where_the_transform_keeps_it(void)
 	}
 }
 
+/* The kernel keeps what one handle has listed, and asks another one for what it has lost of it. */
+static void test_a_new_handle_goes_on_at_any_position(void)
+{
+	static const char *const transforms[] = {"split:1", "split:2x2", "hash:md5:1x2"};
+	static const char *const keys[] = {"a", "aa", "aaa", "ab", "abab", "b", "ba", "c", "d"};
+	static const size_t count = DV_ARRAY_LEN(keys);
+	for (size_t t = 0; t < DV_ARRAY_LEN(transforms); t++) {
+		struct fix f;
+		struct names all = {0};
+		setup(&f, transforms[t]);
+		for (size_t i = 0; i < count; i++)
+			put(&f, f.root, keys[i], keys[i], strlen(keys[i]));
+		for (size_t from = 0; from <= count; from++) {
+			struct names rest = {0};
+			struct dv_list *l = NULL;
+			int64_t cookie = from ? all.cookie[from - 1] : 0;
+			CHECK_EQ(dv_list_open(f.s, f.root, &l), 0);
+			CHECK_EQ(dv_store_list(f.s, &call, f.root, l, cookie, collect, &rest), 0);
+			dv_list_close(f.s, &l);
+			CHECK_EQ(rest.count, count - from);
+			for (size_t i = 0; from && i < rest.count; i++)
+				CHECK_STR(rest.name[i], all.name[from + i]);
+			if (from == 0)
+				all = rest;
+		}
+		teardown(&f);
+	}
+}
+
 static void test_foo_zst_is_a_name_like_any_other(void)
 {
 	struct fix f;
@@ -806,6 +837,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_xattrs_and_mode_survive_packing_and_the_own_ones_are_hidden),
 		CHECK_TEST(test_a_value_and_values_beneath_its_name_live_together_under_split),
 		CHECK_TEST(test_keys_come_in_order_where_the_transform_keeps_it),
+		CHECK_TEST(test_a_new_handle_goes_on_at_any_position),
 		CHECK_TEST(test_foo_zst_is_a_name_like_any_other),
 		CHECK_TEST(test_long_and_odd_names_are_kept),
 		CHECK_TEST(test_links_show_one_value_and_packed_ones_stay_packed),
