@@ -23,13 +23,10 @@ image() { # image NAME
 image_mount() {
 	local loop
 	loop=$(losetup -f --show --direct-io=on "$T/$1.img") || skip "no loop devices here"
-	echo "$loop" >"$T/$1.loop"
 	mount "$loop" "$T/$1"
+	losetup -d "$loop" # goes with the mount, however that goes
 }
-image_umount() {
-	umount "$T/$1"
-	losetup -d "$(cat "$T/$1.loop")"
-}
+image_umount() { umount "$T/$1"; }
 cold() { # cold mount|plain
 	if [ "$1" = plain ]; then
 		image_umount plain
