@@ -32,6 +32,8 @@ void fs_options_init(struct fs_options *o)
 void fs_options_release(struct fs_options *o)
 {
 	free(o->compress);
+	free(o->layout);
+	free(o->dict);
 	free(o->nopack);
 	free(o->transform);
 	free(o->fsname);
