@@ -23,7 +23,8 @@
  * gives a key that lies elsewhere, are none of its values.
  *
  * All functions may be called from any thread at once, must give the same answer each time, and must not
- * wait. A crash in one is a crash of the daemon.
+ * wait. A crash in one is a crash of the daemon; so is a file that is written over while it is in use:
+ * put a new one in its place by renaming.
  */
 #ifndef DISKVFS_PLUGIN_H
 #define DISKVFS_PLUGIN_H

@@ -40,9 +40,12 @@ for o in '' "-o transform=path" "-o transform=$T/fields.so:+" "-o transform=$T/i
 done
 ! "$DISKVFS" pack "$S" 2>"$T/err" || fail "pack"
 grep -q 'name the mountpoint' "$T/err" || fail "$(cat "$T/err")"
-printf x >>"$T/fields.so"
+cp "$T/fields.so" "$T/fields.new"
+printf x >>"$T/fields.new"
+mv "$T/fields.new" "$T/fields.so"
 ! "$DISKVFS" mount "$S" "$M" -o "transform=$T/fields.so:-" 2>"$T/err" || fail "another file"
-cp "$PLUGINS/fields.so" "$T"
+# Not in place: a process that ends may have it mapped.
+cp --remove-destination "$PLUGINS/fields.so" "$T"
 mnt_up -o "transform=$T/fields.so:-"
 cmp "$M/2027-01-01" "$T/text" || fail "remounted"
 mnt_down
