@@ -15,11 +15,12 @@
 #define DV_PROBE_FIRST_MS                                                                          \
 	50 /* after its last change a stage is probed for writers; then twice as late each time..  \
 	    */
-#define DV_PROBE_LAST_MS   1000	 /* ..up to this */
-#define DV_APPEND_QUIET_MS 200	 /* an append is put in place when nothing came for so long.. */
-#define DV_APPEND_MAX_MS   1000	 /* ..or it is so old.. */
-#define DV_APPEND_BULK_MS  10000 /* ..or so, where more is added than pays before */
-#define DV_QUEUE_MAX	   65536 /* more waiting values than this are packed unsettled */
+#define DV_PROBE_LAST_MS   1000 /* ..up to this */
+#define DV_APPEND_QUIET_MS 200	/* an append is put in place when nothing came for so long.. */
+#define DV_APPEND_MAX_MS   1000 /* ..or it is so old.. */
+#define DV_APPEND_BULK_MS                                                                          \
+	10000 /* ..or so, where more is added than pays before, and no other mount is there */
+#define DV_QUEUE_MAX 65536 /* more waiting values than this are packed unsettled */
 
 dv_err dv_keeper_start(struct dv_store *s);
 void dv_keeper_stop(struct dv_store *s);

@@ -4,6 +4,7 @@
  * share their durability; superseded forms are removed.
  */
 #include "core/keeper_private.h"
+#include "core/owner.h"
 
 #include "core/cleanup.h"
 #include "core/io.h"
@@ -51,8 +52,9 @@ struct commit {
 };
 
 /* Each commit of an append writes a frame and the seek table anew: small ones wait for each other,
- * but not for long, since other mounts and programs see none of them before. Where much is added, and a
- * machine is slow, one a second would be a good part of what is written. */
+ * but not for long, since other mounts and programs see none of them before. Where much is added, a
+ * machine is slow, and no other mount waits to see it, one a second would be a good part of what is
+ * written. */
 static bool is_settled_append(struct dv_store *s, struct dv_node *n, const struct dv_keeper_look *l)
 {
 	int64_t now = dv_now_ns();
@@ -60,8 +62,9 @@ static bool is_settled_append(struct dv_store *s, struct dv_node *n, const struc
 	bool quiet = now - n->changed_ns >= DV_APPEND_QUIET_MS * MS;
 	pthread_mutex_unlock(&s->queue_lock);
 	int64_t age = now - l->append_ns;
-	return !l->append_ns || quiet || (l->pays && age >= DV_APPEND_MAX_MS * MS) ||
-	       age >= DV_APPEND_BULK_MS * MS;
+	if (!l->append_ns || quiet || age >= DV_APPEND_BULK_MS * MS)
+		return true;
+	return age >= DV_APPEND_MAX_MS * MS && (l->pays || dv_owners_beside(s));
 }
 
 /* Ungated: who may be committed, and its bytes and record on the disk. */

@@ -208,21 +208,26 @@ static dv_err push(struct dv_owners *all, const struct dv_owner *o)
 	return 0;
 }
 
-static dv_err find_one(struct dv_store *s, int stagefd, const char *folder, int64_t now_ms,
-		       struct dv_owners *out)
+struct finding {
+	int64_t now_ms; /* of the backing */
+	struct dv_owners *out;
+};
+
+static dv_err find_one(struct dv_store *s, int stagefd, const char *folder, void *ctx)
 {
+	const struct finding *f = ctx;
 	char text[DV_OWNER_MAX + 1];
 	struct dv_owner o = {.state = DV_OWNER_LOCK_TELLS};
 	size_t len = strlen(folder);
-	if (len >= sizeof(o.folder) || strcmp(folder, s->owner_folder) == 0)
+	if (len >= sizeof(o.folder))
 		return 0;
 	memcpy(o.folder, folder, len + 1);
-	dv_err err = look_at(s, stagefd, &o, now_ms, text);
+	dv_err err = look_at(s, stagefd, &o, f->now_ms, text);
 	if (!err)
 		o.state = judge(s, text, &o);
 	else if (err != -ENOENT)
 		return err;
-	return push(out, &o);
+	return push(f->out, &o);
 }
 
 /* Who is suspected, and does not beat while we look, is gone. */
@@ -263,14 +268,16 @@ static int64_t backing_now_ms(struct dv_store *s)
 	return as_ms(st.mtime);
 }
 
-dv_err dv_owners_find(struct dv_store *s, int stagefd, bool watch, struct dv_owners *out)
+/* Calls fn for each folder of another owner, until it returns other than 0. */
+typedef dv_err owner_fn(struct dv_store *s, int stagefd, const char *folder, void *ctx);
+static dv_err each_other(struct dv_store *s, int stagefd, owner_fn *fn, void *ctx)
 {
 	enum { BUF = 32768, MAX = 512 };
 	DV_AUTO_FREE char *buf = malloc(BUF);
 	DV_AUTO_FREE struct dv_dirent *ents = malloc(MAX * sizeof(*ents));
 	if (!buf || !ents)
 		return -ENOMEM;
-	int64_t cookie = 0, now_ms = backing_now_ms(s);
+	int64_t cookie = 0;
 	for (unsigned seen = 0; seen < DV_OWNERS_MAX;) {
 		ssize_t n = DV_B(s, readdir, stagefd, cookie, buf, BUF, ents, MAX);
 		if (n < 0)
@@ -279,14 +286,35 @@ dv_err dv_owners_find(struct dv_store *s, int stagefd, bool watch, struct dv_own
 			break;
 		seen += (unsigned)n;
 		for (ssize_t i = 0; i < n; i++) {
-			dv_err err = find_one(s, stagefd, ents[i].name, now_ms, out);
+			if (strcmp(ents[i].name, s->owner_folder) == 0)
+				continue;
+			dv_err err = fn(s, stagefd, ents[i].name, ctx);
 			if (err)
 				return err;
 		}
 		cookie = ents[n - 1].cookie;
 	}
-	watch_suspects(s, stagefd, out, watch);
 	return 0;
+}
+
+dv_err dv_owners_find(struct dv_store *s, int stagefd, bool watch, struct dv_owners *out)
+{
+	struct finding f = {.now_ms = backing_now_ms(s), .out = out};
+	dv_err err = each_other(s, stagefd, find_one, &f);
+	if (!err)
+		watch_suspects(s, stagefd, out, watch);
+	return err;
+}
+
+static dv_err stop_at_first(struct dv_store *s, int stagefd, const char *folder, void *ctx)
+{
+	(void)s, (void)stagefd, (void)folder, (void)ctx;
+	return -EEXIST;
+}
+
+bool dv_owners_beside(struct dv_store *s)
+{
+	return each_other(s, s->stage_fd, stop_at_first, NULL) != 0;
 }
 
 void dv_owners_release(struct dv_owners *o)

@@ -73,6 +73,9 @@ struct dv_owners {
 DV_CHECK dv_err dv_owners_find(struct dv_store *s, int stagefd, bool watch, struct dv_owners *out);
 void dv_owners_release(struct dv_owners *o);
 
+/* Is there a folder of another owner, or can it not be told? Whether that one lives is not asked. */
+bool dv_owners_beside(struct dv_store *s);
+
 /* -EBUSY: another machine has the store open, and not both share it; why[] says who and what to
  * do. */
 DV_CHECK dv_err dv_owners_check(struct dv_store *s, const struct dv_owners *o, char *why,

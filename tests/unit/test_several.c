@@ -4,6 +4,7 @@
  * one is not lost by the other. On simfs, through store.h alone; the keepers run when they are told to.
  */
 #include "core/cleanup.h"
+#include "core/owner.h"
 #include "core/store.h"
 #include "tests/support/check.h"
 #include "tests/support/simfs.h"
@@ -299,8 +300,13 @@ static void test_appends_of_both_are_kept(void)
 		CHECK_EQ(write_at(&b, nb, "b", 0, DV_WRITE_APPEND, false), 1);
 	}
 	CHECK(both_show("log", 'a', 100));
+	/* Each is to see soon what the other adds: their keepers do not wait for more. */
+	CHECK(dv_owners_beside(a.s) && dv_owners_beside(b.s));
 	dv_node_unref(a.s, na);
 	dv_node_unref(b.s, nb);
+	close_mount(&b);
+	CHECK(!dv_owners_beside(a.s));
+	open_mount(&b);
 	end();
 }
 
