@@ -26,14 +26,14 @@ static dv_err digest_of(const char *path, char out[DV_DIGEST_TEXT])
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	off_t size = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
 	dv_err err = size < 0 ? -errno : size > FILE_MAX ? -EFBIG : 0;
-	DV_AUTO_FREE char *bytes = malloc(err ? 1 : (size_t)size + 1);
-	size_t len = 0;
+	size_t want = size < 0 || size > FILE_MAX ? 0 : (size_t)size, len = 0;
+	DV_AUTO_FREE char *bytes = malloc(want + 1);
 	ssize_t n = 1;
 
 	if (!bytes)
 		err = -ENOMEM;
-	while (!err && n > 0 && len < (size_t)size) {
-		n = pread(fd, bytes + len, (size_t)size - len, (off_t)len);
+	while (!err && n > 0 && len < want) {
+		n = pread(fd, bytes + len, want - len, (off_t)len);
 		err = n < 0 ? -errno : 0;
 		len += n > 0 ? (size_t)n : 0;
 	}
