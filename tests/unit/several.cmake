@@ -7,8 +7,10 @@ set_tests_properties(unit/hosts_race PROPERTIES LABELS unit TIMEOUT 120)
 # What one does at each call of the other.
 dv_unit_test(interleave MODULES store SOURCES unit/interleave.c ${simfs})
 set_tests_properties(unit/interleave PROPERTIES LABELS slow TIMEOUT 1200)
+# Labelled mount, so not run under the sanitizers: how long the store waits for another mount is bounded
+# in time, and a slow one gives up.
 foreach(part replace rename,remove edit,append,create,pack unpack,move)
 	string(REPLACE "," "_" name ${part})
 	add_test(NAME unit/interleave_${name} COMMAND test_interleave ${part})
-	set_tests_properties(unit/interleave_${name} PROPERTIES LABELS unit TIMEOUT 300)
+	set_tests_properties(unit/interleave_${name} PROPERTIES LABELS mount TIMEOUT 300)
 endforeach()

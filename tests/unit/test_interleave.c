@@ -42,6 +42,14 @@ static struct {
 
 static __thread bool is_outsider;
 
+static enum turn get_turn(void)
+{
+	pthread_mutex_lock(&play.lock);
+	enum turn turn = play.turn;
+	pthread_mutex_unlock(&play.lock);
+	return turn;
+}
+
 static void set_turn(enum turn turn)
 {
 	pthread_mutex_lock(&play.lock);
@@ -62,7 +70,7 @@ static void *outsider_main(void *arg)
 /* Lets the outsider do its work, up to where it has to wait. */
 static void give_turn(const char *op)
 {
-	play.turn = RUNS;
+	set_turn(RUNS);
 	play.after_close = wrote_all;
 	snprintf(play.op, sizeof(play.op), "%s", op);
 	CHECK_EQ(pthread_create(&play.outsider, NULL, outsider_main, NULL), 0);
@@ -79,9 +87,9 @@ static bool is_subject(void)
 
 static void before_call(const char *op)
 {
-	if (play.turn == NOT_ARMED || !is_subject())
+	if (!is_subject() || get_turn() == NOT_ARMED)
 		return;
-	if (++play.calls == play.at && play.turn == ARMED)
+	if (++play.calls == play.at && get_turn() == ARMED)
 		give_turn(op);
 }
 
@@ -91,7 +99,7 @@ int nanosleep(const struct timespec *time, struct timespec *left)
 	(void)time, (void)left;
 	if (is_outsider)
 		set_turn(WAITS);
-	else if (is_subject() && play.turn == ARMED)
+	else if (is_subject() && get_turn() == ARMED)
 		give_turn("(waiting)");
 	return clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){.tv_nsec = 50000}, NULL);
 }
@@ -180,7 +188,7 @@ static bool play_once(const struct doing *subject, const struct doing *outsider,
 	simfs_set_before_call(fs, before_call);
 	set_turn(ARMED);
 	dv_err err = subject->run(&mount_a);
-	bool came = play.turn != ARMED;
+	bool came = get_turn() != ARMED;
 	if (came)
 		CHECK_EQ(pthread_join(play.outsider, NULL), 0);
 	set_turn(NOT_ARMED);
