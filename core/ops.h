@@ -49,7 +49,8 @@ struct dv_renamed_in {
 	dv_err (*dress)(struct dv_store *s, const struct dv_renamed_in *in,
 			const struct dv_place *to, struct dv_node *over);
 };
-/* flags: 0, RENAME_NOREPLACE. -EISDIR; -EBUSY: others had it for too long. */
+/* flags: 0, RENAME_NOREPLACE. -EEXIST: or it is that value's own file; -EISDIR; -EBUSY: others had it
+ * for too long. */
 DV_CHECK dv_err dv_rename_in(struct dv_store *s, const struct dv_call *call,
 			     const struct dv_renamed_in *in, struct dv_node *dir, const char *name,
 			     unsigned flags);

@@ -94,6 +94,8 @@ static dv_err find_both(struct dv_store *s, struct renaming *r)
 	if (err)
 		return err;
 	struct dv_ident id = dv_ident_of(&r->dst.st);
+	if (r->in && dv_ident_equal(&id, &r->n->id))
+		return -EEXIST;
 	if (!r->over ||
 	    (!any && (r->dst.form != r->over->form || !dv_ident_equal(&id, &r->over->id))))
 		return -ESTALE;
@@ -499,6 +501,16 @@ static dv_err rename_gated(struct dv_store *s, const struct dv_call *call, struc
 	return err;
 }
 
+/*
+ * Was it not renamed yet? rename(2) leaves two names of one file as they are: a file that is moved in
+ * and is the value already would lose its last name after it.
+ */
+static bool is_in_stage(struct dv_store *s, const struct dv_renamed_in *in)
+{
+	struct dv_stat st;
+	return DV_B(s, stat, dv_journal_dirfd(s->journal), in->stored, &st) == 0;
+}
+
 static dv_err rename_once(struct dv_store *s, const struct dv_call *call, struct renaming *r)
 {
 	dv_err err = r->in ? 0 : dv_find(s, call, r->olddir, r->oldname, &r->n);
@@ -507,6 +519,8 @@ static dv_err rename_once(struct dv_store *s, const struct dv_call *call, struct
 		if (err == -ENOENT)
 			err = 0;
 	}
+	if (!err && r->in && r->n == r->over && is_in_stage(s, r->in))
+		return -EEXIST;
 	if (err || r->n == r->over) /* two names of one object: nothing to do */
 		return err;
 	if (r->over && (r->flags & RENAME_NOREPLACE))

@@ -15,6 +15,7 @@
 #include "fs/args.h"
 #include "fs/client.h"
 #include "fs/door.h"
+#include "fs/outside.h"
 #include "fs/progress.h"
 #include "fs/tree.h"
 
@@ -37,6 +38,7 @@ static const struct dv_call call;
 struct export
 {
 	struct dv_store *s;
+	struct fs_outside outside;
 	struct fs_progress progress;
 	struct fs_links links; /* of values with several names: their paths below the folder */
 	int top;	       /* the folder */
@@ -52,8 +54,9 @@ static void failed(struct export *ex, dv_err err)
 
 	fs_progress_clear(&ex->progress);
 	fs_cmd_fail(2, "%s: %s", dv_log_key(text, sizeof(text), ex->key),
-		    err == -EBADMSG ? "the stored bytes are damaged; what was there before stays"
-				    : strerror(-err));
+		    err == -EBADMSG    ? "the stored bytes are damaged; what was there before stays"
+		    : err == -ENOTUNIQ ? "the folder of that name is the store, or its mount"
+				       : strerror(-err));
 	ex->failed++;
 }
 
@@ -271,6 +274,7 @@ static dv_err enter_dir(struct export *ex, struct dv_node *n, const struct dv_st
 			const char *name, unsigned depth)
 {
 	int fd = -1;
+	struct stat there;
 	dv_err err = 0;
 
 	if (depth >= DEPTH_MAX)
@@ -281,6 +285,10 @@ static dv_err enter_dir(struct export *ex, struct dv_node *n, const struct dv_st
 		fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (fd < 0)
 			return -errno;
+		if (fstat(fd, &there) || fs_outside_is_root(&ex->outside, &there)) {
+			close(fd);
+			return -ENOTUNIQ;
+		}
 	}
 	err = export_dir(ex, n, fd, depth + 1);
 	if (!ex->counting) {
@@ -425,6 +433,11 @@ static int run(struct export *ex, struct fs_door *d, const char *folder)
 	if (status)
 		return status;
 	dv_ignore(dvfs_close(&d->lib)); /* only read, or finished */
+	fs_outside_init(&ex->outside, d);
+	if (fs_outside_is_in(&ex->outside, folder, true))
+		return fs_cmd_fail(
+			2, "%s: lies in the store, or in its mount: export to a folder outside",
+			folder);
 	commit_mount(d);
 	if (mkdir(folder, 0777) && errno != EEXIST)
 		return fs_cmd_fail(2, "%s: %s", folder, strerror(errno));

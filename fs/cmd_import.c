@@ -15,6 +15,7 @@
 #include "core/put.h"
 #include "fs/args.h"
 #include "fs/door.h"
+#include "fs/outside.h"
 #include "fs/progress.h"
 #include "fs/tree.h"
 
@@ -37,6 +38,7 @@ static const struct dv_call call;
 struct import {
 	struct dv_store *s;
 	struct fs_door *door;
+	struct fs_outside outside;
 	struct fs_progress progress;
 	struct fs_links links; /* of files with several names: their nodes */
 	uint64_t imported, skipped, failed, others, bytes;
@@ -53,6 +55,16 @@ static void failed(struct import *im, dv_err err)
 		    err == -EPERM && !dv_store_has_dirs(im->s)
 			    ? "the store's transform holds regular files only"
 			    : strerror(-err));
+	im->failed++;
+}
+
+static void refuse(struct import *im, const char *path)
+{
+	char text[1024];
+
+	fs_progress_clear(&im->progress);
+	fs_cmd_fail(2, "%s: is the store, or its mount, or lies in it; it is left out",
+		    dv_log_key(text, sizeof(text), path));
 	im->failed++;
 }
 
@@ -241,6 +253,11 @@ static dv_err import_dir(struct import *im, struct dv_node *dir, const char *nam
 	int fd = openat(at, from, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	dv_err err = fd < 0 || fstat(fd, &st) ? -errno : 0;
 
+	if (!err && fs_outside_is_root(&im->outside, &st)) {
+		refuse(im, im->key);
+		close(fd);
+		return 0;
+	}
 	if (!err)
 		err = make_dir(im, dir, name, &n);
 	if (!err) {
@@ -367,6 +384,10 @@ static void import_operand(struct import *im, const char *path, const char *pref
 	dv_err err;
 	int fd;
 
+	if (fs_outside_is_in(&im->outside, path, false)) {
+		refuse(im, path);
+		return;
+	}
 	snprintf(im->key, sizeof(im->key), "%s", path);
 	err = open_prefix(im, prefix, &dir, &left);
 	if (err) {
@@ -423,6 +444,7 @@ static int run(struct import *im, char **paths, int count, const char *prefix)
 
 	if (err < 0)
 		return fs_cmd_fail(2, "%s", why[0] ? why : strerror(-err));
+	fs_outside_init(&im->outside, im->door);
 	fs_progress_begin(&im->progress, "import");
 	for (int i = 0; i < count; i++)
 		fs_tree_count(paths[i], &im->progress.total_files, &im->progress.total_bytes);

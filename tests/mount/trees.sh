@@ -114,6 +114,44 @@ for from in "$T/move" "${TMPDIR:-/tmp}/dv-trees-move.$$"; do
 	"$DISKVFS" keys -0 "$S" --prefix moved/ | xargs -0 "$DISKVFS" rm "$S"
 done
 
+# refused STORE ARG...: status 2, and the reason.
+refused() {
+	status=0
+	timeout 60 "$DISKVFS" "$@" >"$T/text" 2>"$T/err" || status=$?
+	[ "$status" = 2 ] && grep -q 'store, or .*its mount' "$T/err" || fail "$*: $status $(head -n 5 "$T/err")"
+}
+
+claim "the store and its mount are neither moved nor copied into themselves"
+mkdir -p "$T/above"
+"$DISKVFS" init "$T/above/s"
+for k in k d/k; do echo "$k" | "$DISKVFS" put "$T/above/s" "$k"; done
+echo beside >"$T/above/beside"
+mkdir "$T/above/m"
+ln -s above/s/d "$T/into"
+before() { (cd "$T/above/s" && find . ! -path './.diskvfs/*' | sort && cat k d/k .diskvfs/config); }
+before >"$T/before"
+for path in above/s above/s/ above/s/k above/s/d above/s/.diskvfs/config into/ into/k; do
+	refused import "$T/above/s" "$T/$path" --move
+	refused import "$T/above/s" "$T/$path" --prefix in/
+done
+for path in above/s above/s/ above/s/new above/s/d above/s/.diskvfs into into/new; do
+	refused export "$T/above/s" "$T/$path"
+done
+before | cmp - "$T/before" || fail "the store was changed"
+"$DISKVFS" mount "$T/above/s" "$T/above/m"
+for path in m m/ m/k m/d s/k; do
+	refused import "$T/above/m" "$T/above/$path" --move
+	refused export "$T/above/s" "$T/above/$path"
+done
+"$DISKVFS" unmount "$T/above/m"
+before | cmp - "$T/before" || fail "the store was changed through its mount"
+refused import "$T/above/s" "$T/above/" --move
+[ "$("$DISKVFS" keys "$T/above/s")" = $'beside\nd/k\nk' ] || fail "$("$DISKVFS" keys "$T/above/s")"
+[ -e "$T/above/s/.diskvfs/config" ] || fail "the store is gone"
+echo x | "$DISKVFS" put "$T/above/s" s/k
+refused export "$T/above/s" "$T/above"
+[ "$(cat "$T/above/s/k")" = k ] && [ -e "$T/above/d/k" ] || fail "the rest was not exported, or over the value"
+
 claim "a prefix that is text, a file alone, a flat store"
 "$DISKVFS" import "$S" "$src/nothing" --prefix x/y- >/dev/null
 "$DISKVFS" has "$S" x/y-nothing || fail "x/y-nothing is not there"

@@ -89,6 +89,26 @@ static void test_a_file_with_other_links_is_moved_by_copying(void)
 	lib_end(&l);
 }
 
+/* Known to the library under its key, or not. */
+static void test_a_value_that_is_moved_to_itself_stays(void)
+{
+	for (int known = 0; known < 2; known++) {
+		struct lib l;
+		char path[200];
+		lib_begin(&l, "path");
+		CHECK_EQ(dvfs_write(l.s, "a", "text", 4, 0), 0);
+		lib_is(&l, "a", "text");
+		if (!known)
+			lib_reopen(&l);
+		snprintf(path, sizeof(path), "%s/a", l.path);
+		CHECK_EQ(access(path, F_OK), 0);
+		CHECK_EQ(dvfs_import(l.s, "a", path, DVFS_MOVE), -EEXIST);
+		CHECK_EQ(access(path, F_OK), 0);
+		lib_is(&l, "a", "text");
+		lib_end(&l);
+	}
+}
+
 static void test_a_file_of_another_filesystem_is_moved(void)
 {
 	struct lib l;
@@ -431,6 +451,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_an_import_copies_or_moves_and_keeps_what_the_file_had),
 		CHECK_TEST(test_a_moved_file_is_packed_as_any_other),
 		CHECK_TEST(test_a_file_with_other_links_is_moved_by_copying),
+		CHECK_TEST(test_a_value_that_is_moved_to_itself_stays),
 		CHECK_TEST(test_a_file_of_another_filesystem_is_moved),
 		CHECK_TEST(test_holes_stay_holes),
 		CHECK_TEST(test_imports_refuse_what_is_no_file),
