@@ -55,6 +55,7 @@ static void failed(struct export *ex, dv_err err)
 	fs_progress_clear(&ex->progress);
 	fs_cmd_fail(2, "%s: %s", dv_log_key(text, sizeof(text), ex->key),
 		    err == -EBADMSG    ? "the stored bytes are damaged; what was there before stays"
+		    : err == -EEXIST   ? "files that are not whole yet have that name; rename it"
 		    : err == -ENOTUNIQ ? "the folder of that name is the store, or its mount"
 				       : strerror(-err));
 	ex->failed++;
@@ -160,14 +161,30 @@ static dv_err copy_value(struct export *ex, struct dv_node *n, int fd, uint64_t 
 	return err;
 }
 
+/* What lies there under the name of its own gets its name. */
+static dv_err take_name(int at, const char *name)
+{
+	dv_err err = renameat(at, PART, at, name) ? -errno : 0;
+
+	if (err)
+		unlinkat(at, PART, 0);
+	return err;
+}
+
+/* An export that was killed has left it. */
+static dv_err remove_part(int at)
+{
+	return unlinkat(at, PART, 0) && errno != ENOENT ? -errno : 0;
+}
+
 static dv_err export_value(struct export *ex, struct dv_node *n, const struct dv_stat *st, int at,
 			   const char *name)
 {
 	int fd;
-	dv_err err;
+	dv_err err = remove_part(at);
 
-	if (unlinkat(at, PART, 0) && errno != ENOENT) /* of an export that was killed */
-		return -errno;
+	if (err)
+		return err;
 	fd = openat(at, PART, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
@@ -176,10 +193,10 @@ static dv_err export_value(struct export *ex, struct dv_node *n, const struct dv
 		err = dress(ex, n, st, fd);
 	if (close(fd) && !err)
 		err = -errno;
-	if (!err && renameat(at, PART, at, name))
-		err = -errno;
 	if (err)
 		unlinkat(at, PART, 0);
+	else
+		err = take_name(at, name);
 	ex->exported += !err;
 	return err;
 }
@@ -209,13 +226,14 @@ static dv_err export_link(struct export *ex, const char *first, int at, const ch
 			ex->skipped++;
 			return 0;
 		}
-		if (unlinkat(at, name, 0))
-			return -errno;
 	}
-	if (linkat(ex->top, first, at, name, 0))
-		return -errno;
-	ex->exported++;
-	return 0;
+	dv_err err = remove_part(at);
+	if (!err && linkat(ex->top, first, at, PART, 0))
+		err = -errno;
+	if (!err)
+		err = take_name(at, name);
+	ex->exported += !err;
+	return err;
 }
 
 static dv_err export_regular(struct export *ex, struct dv_node *n, const struct dv_stat *st, int at,
@@ -247,6 +265,7 @@ static dv_err export_other(struct export *ex, struct dv_node *n, const struct dv
 	char target[PATH_MAX];
 	struct stat there;
 	ssize_t len = 0;
+	dv_err err;
 
 	if (is_there(at, name, st, &there)) {
 		ex->skipped++;
@@ -258,12 +277,18 @@ static dv_err export_other(struct export *ex, struct dv_node *n, const struct dv
 			return (dv_err)len;
 	}
 	target[len] = '\0';
-	if (unlinkat(at, name, 0) && errno != ENOENT)
+	err = remove_part(at);
+	if (err)
+		return err;
+	if (S_ISLNK(st->mode) ? symlinkat(target, at, PART) : mknodat(at, PART, st->mode, st->rdev))
 		return -errno;
-	if (S_ISLNK(st->mode) ? symlinkat(target, at, name) : mknodat(at, name, st->mode, st->rdev))
-		return -errno;
-	ex->others++;
-	return dress_other(st, at, name);
+	err = dress_other(st, at, PART);
+	if (err)
+		unlinkat(at, PART, 0);
+	else
+		err = take_name(at, name);
+	ex->others += !err;
+	return err;
 }
 
 /* ---- the tree ---- */
@@ -310,7 +335,9 @@ static dv_err export_entry(struct export *ex, struct dv_node *dir, const char *n
 
 	if (err) /* removed meanwhile */
 		return err == -ENOENT ? 0 : err;
-	if (S_ISDIR(st.mode)) {
+	if (!ex->counting && !strcmp(name, PART)) {
+		err = -EEXIST;
+	} else if (S_ISDIR(st.mode)) {
 		err = enter_dir(ex, n, &st, at, name, depth);
 	} else if (ex->counting) {
 		ex->progress.total_files++;

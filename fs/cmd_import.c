@@ -44,6 +44,7 @@ struct import {
 	uint64_t imported, skipped, failed, others, bytes;
 	bool move, json;
 	char key[PATH_MAX]; /* of what is being imported: for messages, and for the mount */
+	char part[64];	    /* free_name() */
 };
 
 static void failed(struct import *im, dv_err err)
@@ -143,6 +144,29 @@ static dv_err put_file(struct import *im, struct dv_node *dir, const char *name,
 	return err;
 }
 
+/* ---- what is made beside a name that is taken, and then has it ---- */
+
+/* The name to make it under: what is there stays until that is done. */
+static const char *free_name(struct import *im, struct dv_node *dir, const char *name, bool taken)
+{
+	if (!taken)
+		return name;
+	snprintf(im->part, sizeof(im->part), ".diskvfs-import.%ld", (long)getpid());
+	dv_ignore(dv_store_unlink(im->s, &call, dir, im->part)); /* of one that was killed */
+	return im->part;
+}
+
+static dv_err take_name(struct import *im, struct dv_node *dir, const char *made, const char *name)
+{
+	dv_err err = 0;
+
+	if (made != name)
+		err = dv_store_rename(im->s, &call, dir, made, dir, name, 0);
+	if (err)
+		dv_ignore(dv_store_unlink(im->s, &call, dir, made));
+	return err;
+}
+
 /* Another name of a file that was imported. */
 static dv_err link_file(struct import *im, struct dv_node *dir, const char *name,
 			struct dv_node *first, const struct dv_import *from)
@@ -150,17 +174,22 @@ static dv_err link_file(struct import *im, struct dv_node *dir, const char *name
 	struct dv_node *there = NULL;
 	struct dv_stat st;
 	dv_err err = dv_store_lookup(im->s, &call, dir, name, &there, &st);
-	bool same = !err && there == first;
+	bool taken = !err, same = taken && there == first;
 
 	dv_node_unref(im->s, there);
-	if (!err && !same)
-		err = dv_store_unlink(im->s, &call, dir, name);
 	if (err == -ENOENT)
 		err = 0;
-	if (!err && !same)
-		err = dv_store_link(im->s, &call, first, dir, name, &st);
+	if (!err && !same) {
+		const char *as = free_name(im, dir, name, taken);
+
+		err = dv_store_link(im->s, &call, first, dir, as, &st);
+		if (!err)
+			err = take_name(im, dir, as, name);
+	}
 	im->skipped += !err && same;
 	im->imported += !err && !same;
+	if (!err && im->move)
+		err = dv_store_fsync(im->s, &call, dir, false);
 	if (!err && im->move)
 		err = dv_import_unlink(from);
 	return err;
@@ -267,10 +296,42 @@ static dv_err import_dir(struct import *im, struct dv_node *dir, const char *nam
 		dress(im, n, &st, fd);
 		im->others++;
 	}
+	if (!err && im->move)
+		err = dv_store_fsync(im->s, &call, dir, false);
 	if (!err && im->move && unlinkat(at, from, AT_REMOVEDIR) && errno != ENOTEMPTY)
 		err = -errno;
 	if (fd >= 0)
 		close(fd);
+	dv_node_unref(im->s, n);
+	return err;
+}
+
+static bool is_other_there(struct import *im, struct dv_node *n, const struct dv_stat *there,
+			   const struct stat *st, const char *target)
+{
+	char is[PATH_MAX];
+	ssize_t len;
+
+	if (dv_node_type(n) != (st->st_mode & S_IFMT) || there->mtime.tv_sec != st->st_mtim.tv_sec)
+		return false;
+	if (!S_ISLNK(st->st_mode))
+		return there->rdev == st->st_rdev;
+	len = dv_store_readlink(im->s, &call, n, is, sizeof(is));
+	return len == (ssize_t)strlen(target) && !memcmp(is, target, (size_t)len);
+}
+
+static dv_err make_other(struct import *im, struct dv_node *dir, const char *name,
+			 const struct stat *st, const char *target)
+{
+	struct dv_node *n = NULL;
+	struct dv_stat made;
+	dv_err err = S_ISLNK(st->st_mode)
+			     ? dv_store_symlink(im->s, &call, target, dir, name, &n, &made)
+			     : dv_store_mknod(im->s, &call, dir, name, st->st_mode, st->st_rdev, &n,
+					      &made);
+
+	if (!err)
+		dress(im, n, st, -1);
 	dv_node_unref(im->s, n);
 	return err;
 }
@@ -281,31 +342,26 @@ static dv_err import_other(struct import *im, struct dv_node *dir, const char *n
 {
 	char target[PATH_MAX];
 	struct dv_node *n = NULL;
-	struct dv_stat made;
+	struct dv_stat there;
 	ssize_t len = S_ISLNK(st->st_mode) ? readlinkat(at, from, target, sizeof(target) - 1) : 0;
 	dv_err err = len < 0 ? -errno : 0;
 
 	target[len > 0 ? len : 0] = '\0';
 	if (!err)
-		err = dv_store_lookup(im->s, &call, dir, name, &n, &made);
-	if (!err && dv_node_type(n) == (st->st_mode & S_IFMT) &&
-	    made.mtime.tv_sec == st->st_mtim.tv_sec) {
+		err = dv_store_lookup(im->s, &call, dir, name, &n, &there);
+	if (!err && is_other_there(im, n, &there, st, target)) {
 		im->skipped++;
-	} else {
+	} else if (!err || err == -ENOENT) {
+		const char *as = free_name(im, dir, name, !err);
+
+		err = make_other(im, dir, as, st, target);
 		if (!err)
-			err = dv_store_unlink(im->s, &call, dir, name);
-		dv_node_unref(im->s, n);
-		n = NULL;
-		if (!err || err == -ENOENT)
-			err = S_ISLNK(st->st_mode)
-				      ? dv_store_symlink(im->s, &call, target, dir, name, &n, &made)
-				      : dv_store_mknod(im->s, &call, dir, name, st->st_mode,
-						       st->st_rdev, &n, &made);
-		if (!err)
-			dress(im, n, st, -1);
+			err = take_name(im, dir, as, name);
 		im->others += !err;
 	}
 	dv_node_unref(im->s, n);
+	if (!err && im->move)
+		err = dv_store_fsync(im->s, &call, dir, false);
 	if (!err && im->move && unlinkat(at, from, 0))
 		err = -errno;
 	return err;

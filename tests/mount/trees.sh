@@ -3,7 +3,7 @@
 # import and export of whole trees: nothing of them is lost on the way in and out, what was interrupted
 # is gone on with, what is there is left out.
 . "$(dirname "$0")/harness.sh"
-need jq rsync setfattr
+need jq rsync setfattr setpriv
 
 # alike A B: no difference in bytes, owners, modes, times, attributes, hard links.
 alike() {
@@ -161,6 +161,54 @@ status=0
 [ "$status" = 2 ] || fail "status $status"
 grep -q 'd: the store.s transform holds regular files only' "$T/err" || fail "$(cat "$T/err")"
 [ "$("$DISKVFS" keys "$T/flat")" = $'nothing\nsparse' ] || fail "$("$DISKVFS" keys "$T/flat")"
+
+claim "what can not take a place leaves what is there"
+echo value | "$DISKVFS" put "$T/flat" link
+echo value | "$DISKVFS" put "$S" place/dev
+mkdir "$T/others"
+ln -s target "$T/others/link"
+status=0
+"$DISKVFS" import "$T/flat" "$T/others/link" --move >/dev/null 2>&1 || status=$?
+[ "$status" = 2 ] && [ -L "$T/others/link" ] || fail "status $status"
+[ "$("$DISKVFS" get "$T/flat" link)" = value ] || fail "the value is gone"
+if [ "$(id -u)" = 0 ]; then
+	mknod "$T/others/dev" c 1 3
+	status=0
+	setpriv --bounding-set=-mknod --inh-caps=-mknod "$DISKVFS" import "$S" "$T/others/dev" --prefix place/ >/dev/null 2>&1 || status=$?
+	[ "$status" = 2 ] && [ "$("$DISKVFS" get "$S" place/dev)" = value ] || fail "status $status, or the value is gone"
+	"$DISKVFS" import "$S" "$T/others/dev" --prefix place/ >/dev/null
+	[ -c "$S/place/dev" ] || fail "the device is not in its place"
+	mkdir -p "$T/placed/place"
+	echo file >"$T/placed/place/dev"
+	status=0
+	setpriv --bounding-set=-mknod --inh-caps=-mknod "$DISKVFS" export "$S" "$T/placed" >/dev/null 2>&1 || status=$?
+	[ "$status" = 2 ] && [ "$(cat "$T/placed/place/dev")" = file ] || fail "status $status, or the file is gone"
+	rm -f "$S/place/dev"
+fi
+
+claim "links and special files take the place of others, and of the same no less"
+"$DISKVFS" init "$T/third"
+for k in link hard1 hard2; do echo old | "$DISKVFS" put "$T/third" "$k"; done
+echo new >"$T/others/hard1"
+ln "$T/others/hard1" "$T/others/hard2"
+rm -f "$T/others/dev"
+"$DISKVFS" import "$T/third" "$T/others/" >/dev/null
+ln -sfn elsewhr "$T/others/link"
+touch -h -r "$T/third/link" "$T/others/link" # as it was, but for where it leads to
+"$DISKVFS" import "$T/third" "$T/others/" --move >/dev/null
+[ -z "$(ls -A "$T/others")" ] || fail "left: $(ls -A "$T/others")"
+[ "$(readlink "$T/third/link")" = elsewhr ] || fail "the link that was moved is lost"
+mkdir "$T/outer"
+for k in link hard1 hard2; do echo old >"$T/outer/$k"; done
+"$DISKVFS" export "$T/third" "$T/outer" >/dev/null
+[ "$(readlink "$T/outer/link")" = elsewhr ] && [ "$(cat "$T/outer/hard1")" = new ] || fail "$(ls -l "$T/outer")"
+[ "$T/outer/hard1" -ef "$T/outer/hard2" ] || fail "$(ls -li "$T/outer")"
+[ "$(ls -A "$T/outer")" = $'hard1\nhard2\nlink' ] || fail "left over: $(ls -A "$T/outer")"
+[ "$("$DISKVFS" keys "$T/third")" = $'hard1\nhard2' ] || fail "$("$DISKVFS" keys "$T/third")"
+echo x | "$DISKVFS" put "$T/third" .diskvfs-export.part
+status=0
+"$DISKVFS" export "$T/third" "$T/outer" >/dev/null 2>"$T/err" || status=$?
+[ "$status" = 2 ] && grep -q 'rename it' "$T/err" || fail "$status $(cat "$T/err")"
 
 claim "what can not be is told"
 status=0
