@@ -10,10 +10,12 @@
 
 #include "core/cleanup.h"
 
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 const struct fs_command fs_commands[] = {
 	{"init", "init STORE [OPTIONS]", "make a folder a store", fs_cmd_init},
@@ -100,11 +102,26 @@ static int print_help(FILE *out)
 	return out == stdout ? 0 : 1;
 }
 
+/*
+ * Where one of the three is closed the next file has its number: what is printed would be written to a
+ * file of the store, and the daemon would lose what it keeps open there. Their use fails as it did.
+ */
+static int fill_standard_files(void)
+{
+	for (int fd = 0; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 &&
+		    open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+			return -1;
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *slash = strrchr(argv[0], '/');
 	const char *self = slash ? slash + 1 : argv[0];
 
+	if (fill_standard_files())
+		return 2;
 	if (!strcmp(self, "umount.fuse.diskvfs"))
 		return fs_cmd_umount_helper(argc, argv);
 	if (argc < 2)

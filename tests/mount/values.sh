@@ -185,6 +185,24 @@ run 0 "$DISKVFS" get "$S" killed
 [ ! -s "$T/err" ] || fail "$(cat "$T/err")"
 [ "$(cat "$T/out")" = acknowledged ] || fail "$(cat "$T/out")"
 
+claim "closed standard files: no file of the store is taken for one"
+run_closed() { # run_closed STATUS ARG...: with all three closed
+	status=0
+	timeout 60 "$DISKVFS" "${@:2}" <&- >&- 2>&- || status=$?
+	[ "$status" = "$1" ] || fail "status $status of ${*:2}"
+}
+run_closed 0 mount "$S" "$M"
+dv_pid=$(stat_json .pid)
+dv_pids="$dv_pids $dv_pid"
+dv_births[$dv_pid]=$(dv_born "$dv_pid")
+[ "$(cat "$M/killed")" = acknowledged ] || fail "the mount is of no use"
+run_closed 2 put "$M" killed
+run_closed 2 get "$M" killed
+mnt_down
+run_closed 2 put "$S" killed
+run_closed 2 get "$S" killed
+[ "$("$DISKVFS" get "$S" killed)" = acknowledged ] || fail "the value was changed"
+
 claim "a user of the mount who may not touch the store's folder puts through the mount"
 if [ "$(id -u)" = 0 ]; then
 	mkdir -m 700 "$T/closed"
