@@ -148,13 +148,26 @@ static dv_err erase_through(struct fs_door *d, const struct candidate *c)
 	return err;
 }
 
+/* -EBUSY: it was written to since it was looked at, which may be long ago. */
+static dv_err erase_beside(struct fs_door *d, const struct candidate *c)
+{
+	struct dvfs_value v;
+	dv_err err = dvfs_stat(d->lib, c->key, &v);
+
+	if (err && err != -EBADMSG)
+		return err;
+	if (!err && ns_of(v.mtime) != c->changed_ns)
+		return -EBUSY;
+	return dvfs_erase(d->lib, c->key);
+}
+
 /* -> 1: it is gone */
 static dv_err erase(struct fs_door *d, struct fs_gc *gc, const struct candidate *c, int64_t now)
 {
 	dv_err err = now - c->changed_ns < FRESH_S * 1000000000ll ? -EBUSY : 0;
 
 	if (!err && !gc->dry)
-		err = d->mount[0] ? erase_through(d, c) : dvfs_erase(d->lib, c->key);
+		err = d->mount[0] ? erase_through(d, c) : erase_beside(d, c);
 	if (err == -ENOENT)
 		return 0;
 	if (err == -EBUSY) {

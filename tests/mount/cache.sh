@@ -73,6 +73,31 @@ where=$S gc_claims "not mounted"
 mnt_up -o settle=3600
 where=$M gc_claims "mounted"
 
+claim "what was written since gc looked at it stays"
+mkdir "$T/many"
+long=$(printf '%0200d' 0) # what gc prints is more than a pipe holds
+for i in $(seq 1001 1500); do echo old >"$T/many/$i$long"; done
+touch -d '-9 hours' "$T/many/"*
+touch -d '-10 hours' "$T/many/1001$long"
+touch -d '-8 hours' "$T/many/1500$long"
+"$DISKVFS" init "$T/slow"
+"$DISKVFS" import "$T/slow" "$T/many/" >/dev/null
+mkfifo "$T/fifo"
+exec 9<>"$T/fifo"
+"$DISKVFS" gc "$T/slow" --max-age 1h -l >"$T/fifo" 9<&- &
+collector=$!
+has_not() { ! "$DISKVFS" has "$T/slow" "$1"; }
+until_true 60 has_not "1001$long" # now it erases, the oldest first, and waits for its reader
+echo new | "$DISKVFS" put "$T/slow" "1500$long"
+cat <&9 >"$T/out" &
+reader=$!
+wait $collector
+exec 9<&-
+kill $reader 2>/dev/null || true
+wait $reader 2>/dev/null || true
+[ "$("$DISKVFS" keys "$T/slow")" = "1500$long" ] || fail "$("$DISKVFS" keys "$T/slow" | wc -l) keys"
+[ "$("$DISKVFS" get "$T/slow" "1500$long")" = new ] || fail "not the new value"
+
 claim "what is open in the mount, for reading or writing, or mapped, stays; what was just written too"
 ten
 exec 7<"$M/v10" 8<>"$M/v9"
