@@ -168,8 +168,8 @@ int dvfs_sync(struct dvfs *s);
  * The file at path becomes the value of key: copied, or moved with DVFS_MOVE, also from another
  * filesystem. It keeps mode, times, and owner, ACL and extended attributes as far as they can be
  * given; holes stay holes. A moved file is raw at first, and packed later as any other. -EISDIR,
- * -EINVAL: not a regular file; -EEXIST: it is to be moved, and is the file of that very value; -EXDEV
- * never.
+ * -EINVAL: not a regular file; -EEXIST: it is to be moved, and is the file of that very value; -ESTALE:
+ * it was written to while it was copied, and stays, the value being what was read; -EXDEV never.
  */
 int dvfs_import(struct dvfs *s, const char *key, const char *path, int flags);
 

@@ -126,7 +126,7 @@ dv_err dv_import_copy(struct dv_store *s, const struct dv_call *call, const stru
 
 /* ---- moving ---- */
 
-dv_err dv_import_link(struct dv_store *s, const struct dv_import *im, struct dv_put **out)
+dv_err dv_import_link(struct dv_store *s, struct dv_import *im, struct dv_put **out)
 {
 	struct dv_import again;
 	if (im->st.nlink != 1) /* a program that has another name would write to the value */
@@ -137,14 +137,21 @@ dv_err dv_import_link(struct dv_store *s, const struct dv_import *im, struct dv_
 		dv_import_close(&again);
 		return -EXDEV;
 	}
-	return dv_put_begin_link(s, again.fd, out) ? -EXDEV : 0;
+	im->linked = dv_put_begin_link(s, again.fd, out) == 0;
+	return im->linked ? 0 : -EXDEV;
+}
+
+static bool is_unchanged(const struct dv_import *im, const struct stat *st)
+{
+	return (uint64_t)st->st_size == im->st.size && st->st_mtim.tv_sec == im->st.mtime.tv_sec &&
+	       st->st_mtim.tv_nsec == im->st.mtime.tv_nsec;
 }
 
 dv_err dv_import_unlink(const struct dv_import *im)
 {
 	struct stat st;
 	if (fstatat(im->dirfd, im->name, &st, AT_SYMLINK_NOFOLLOW) || st.st_dev != im->st.dev ||
-	    st.st_ino != im->st.ino)
+	    st.st_ino != im->st.ino || (!im->linked && !is_unchanged(im, &st)))
 		return -ESTALE;
 	return unlinkat(im->dirfd, im->name, 0) ? -errno : 0;
 }

@@ -23,6 +23,7 @@ struct dv_import {
 	int dirfd; /* borrowed; AT_FDCWD */
 	const char *name;
 	struct dv_stat st;
+	bool linked; /* the value is the file itself */
 };
 
 /* -EISDIR, -EINVAL: no regular file (a symbolic link neither); errors of open(2). */
@@ -34,9 +35,10 @@ DV_CHECK dv_err dv_import_copy(struct dv_store *s, const struct dv_call *call,
 			       const struct dv_import *im, void (*read)(void *ctx, uint64_t bytes),
 			       void *ctx, struct dv_put **out);
 /* -EXDEV: it is to be copied (another filesystem, other links, no right to). */
-DV_CHECK dv_err dv_import_link(struct dv_store *s, const struct dv_import *im, struct dv_put **out);
+DV_CHECK dv_err dv_import_link(struct dv_store *s, struct dv_import *im, struct dv_put **out);
 
-/* The old name goes, if it still leads to the file. -ESTALE: it does not. */
+/* The old name goes, if it still leads to the file. -ESTALE: it does not, or the file was written to
+ * while it was copied. */
 DV_CHECK dv_err dv_import_unlink(const struct dv_import *im);
 
 #endif

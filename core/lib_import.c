@@ -59,7 +59,7 @@ static dv_err import_encoded(struct dvfs *s, const struct dv_import *im, struct 
 	return err;
 }
 
-static dv_err import_file(struct dvfs *s, const char *to, const struct dv_import *im, int flags)
+static dv_err import_file(struct dvfs *s, const char *to, struct dv_import *im, int flags)
 {
 	struct dv_put *put = NULL;
 	bool move = flags & DVFS_MOVE;

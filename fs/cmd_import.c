@@ -55,6 +55,8 @@ static void failed(struct import *im, dv_err err)
 	fs_cmd_fail(2, "%s: %s", dv_log_key(text, sizeof(text), im->key),
 		    err == -EPERM && !dv_store_has_dirs(im->s)
 			    ? "the store's transform holds regular files only"
+		    : err == -ESTALE && im->move
+			    ? "was changed meanwhile, and stays: import it again"
 			    : strerror(-err));
 	im->failed++;
 }
@@ -121,7 +123,7 @@ static bool is_there(const struct stat *st, const struct dv_stat *there)
 }
 
 static dv_err put_file(struct import *im, struct dv_node *dir, const char *name,
-		       const struct dv_import *from, struct dv_node **out)
+		       struct dv_import *from, struct dv_node **out)
 {
 	struct dv_put *put = NULL;
 	struct dv_stat there;
@@ -196,7 +198,7 @@ static dv_err link_file(struct import *im, struct dv_node *dir, const char *name
 }
 
 static dv_err import_file(struct import *im, struct dv_node *dir, const char *name,
-			  const struct dv_import *from, const struct stat *st)
+			  struct dv_import *from, const struct stat *st)
 {
 	struct dv_node *n = NULL, *first = NULL;
 	struct dv_stat there;

@@ -349,6 +349,7 @@ struct hex {
 };
 
 static unsigned hex_open;
+static const char *written_late; /* a file that gets more at the end of an encoding */
 
 static void *hex_begin(void *self, int decode)
 {
@@ -385,6 +386,10 @@ static int hex_run(void *stream, const void *buf, size_t len, int end, dvfs_sink
 		}
 		if (err)
 			return err;
+	}
+	if (end && !h->decode && written_late) {
+		FILE *f = fopen(written_late, "a");
+		CHECK(f != NULL && fputs("late", f) >= 0 && fclose(f) == 0);
 	}
 	if (end && h->decode)
 		return h->ended && h->half < 0 ? 0 : -EBADMSG;
@@ -437,6 +442,14 @@ static void test_a_codec_of_ones_own_writes_and_reads_plain_files(void)
 	make_file(path, &l, "import", "abc");
 	CHECK_EQ(dvfs_import(l.s, "moved", path, DVFS_MOVE), 0);
 	lib_is(&l, "moved", "abc");
+	/* What was written to the source while it was copied is nowhere else. */
+	make_file(path, &l, "import", "abc");
+	written_late = path;
+	CHECK_EQ(dvfs_import(l.s, "late", path, DVFS_MOVE), -ESTALE);
+	written_late = NULL;
+	CHECK_EQ(access(path, F_OK), 0);
+	CHECK_EQ(dvfs_import(l.s, "late", path, DVFS_MOVE), 0);
+	lib_is(&l, "late", "abclate");
 	snprintf(path, sizeof(path), "%s/a", l.path);
 	CHECK_EQ(truncate(path, 5), 0);
 	CHECK_EQ(dvfs_read(l.s, "a", &buf, &len), -EBADMSG);
