@@ -115,13 +115,11 @@ static int fill_standard_files(void)
 	return 0;
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
 	const char *slash = strrchr(argv[0], '/');
 	const char *self = slash ? slash + 1 : argv[0];
 
-	if (fill_standard_files())
-		return 2;
 	if (!strcmp(self, "umount.fuse.diskvfs"))
 		return fs_cmd_umount_helper(argc, argv);
 	if (argc < 2)
@@ -136,4 +134,16 @@ int main(int argc, char **argv)
 		if (!strcmp(argv[1], fs_commands[i].name))
 			return fs_commands[i].run(argc - 1, argv + 1);
 	return fs_cmd_mount(argc, argv);
+}
+
+int main(int argc, char **argv)
+{
+	int status;
+
+	if (argc < 1 || fill_standard_files())
+		return 2;
+	status = run(argc, argv);
+	if ((fflush(stdout) || ferror(stdout)) && !status)
+		return fs_cmd_fail(2, "standard output: not all could be written to it");
+	return status;
 }

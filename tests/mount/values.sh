@@ -203,6 +203,15 @@ run_closed 2 put "$S" killed
 run_closed 2 get "$S" killed
 [ "$("$DISKVFS" get "$S" killed)" = acknowledged ] || fail "the value was changed"
 
+claim "a full disk behind standard output is an error of every command that prints"
+echo x >"$T/file"
+for args in "get $S killed" "keys $S" "info $S" "cas put $S $T/file" "cas verify $S" "import $S $T/file" "export $S $T/plain" \
+	"gc $S --max-size 1G" "path $S killed" "pack $S" "unpack $S" "keys --help" "--help" "--version" "--man"; do
+	status=0
+	timeout 60 "$DISKVFS" $args >/dev/full 2>"$T/err" || status=$?
+	[ "$status" = 2 ] && grep -q 'standard output' "$T/err" || fail "$args: $status $(cat "$T/err")"
+done
+
 claim "a user of the mount who may not touch the store's folder puts through the mount"
 if [ "$(id -u)" = 0 ]; then
 	mkdir -m 700 "$T/closed"
