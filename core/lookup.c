@@ -10,6 +10,7 @@
 #include "core/meta.h"
 #include "core/ops.h"
 #include "core/pack.h"
+#include "core/rival.h"
 #include "core/value.h"
 
 #include <string.h>
@@ -46,17 +47,36 @@ void dv_wait_for_others(void)
 	nanosleep(&(struct timespec){.tv_nsec = DV_WAIT_STEP_MS * 1000000}, NULL);
 }
 
+/* A count of tries: how often others were waited for, and above that how often it was another object. So one
+ * who has waited for long still looks again when those have come to their end. */
+#define ONE_STALE 0x10000u
+_Static_assert(DV_WAIT_PACKER_MS / DV_WAIT_STEP_MS < ONE_STALE, "waits are counted below it");
+
+static unsigned waits_of(unsigned tries)
+{
+	return tries % ONE_STALE;
+}
+
+static bool may_be_stale_again(unsigned *tries)
+{
+	*tries += ONE_STALE;
+	return *tries / ONE_STALE < DV_TRIES;
+}
+
 /*
  * Another mount, or a program, has locked what is to be changed. Waited for here a moment, then without a
  * thread, and not for ever: a lock that is held for long is told to the caller.
  */
 static bool waits_for_others(const struct dv_call *call, dv_err *err, unsigned *tries)
 {
+	bool ends = *err == DV_ENDS_SOON;
+	if (ends)
+		*err = -EAGAIN;
 	if (*err != -EAGAIN || call->nowait)
 		return false;
-	int64_t waited_ms = call->waited_ns / 1000000 + (int64_t)*tries * DV_WAIT_STEP_MS;
-	bool enough = waited_ms >= DV_WAIT_MS;
-	if (*tries >= DV_WAITS_HERE && (enough || call->parks)) {
+	int64_t waited_ms = call->waited_ns / 1000000 + (int64_t)waits_of(*tries) * DV_WAIT_STEP_MS;
+	bool enough = waited_ms >= (ends ? DV_WAIT_PACKER_MS : DV_WAIT_MS);
+	if (waits_of(*tries) >= DV_WAITS_HERE && (enough || call->parks)) {
 		*err = enough ? -EBUSY : -EINPROGRESS;
 		return false;
 	}
@@ -70,12 +90,13 @@ bool dv_goes_on(const struct dv_call *call, dv_err *err, unsigned *tries)
 {
 	if (waits_for_others(call, err, tries))
 		return true;
-	return *err == -ESTALE && (*tries)++ < DV_TRIES;
+	return *err == -ESTALE && may_be_stale_again(tries);
 }
 
 bool dv_is_patient(const struct dv_call *call, unsigned tries)
 {
-	return tries < DV_PATIENCE && call->waited_ns < DV_PATIENCE * DV_WAIT_STEP_MS * 1000000ll;
+	return waits_of(tries) < DV_PATIENCE &&
+	       call->waited_ns < DV_PATIENCE * DV_WAIT_STEP_MS * 1000000ll;
 }
 
 bool dv_try_again(struct dv_store *s, const struct dv_call *call, struct dv_node *n, dv_err *err,
@@ -83,7 +104,7 @@ bool dv_try_again(struct dv_store *s, const struct dv_call *call, struct dv_node
 {
 	if (waits_for_others(call, err, tries))
 		return true;
-	if (*err != -ESTALE || ++*tries >= DV_TRIES)
+	if (*err != -ESTALE || !may_be_stale_again(tries))
 		return false;
 	if (call->nowait) {
 		*err = -EAGAIN;

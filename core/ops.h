@@ -17,7 +17,10 @@
  * of it at a time. */
 #define DV_WAIT_MS	10000
 #define DV_WAIT_STEP_MS 10
-#define DV_WAITS_HERE	20u
+/* A mount that packs the value comes to its end, however little of the processor it gets; what it has made
+ * is not taken from it. */
+#define DV_WAIT_PACKER_MS 120000
+#define DV_WAITS_HERE	  20u
 
 /* Looks up without giving attributes. */
 DV_CHECK dv_err dv_find(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,

@@ -74,6 +74,17 @@ static bool is_recent(const struct dv_stat *st)
 	return now.tv_sec - st->ctime.tv_sec <= RECENT_S;
 }
 
+static bool has_raw_name(struct dv_store *s, const struct dv_node *n, const struct dv_place *p)
+{
+	const char *const names[] = {p->names.raw, p->names.aside};
+	for (size_t i = 0; i < DV_ARRAY_LEN(names); i++) {
+		struct dv_beside at = dv_rival_look(s, p, names[i]);
+		if (at.there && dv_ident_equal(&at.id, &n->id))
+			return true;
+	}
+	return false;
+}
+
 dv_err dv_rival_packs(struct dv_store *s, const struct dv_node *n, const struct dv_place *p,
 		      bool patient)
 {
@@ -84,14 +95,20 @@ dv_err dv_rival_packs(struct dv_store *s, const struct dv_node *n, const struct 
 	    !dv_tag_load(s, p->dirfd, p->names.packed, &st, &tag))
 		return 0; /* mostly nothing is there; or a file of others, which stays */
 	int fd = DV_B(s, open, p->dirfd, p->names.raw, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+	if (fd == -ENOENT) /* the packer has come to its end, or is about to */
+		return has_raw_name(s, n, p) ? 0 : -ESTALE;
 	if (fd < 0)
 		return 0;
 	dv_err err = DV_B(s, flock, fd, LOCK_SH | LOCK_NB); /* a packer holds it exclusively */
-	if (tag.st_ino != n->ino) /* superseded: it goes when the raw name is durable */
-		err = patient && DV_B(s, stat, fd, "", &raw) == 0 && is_recent(&raw) ? -EWOULDBLOCK
-										     : 0;
+	if (tag.st_ino != n->ino) { /* superseded: it goes when the raw name is durable */
+		err = patient && DV_B(s, stat, fd, "", &raw) == 0 && is_recent(&raw) ? -EAGAIN : 0;
+	} else if (err == -EWOULDBLOCK) {
+		err = DV_ENDS_SOON;
+	} else { /* since it was opened the packer may have taken it away, and have let go of it */
+		err = has_raw_name(s, n, p) ? 0 : -ESTALE;
+	}
 	DV_B(s, close, fd);
-	return err == -EWOULDBLOCK ? -EAGAIN : 0;
+	return err;
 }
 
 /* ---- the other form ---- */

@@ -15,6 +15,9 @@
 #include "core/internal.h"
 #include "core/place.h"
 
+/* -EAGAIN, but that others come to an end by themselves: it may be waited for longer (ops.h). */
+#define DV_ENDS_SOON (-EALREADY)
+
 /*
  * n's packed object, open as f, is edited by nobody else until dv_rival_unlock(). What another
  * mount would write meanwhile to a stage of its own would have no place. *locked gets a reference;
@@ -41,9 +44,9 @@ bool dv_rival_is_older(struct dv_store *s, const struct dv_node *n, const struct
  * Is a packed form that a mount made beside n's raw one, which lies at p? Either another mount
  * packs the value, and has not taken the raw form away yet; or one has renamed the raw one over a
  * packed value, which goes soon. Whoever renames or removes only the raw one would leave the other,
- * or take it for another program's. -EAGAIN: its end is to be waited for, without a gate; of a
- * superseded one only while the caller is patient, since a program in the store may have put the
- * raw one there. n's gate.
+ * or take it for another program's. DV_ENDS_SOON: a packer's end is to be waited for, without a gate.
+ * -EAGAIN: that of a superseded form, only while the caller is patient, since a program in the store may have
+ * put the raw one there. -ESTALE: the raw one is gone. n's gate.
  */
 DV_CHECK dv_err dv_rival_packs(struct dv_store *s, const struct dv_node *n,
 			       const struct dv_place *p, bool patient);

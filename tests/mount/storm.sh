@@ -8,6 +8,10 @@ need jq zstd python3
 : "${STORM_SECONDS:=8}" "${SEED:=$RANDOM}"
 A=$T/a B=$T/b
 
+agree() { # where they do not, the log tells in what
+	diff -r "$A" "$B" >"$T/out" 2>&1 || { tail -n 5 "$T/out" >>"$T/log" && false; }
+}
+
 storm() { # storm COHERENCE
 	M=$A
 	mnt_up -o "settle=0,coherence=$1"
@@ -20,7 +24,7 @@ storm() { # storm COHERENCE
 	}
 	cat "$T/out"
 	for m in "$A" "$B"; do M=$m pack_now; done
-	until_true 20 eval 'diff -r "$A" "$B" >"$T/out" 2>&1'
+	until_true 20 agree
 	M=$B
 	mnt_down
 	M=$A dv_pid=$a_pid

@@ -37,7 +37,12 @@ static struct {
 	struct mount *m;
 	dv_err err;	  /* of the outsider */
 	bool after_close; /* it began when all was written */
-	char op[32];	  /* the subject's call */
+	unsigned long
+		overtaken_at; /* at this call the outsider stops till the subject has ended; 0: never */
+	unsigned long their_calls;  /* of the outsider so far */
+	bool subject_ended;	    /* lock */
+	unsigned naps, naps_wanted; /* so often the outsider waits in vain */
+	char op[32];		    /* the subject's call */
 } play = {.lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
 
 static __thread bool is_outsider;
@@ -85,8 +90,21 @@ static bool is_subject(void)
 	return pthread_equal(pthread_self(), play.subject) && !is_outsider;
 }
 
+/* The subject goes on to its end. */
+static void be_overtaken(void)
+{
+	pthread_mutex_lock(&play.lock);
+	play.turn = play.subject_ended ? play.turn : WAITS;
+	pthread_cond_broadcast(&play.cond);
+	while (!play.subject_ended)
+		pthread_cond_wait(&play.cond, &play.lock);
+	pthread_mutex_unlock(&play.lock);
+}
+
 static void before_call(const char *op)
 {
+	if (is_outsider && ++play.their_calls == play.overtaken_at)
+		be_overtaken();
 	if (!is_subject() || get_turn() == NOT_ARMED)
 		return;
 	if (++play.calls == play.at && get_turn() == ARMED)
@@ -97,6 +115,8 @@ static void before_call(const char *op)
 int nanosleep(const struct timespec *time, struct timespec *left)
 {
 	(void)time, (void)left;
+	if (is_outsider && ++play.naps < play.naps_wanted)
+		return 0;
 	if (is_outsider)
 		set_turn(WAITS);
 	else if (is_subject() && get_turn() == ARMED)
@@ -184,11 +204,17 @@ static bool play_once(const struct doing *subject, const struct doing *outsider,
 	play.at = at;
 	play.calls = 0;
 	play.err = 0;
+	play.their_calls = play.naps = 0;
+	play.subject_ended = false;
 	wrote_all = false;
 	simfs_set_before_call(fs, before_call);
 	set_turn(ARMED);
 	dv_err err = subject->run(&mount_a);
 	bool came = get_turn() != ARMED;
+	pthread_mutex_lock(&play.lock);
+	play.subject_ended = true;
+	pthread_cond_broadcast(&play.cond);
+	pthread_mutex_unlock(&play.lock);
 	if (came)
 		CHECK_EQ(pthread_join(play.outsider, NULL), 0);
 	set_turn(NOT_ARMED);
@@ -253,11 +279,69 @@ static void test_whatever_the_moment_one_comes_after_the_other(void)
 	CHECK_EQ(complaints, 0);
 }
 
+static const struct doing *doing_of(const char *name)
+{
+	for (size_t i = 0; i < doings_count; i++)
+		if (strcmp(doings[i].name, name) == 0)
+			return &doings[i];
+	CHECK(false);
+	return NULL;
+}
+
+static const char *const movers[] = {"rename", "remove", "move"};
+
+/* A packer that has begun comes to its end at any call of one who renames or removes the value. */
+static void test_a_packer_may_end_at_any_moment_of_another_mounts_change(void)
+{
+	for (size_t m = 0; m < DV_ARRAY_LEN(movers); m++) {
+		const struct doing *outsider = doing_of(movers[m]);
+		bool came = true;
+		for (unsigned long at = 1; came; at++) {
+			play.overtaken_at = 0;
+			came = play_once(doing_of("pack"), outsider, &all_forms[0], at);
+			bool stopped = play.naps > 0; /* it met the packer */
+			while (came && stopped) {
+				play.overtaken_at++;
+				came = play_once(doing_of("pack"), outsider, &all_forms[0], at);
+				stopped = play.their_calls >= play.overtaken_at;
+				plays += came;
+			}
+		}
+	}
+	play.overtaken_at = 0;
+	printf("%lu plays\n", plays);
+	CHECK_EQ(complaints, 0);
+}
+
+/* It gets no processor for longer than a program's lock would be waited for. */
+static void test_a_change_waits_for_a_packer_however_slow_it_is(void)
+{
+	play.naps_wanted = 2500;
+	for (size_t m = 0; m < DV_ARRAY_LEN(movers); m++) {
+		const struct doing *outsider = doing_of(movers[m]);
+		bool waited = false;
+		for (unsigned long at = 1; play_once(doing_of("pack"), outsider, &all_forms[0], at);
+		     at++) {
+			CHECK_EQ(play.err, 0);
+			waited |= play.naps >= play.naps_wanted;
+		}
+		CHECK(waited);
+	}
+	play.naps_wanted = 0;
+	CHECK_EQ(complaints, 0);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check_test tests[] = {
 		CHECK_TEST(test_whatever_the_moment_one_comes_after_the_other),
 	};
+	static const struct check_test packer_tests[] = {
+		CHECK_TEST(test_a_packer_may_end_at_any_moment_of_another_mounts_change),
+		CHECK_TEST(test_a_change_waits_for_a_packer_however_slow_it_is),
+	};
+	if (argc == 2 && strcmp(argv[1], "packer") == 0)
+		return check_main(1, argv, packer_tests, DV_ARRAY_LEN(packer_tests));
 	for (int i = 1; i < argc && i <= 4; i++)
 		only[i - 1] = strcmp(argv[i], "-") == 0 ? NULL : argv[i];
 	return check_main(1, argv, tests, DV_ARRAY_LEN(tests));
