@@ -66,6 +66,8 @@ dv_mount_test(pack_options TIMEOUT 300)
 dv_mount_test(sparse LABELS brief)
 dv_mount_test(readonly LABELS brief)
 dv_mount_test(two_mounts LABELS brief)
+# Slow for the 10 s after which EBUSY is told.
+dv_mount_test(locked LABELS slow TIMEOUT 120)
 # Slow for its time, and for what other processes do to it: README.md of tests, "What is known to fail".
 dv_mount_test(storm LABELS slow TIMEOUT 180)
 dv_mount_test(user)
