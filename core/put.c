@@ -7,6 +7,7 @@
 #include "core/meta.h"
 #include "core/ops.h"
 #include "core/sealed.h"
+#include "core/space.h"
 #include "core/tail.h"
 #include "core/value.h"
 
@@ -24,6 +25,7 @@ struct dv_put {
 	uint64_t id;
 	char stored[DV_TAIL_NAME]; /* in the owner folder, as long as it is not committed */
 	mode_t mode;
+	uint64_t written; /* bytes: the keeper can pack none of them before they have a name */
 	bool named, keep_attrs, sealed, committed;
 	dv_err failed; /* of a write */
 };
@@ -116,6 +118,10 @@ ssize_t dv_put_write(struct dv_store *s, const struct dv_call *call, struct dv_p
 	if (p->failed)
 		return p->failed;
 	ssize_t done = dv_store_write(s, call, p->node, buf, range, 0);
+	if (done > 0) { /* else a long one would wait for what can not be done */
+		dv_space_seen(s, (uint64_t)done);
+		p->written += (uint64_t)done;
+	}
 	if (done >= 0 && (uint64_t)done < range.len)
 		done = -ENOSPC; /* a part was written, then there was no room */
 	if (done < 0)
@@ -310,10 +316,14 @@ dv_err dv_put_commit(struct dv_store *s, const struct dv_call *call, struct dv_p
 		p->failed = seal(s, p);
 	if (p->failed)
 		return p->failed;
+	uint64_t backlog = p->sealed ? 0 : p->written;
+	dv_space_wrote(s, backlog);
 	dv_err err =
 		dv_rename_in(s, call, &r.in, dir, name, flags & DV_PUT_NEW ? RENAME_NOREPLACE : 0);
-	if (err)
+	if (err) {
+		dv_space_seen(s, backlog);
 		return err;
+	}
 	p->committed = true;
 	p->named = false;
 	dv_node_unpin(s, p->node);

@@ -109,6 +109,22 @@ static void test_a_value_that_is_moved_to_itself_stays(void)
 	}
 }
 
+/* What no keeper can pack yet is nothing to wait for: it would take hours. */
+static void test_a_long_value_is_written_without_waiting(void)
+{
+	const size_t piece = 1u << 20;
+	struct lib l;
+	struct dvfs_writer *w = NULL;
+	char *text = lib_text(piece, 1);
+	lib_begin(&l, "path");
+	CHECK_EQ(dvfs_writer_open(l.s, "a", 0, &w), 0);
+	for (int i = 0; i < 280; i++) /* more than may wait for the keeper */
+		CHECK_EQ(dvfs_writer_write(w, text, piece), 0);
+	dvfs_writer_abort(&w);
+	lib_end(&l);
+	free(text);
+}
+
 static void test_a_file_of_another_filesystem_is_moved(void)
 {
 	struct lib l;
@@ -465,6 +481,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_a_moved_file_is_packed_as_any_other),
 		CHECK_TEST(test_a_file_with_other_links_is_moved_by_copying),
 		CHECK_TEST(test_a_value_that_is_moved_to_itself_stays),
+		CHECK_TEST(test_a_long_value_is_written_without_waiting),
 		CHECK_TEST(test_a_file_of_another_filesystem_is_moved),
 		CHECK_TEST(test_holes_stay_holes),
 		CHECK_TEST(test_imports_refuse_what_is_no_file),
