@@ -7,9 +7,10 @@ need rsync python3
 
 # Values that are replaced, by truncation and by rename, and new ones; each is one line many times.
 cat >"$T/writer.py" <<'EOF'
-import os, sys
-top, n = sys.argv[1], 0
-while True:
+import os, signal, sys
+top, n, end = sys.argv[1], 0, []
+signal.signal(signal.SIGTERM, lambda *_: end.append(True)) # who is ended in a value leaves half of it
+while not end:
     n += 1
     for key in range(40):
         line = b"key %d version %d\n" % (key, n)
