@@ -251,13 +251,6 @@ DV_CHECK dv_err dv_store_lookup(struct dv_store *s, const struct dv_call *call, 
 DV_CHECK dv_err dv_store_getattr(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
 				 struct dv_stat *out);
 
-/*
- * May the names in directory n, of which st is told now, be others than when it was told last, while its
- * mtime is the same? A form that is swapped puts the mtime back (P4), over that of a name which others
- * make or take at that moment too. Who keeps listings by the mtime drops them; told: it does so now.
- */
-bool dv_store_dir_moved(struct dv_node *n, const struct dv_stat *st, bool told);
-
 enum { /* dv_setattr.valid */
        DV_SET_MODE = 1,
        DV_SET_UID = 2,

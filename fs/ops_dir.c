@@ -158,11 +158,6 @@ static dv_err look_up(struct fs_op *op, struct listing *l, const char *name,
 		add_bare(l, name, c->ino, c->type, c->cookie); /* room was reserved */
 		return 0;
 	}
-	err = fs_listing_check(op, child, &st);
-	if (err) {
-		dv_node_unref(fs->store, child);
-		return err;
-	}
 	fs_entry_fill(fs, child, &st, &e);
 	if (!add_plus(l, name, &e, c->cookie) && e.ino)
 		fs_nodes_forget(fs->nodes, e.ino, 1);
