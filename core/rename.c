@@ -17,7 +17,6 @@
 #include "core/cleanup.h"
 #include "core/journal.h"
 #include "core/keeper.h"
-#include "core/meta.h"
 #include "core/ops.h"
 #include "core/pack.h"
 #include "core/rival.h"
@@ -301,10 +300,10 @@ static void note_move(struct dv_store *s, const struct renaming *r)
 		dv_loose_add(s, &shard, DV_LOOSE_RENAMED, 0);
 }
 
-static bool is_source_there(struct dv_store *s, const struct renaming *r)
+static bool is_there(struct dv_store *s, int dirfd, const char *stored)
 {
 	struct dv_stat st;
-	return DV_B(s, stat, r->from.dirfd, r->src.stored, &st) == 0;
+	return DV_B(s, stat, dirfd, stored, &st) == 0;
 }
 
 /* The value has its new name: another form may have come there at this moment, or to the old one. */
@@ -347,7 +346,7 @@ static dv_err rename_plain(struct dv_store *s, struct renaming *r, bool nowait)
 		if (r->over)
 			dv_node_unpin(s, r->over);
 		dv_ignore(repath(s, r, true)); /* recovery looks at both */
-		return err == -ENOENT && !is_source_there(s, r) ? -ESTALE : err;
+		return err == -ENOENT && !is_there(s, r->from.dirfd, r->src.stored) ? -ESTALE : err;
 	}
 	if (r->src.form != DV_FORM_PACKED && !r->in && r->twin.there)
 		dv_twin_release(s, &r->from, r->n->ino, &r->twin.id);
@@ -501,16 +500,6 @@ static dv_err rename_gated(struct dv_store *s, const struct dv_call *call, struc
 	return err;
 }
 
-/*
- * Was it not renamed yet? rename(2) leaves two names of one file as they are: a file that is moved in
- * and is the value already would lose its last name after it.
- */
-static bool is_in_stage(struct dv_store *s, const struct dv_renamed_in *in)
-{
-	struct dv_stat st;
-	return DV_B(s, stat, dv_journal_dirfd(s->journal), in->stored, &st) == 0;
-}
-
 static dv_err rename_once(struct dv_store *s, const struct dv_call *call, struct renaming *r)
 {
 	dv_err err = r->in ? 0 : dv_find(s, call, r->olddir, r->oldname, &r->n);
@@ -519,7 +508,10 @@ static dv_err rename_once(struct dv_store *s, const struct dv_call *call, struct
 		if (err == -ENOENT)
 			err = 0;
 	}
-	if (!err && r->in && r->n == r->over && is_in_stage(s, r->in))
+	/* Not renamed yet, and the value already: rename(2) leaves two names of one file as they are, so
+	 * it would lose its last one after it. */
+	if (!err && r->in && r->n == r->over &&
+	    is_there(s, dv_journal_dirfd(s->journal), r->in->stored))
 		return -EEXIST;
 	if (err || r->n == r->over) /* two names of one object: nothing to do */
 		return err;
