@@ -118,7 +118,7 @@ if command -v logrotate >/dev/null; then
 		for f in $(ls -tr "$log"?*); do
 			n=$((n + 1))
 			case $f in *.gz) zcat "$f" ;; *) cat "$f" ;; esac |
-				cmp - <(echo "last line $((n + 1))" && text $((100001 + n)) && echo) || fail "$how: $f"
+				cmp - <(echo "last line $((n + 1))" && text $((100001 + n)) && printf '\nend %s\n' $((n + 1))) || fail "$how: $f"
 		done
 		[ $n = 3 ] || fail "$how: $n files are kept"
 	done
