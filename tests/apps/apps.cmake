@@ -26,8 +26,11 @@ endfunction()
 
 set(apps archives backup build databases editing git layers night postgres rsync sqlite storecopy stress sync tools transfers)
 foreach(app ${apps})
-	dv_app_test(${app})
+	if(NOT app STREQUAL tools) # "What is known to fail" in README.md
+		dv_app_test(${app})
+	endif()
 endforeach()
+dv_app_test(tools SLOW)
 
 # The same on other filesystems, and with other options; more of it.
 foreach(app ${apps})

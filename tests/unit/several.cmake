@@ -3,7 +3,7 @@ dv_unit_test(several MODULES store SOURCES ${simfs})
 dv_unit_test(hosts MODULES store SOURCES ${simfs})
 # Mounts that start at the same time after a kill.
 add_test(NAME unit/hosts_race COMMAND test_hosts --race)
-set_tests_properties(unit/hosts_race PROPERTIES LABELS unit TIMEOUT 120)
+set_tests_properties(unit/hosts_race PROPERTIES LABELS slow TIMEOUT 120)
 # What one does at each call of the other.
 dv_unit_test(interleave MODULES store SOURCES unit/interleave.c ${simfs})
 set_tests_properties(unit/interleave PROPERTIES LABELS slow TIMEOUT 1200)
