@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """A file that programs of the mount hold open, and what others do to it in the store.
 

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """File handles on a mount: name_to_handle_at, open_by_handle_at (root only).
 
