@@ -84,8 +84,6 @@ int fs_cmd_gc(int argc, char **argv)
 
 	if (fs_args_parse(&a, argc, argv, &operands, &status) < 0)
 		return status;
-	if (!d)
-		return fs_cmd_fail(2, "%s", strerror(ENOMEM));
 	if (!gc.max_bytes && !gc.max_age_s)
 		return fs_cmd_fail(2, "gc: say --max-size or --max-age");
 	gc.tell = list ? tell_key : NULL;

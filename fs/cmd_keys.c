@@ -127,8 +127,6 @@ int fs_cmd_keys(int argc, char **argv)
 
 	if (fs_args_parse(&a, argc, argv, &operands, &status) < 0)
 		return status;
-	if (!d)
-		return fs_cmd_fail(2, "%s", strerror(ENOMEM));
 	l.range.sorted = sorted;
 	signal(SIGPIPE, SIG_IGN);
 	status = fs_door_open(d, operands[0]);

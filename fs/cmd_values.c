@@ -219,8 +219,6 @@ static int with_keys(const struct fs_args *a, int argc, char **argv, bool write,
 
 	if (n < 0)
 		return status;
-	if (!d)
-		return fs_cmd_fail(2, "%s", strerror(ENOMEM));
 	signal(SIGPIPE, SIG_IGN);
 	status = fs_door_open(d, operands[0]);
 	if (!status && !d->mount[0])
@@ -293,8 +291,6 @@ int fs_cmd_put(int argc, char **argv)
 
 	if (fs_args_parse(&a, argc, argv, &operands, &status) < 0)
 		return status;
-	if (!d)
-		return fs_cmd_fail(2, "%s", strerror(ENOMEM));
 	p.key = operands[1];
 	status = fs_door_open(d, operands[0]);
 	if (!status)

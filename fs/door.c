@@ -23,6 +23,8 @@ int fs_door_open(struct fs_door *d, const char *operand)
 {
 	int status;
 
+	if (!d)
+		return fs_cmd_fail(2, "%s", strerror(ENOMEM));
 	memset(d, 0, sizeof(*d));
 	snprintf(d->given, sizeof(d->given), "%s", operand);
 	dvfs_set_log(print_line);
@@ -40,7 +42,7 @@ int fs_door_open(struct fs_door *d, const char *operand)
 
 int fs_door_close(struct fs_door *d, int status)
 {
-	dv_err err = dvfs_close(&d->lib);
+	dv_err err = d ? dvfs_close(&d->lib) : 0;
 
 	if (err < 0 && !status)
 		return fs_cmd_fail(2, "%s: not all work could be finished: %s", d->given,

@@ -31,9 +31,10 @@ struct fs_door {
 	bool writable;	      /* lib */
 };
 
-/* operand: STORE|MOUNTPOINT. -> exit status, what is wrong having been told. */
+/* operand: STORE|MOUNTPOINT. d NULL: there was no memory for it. -> exit status, what is wrong having been
+ * told. */
 int fs_door_open(struct fs_door *d, const char *operand);
-/* -> status, or what is wrong with the end of the work. */
+/* -> status, or what is wrong with the end of the work. d may be NULL. */
 int fs_door_close(struct fs_door *d, int status);
 
 /* The library, for reading or for writing. Reading finishes first what a dead process left, where it
