@@ -506,6 +506,15 @@ dv_err dv_store_list(struct dv_store *s, const struct dv_call *call, struct dv_n
 	return err;
 }
 
+void dv_store_list_undone(struct dv_node *dir)
+{
+	unsigned n = atomic_load(&dir->listers);
+	while (n > 0 && !atomic_compare_exchange_weak(&dir->listers, &n, n - 1))
+		;
+	if (n == 1) /* it was the only one */
+		atomic_store(&dir->listed_until_ns, 0);
+}
+
 struct names {
 	size_t count;
 	int64_t cookie;

@@ -383,3 +383,15 @@ dv_err dv_store_getattr(struct dv_store *s, const struct dv_call *call, struct d
 	} while (dv_try_again(s, call, n, &err, &tries));
 	return err;
 }
+
+bool dv_store_dir_moved(struct dv_node *n, const struct dv_stat *st, bool told)
+{
+	if (!S_ISDIR(n->type))
+		return false;
+	int64_t ctime = dv_time_ns(st->ctime), before = atomic_load(&n->told_ctime_ns);
+	/* A name that came or went moves both, and what is kept by the mtime goes by itself. */
+	bool moved = before && before != ctime && dv_time_ns(st->mtime) != ctime;
+	if (before != ctime && (told || !moved))
+		atomic_store(&n->told_ctime_ns, ctime);
+	return moved;
+}

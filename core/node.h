@@ -142,6 +142,8 @@ struct dv_node {
 			int64_t touched_ns;	 /* names_lock; shard transforms: the root's mtime
 						    as seen by names */
 			atomic_uint listers;	 /* listings under way, as far as can be told */
+			atomic_llong
+				told_ctime_ns; /* when a driver was last told of it; 0: never */
 		};
 	};
 };

@@ -251,6 +251,13 @@ DV_CHECK dv_err dv_store_lookup(struct dv_store *s, const struct dv_call *call, 
 DV_CHECK dv_err dv_store_getattr(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
 				 struct dv_stat *out);
 
+/*
+ * May the names in directory n, of which st is told now, be others than when it was told last, while its
+ * mtime is the same? A form that is swapped puts the mtime back (P4), over that of a name which others
+ * make or take at that moment too. Who keeps listings by the mtime drops them; told: it does so now.
+ */
+bool dv_store_dir_moved(struct dv_node *n, const struct dv_stat *st, bool told);
+
 enum { /* dv_setattr.valid */
        DV_SET_MODE = 1,
        DV_SET_UID = 2,
@@ -364,6 +371,8 @@ void dv_list_bound(struct dv_list *list, const char *prefix, const char *after);
 void dv_list_close(struct dv_store *s, struct dv_list **list);
 DV_CHECK dv_err dv_store_list(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
 			      struct dv_list *list, int64_t cookie, dv_list_fn *fn, void *ctx);
+/* What dv_store_list gave from the start is thrown away, to be asked for again. */
+void dv_store_list_undone(struct dv_node *dir);
 
 /* ---- extended attributes ---- */
 

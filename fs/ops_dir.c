@@ -158,6 +158,11 @@ static dv_err look_up(struct fs_op *op, struct listing *l, const char *name,
 		add_bare(l, name, c->ino, c->type, c->cookie); /* room was reserved */
 		return 0;
 	}
+	err = fs_listing_check(op, child, &st);
+	if (err) {
+		dv_node_unref(fs->store, child);
+		return err;
+	}
 	fs_entry_fill(fs, child, &st, &e);
 	if (!add_plus(l, name, &e, c->cookie) && e.ino)
 		fs_nodes_forget(fs->nodes, e.ino, 1);
@@ -184,6 +189,8 @@ static dv_err look_up_all(struct fs_op *op, struct listing *l)
 /* Names that went away may empty a reply, which would mean the end: lists on then. */
 static dv_err fill(struct fs_op *op, struct listing *l, struct dv_list *list, int64_t cookie)
 {
+	bool from_start = cookie == 0;
+
 	for (;;) {
 		struct collected last;
 		const char *at = l->names;
@@ -199,6 +206,8 @@ static dv_err fill(struct fs_op *op, struct listing *l, struct dv_list *list, in
 		if (!l->plus)
 			return 0;
 		err = look_up_all(op, l);
+		if (err < 0 && from_start)
+			dv_store_list_undone(op->node);
 		if (err < 0 || l->used || l->count == 0)
 			return err;
 		for (unsigned i = 0; i < l->count; i++) {

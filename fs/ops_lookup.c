@@ -34,6 +34,8 @@ static void lookup_by_handle(fuse_req_t req, fuse_ino_t id, bool parent)
 			err = dv_node_parent(fs->store, node, &dir, name);
 		if (err == 0)
 			err = dv_store_getattr(fs->store, &op.call, parent ? dir : node, &st);
+		if (err == 0)
+			err = fs_listing_check(&op, parent ? dir : node, &st);
 		fs_reply_entry(&op, err, err < 0 ? NULL : dv_node_ref(parent ? dir : node), &st);
 	}
 	dv_node_unref(fs->store, dir);
@@ -94,6 +96,8 @@ static void op_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 	if (!fs_op_begin(&op, req, "GETATTR", id))
 		return;
 	err = dv_store_getattr(op.fs->store, &op.call, op.node, &st);
+	if (!err)
+		err = fs_listing_check(&op, op.node, &st);
 	fs_reply_attr(&op, err, &st);
 }
 

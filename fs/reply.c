@@ -161,6 +161,20 @@ void fs_reply_err(struct fs_op *op, dv_err err)
 	fuse_reply_err(op->req, 0);
 }
 
+dv_err fs_listing_check(struct fs_op *op, struct dv_node *node, const struct dv_stat *st)
+{
+	uint64_t id;
+
+	if (!dv_store_dir_moved(node, st, false))
+		return 0;
+	if (!fs_turn.may_wait)
+		return -EAGAIN;
+	id = fs_nodes_id_of(op->fs->nodes, node);
+	if (dv_store_dir_moved(node, st, true) && id)
+		dv_ignore(fuse_lowlevel_notify_inval_inode(op->fs->se, id, 0, 0));
+	return 0;
+}
+
 void fs_reply_attr(struct fs_op *op, dv_err err, const struct dv_stat *from)
 {
 	struct stat st;
@@ -178,6 +192,7 @@ void fs_entry_fill(struct fs_session *fs, struct dv_node *child, const struct dv
 	memset(out, 0, sizeof(*out));
 	out->entry_timeout = out->attr_timeout = fs->timeout_s;
 	fs_stat_convert(st, dv_node_ino(child), &out->attr);
+	(void)dv_store_dir_moved(child, st, true);
 	out->ino = fs_nodes_enter(fs->nodes, child);
 	if (out->ino != FS_ROOT_ID) /* the kernel made its inode before it could ask */
 		out->generation = fs->generation;
@@ -205,6 +220,11 @@ void fs_reply_lookup(struct fs_op *op, dv_err err, struct dv_node *child, const 
 {
 	struct fuse_entry_param missing;
 
+	if (!err) {
+		err = fs_listing_check(op, child, st);
+		if (err)
+			dv_node_unref(op->fs->store, child);
+	}
 	if (err != -ENOENT || op->fs->timeout_s <= 0) {
 		fs_reply_entry(op, err, child, st);
 		return;

@@ -40,6 +40,12 @@ bool fs_op_begin(struct fs_op *op, fuse_req_t req, const char *name, fuse_ino_t 
 void fs_reply_err(struct fs_op *op, dv_err err);
 /* st is not looked at where err < 0. */
 void fs_reply_attr(struct fs_op *op, dv_err err, const struct dv_stat *st);
+/*
+ * Before attributes of node are told: a listing that the kernel keeps of it goes where its mtime does not
+ * tell that names have changed. The kernel waits for locks of its pages, so the serving thread does not:
+ * -EAGAIN, to be made again by the pool.
+ */
+DV_CHECK dv_err fs_listing_check(struct fs_op *op, struct dv_node *node, const struct dv_stat *st);
 /* Takes child, which is counted as one lookup; NULL where err < 0. */
 void fs_reply_entry(struct fs_op *op, dv_err err, struct dv_node *child, const struct dv_stat *st);
 /* The same; -ENOENT becomes an entry that the kernel remembers as missing. */

@@ -51,6 +51,29 @@ seen test "$A/x" -ef "$A/x2"
 rm "$A/x2"
 mkdir "$B/dir"
 seen test -d "$A/dir"
+
+claim "a name that came is listed, though the directory has its mtime back: as a swap at that moment leaves it"
+mkdir "$A/dir/sub"
+ls "$A" "$A/dir" "$A/dir/sub" "$B" "$B/dir" "$B/dir/sub" >"$T/out"
+for d in "" dir/ dir/sub/; do
+	touch -r "$S/$d" "$T/times"
+	text 10 >"$S/${d}new"
+	touch -r "$T/times" "$S/$d"
+done
+listed() { ls "$1" | grep -qx new; }
+for m in "$A" "$B"; do
+	for d in "" dir/ dir/sub/; do seen listed "$m/$d"; done
+done
+for d in "" dir/ dir/sub/; do
+	touch -r "$S/$d" "$T/times"
+	rm "$S/${d}new"
+	touch -r "$T/times" "$S/$d"
+done
+gone() { ! listed "$1"; }
+for m in "$A" "$B"; do
+	for d in "" dir/ dir/sub/; do seen gone "$m/$d"; done
+done
+rmdir "$A/dir/sub"
 text 10000 >"$A/dir/in"
 seen is 10000 "$B/dir/in"
 
