@@ -283,31 +283,38 @@ bool dv_recover_is_whole(const struct adoption *a, const struct dv_record *r)
 	return a->same_boot || (r->flags & DV_RECORD_DURABLE);
 }
 
-enum stage_file { STAGE_FILE, STAGE_OLD_OBJECT, STAGE_OF_OTHERS };
+/* Where the object that the record's stage is to replace lies, or NULL. */
+static const char *find_replaced(struct adoption *a, const struct dv_record *r,
+				 const struct target *t, struct dv_stat *st)
+{
+	if (!(r->flags & DV_RECORD_OLD_PACKED))
+		return dv_recover_find_raw(a->s, &t->p, &r->raw, st);
+	return dv_recover_is_object(a->s, &t->p, t->p.names.packed, &r->packed, st)
+		       ? t->p.names.packed
+		       : NULL;
+}
 
-/*
- * What lies under the stage's name: a commit exchanges it with the old object, which is then unlinked, and
- * brings back what it finds there instead (stage_publish.c).
- */
-static enum stage_file what_lies_there(struct adoption *a, const struct dv_record *r,
-				       const struct target *t, int fd)
+enum dv_stage_file dv_recover_what_lies(struct adoption *a, const struct dv_record *r,
+					const struct target *t, const char *name)
 {
 	struct dv_store *s = a->s;
 	struct dv_stat st;
 	struct dv_tag tag;
-	if ((r->flags & DV_RECORD_OLD_PACKED) || DV_B(s, stat, fd, "", &st))
-		return STAGE_FILE;
-	struct dv_ident id = dv_ident_of(&st);
-	id.dev = r->raw.dev;
-	if (dv_ident_equal(&id, &r->raw))
-		return STAGE_OLD_OBJECT;
-	if (dv_tag_load_fd(s, fd, &st, &tag) && tag.st_ino == r->st_ino)
-		return STAGE_FILE;
-	return !dv_recover_find_raw(s, &t->p, &r->raw, &st) &&
-			       (was_stage(s, t, t->p.names.raw, r) ||
-				was_stage(s, t, t->p.names.aside, r))
-		       ? STAGE_OF_OTHERS
-		       : STAGE_FILE;
+	bool was_packed = r->flags & DV_RECORD_OLD_PACKED;
+	if (DV_B(s, stat, a->dirfd, name, &st))
+		return DV_STAGE_FILE;
+	struct dv_ident id = dv_ident_of(&st), old = was_packed ? r->packed : r->raw;
+	id.dev = old.dev;
+	if (dv_ident_equal(&id, &old))
+		return DV_STAGE_OLD_OBJECT;
+	if (dv_tag_load(s, a->dirfd, name, &st, &tag) && tag.st_ino == r->st_ino)
+		return DV_STAGE_FILE;
+	if (find_replaced(a, r, t, &st))
+		return DV_STAGE_FILE;
+	bool published = was_packed ? was_stage(s, t, t->p.names.packed, r)
+				    : was_stage(s, t, t->p.names.raw, r) ||
+					      was_stage(s, t, t->p.names.aside, r);
+	return published ? DV_STAGE_OF_OTHERS : DV_STAGE_FILE;
 }
 
 static dv_err recover_stage(struct adoption *a, const struct dv_record *r, const struct target *t,
@@ -323,17 +330,14 @@ static dv_err recover_stage(struct adoption *a, const struct dv_record *r, const
 	if (fd < 0)
 		return fd;
 	dv_err err = 0;
-	enum stage_file what = what_lies_there(a, r, t, fd);
-	if (what == STAGE_OF_OTHERS) {
+	/* Where the old object is packed the stage is put beside it. */
+	enum dv_stage_file what = was_packed ? DV_STAGE_FILE : dv_recover_what_lies(a, r, t, stage);
+	if (what == DV_STAGE_OF_OTHERS) {
 		err = -EEXIST;
-	} else if (what == STAGE_OLD_OBJECT || !dv_recover_is_whole(a, r)) {
+	} else if (what == DV_STAGE_OLD_OBJECT || !dv_recover_is_whole(a, r)) {
 		err = DV_B(s, unlink, a->dirfd, stage); /* I6 */
 	} else {
-		if (was_packed &&
-		    dv_recover_is_object(s, &t->p, t->p.names.packed, &r->packed, &old))
-			stored = t->p.names.packed;
-		else if (!was_packed)
-			stored = dv_recover_find_raw(s, &t->p, &r->raw, &old);
+		stored = find_replaced(a, r, t, &old);
 		err = stored ? DV_B(s, fsync, fd) : -EEXIST; /* I2 */
 		if (!err && (old.nlink > 1 || (r->flags & DV_RECORD_IN_PLACE))) {
 			err = rewrite(a, r, t, fd, stored, was_packed);

@@ -379,12 +379,19 @@ dv_err dv_recover_stream(struct adoption *a, const struct dv_record *r, const st
 	DV_AUTO_FREE struct found_segment *found = calloc(SEGMENTS_MAX, sizeof(*found));
 	if (!found)
 		return -ENOMEM;
-	if (!dv_recover_is_whole(a, r)) /* I6: its files are swept */
+	dv_tail_packed_name(r->id, name);
+	/* A raw object is not exchanged, but goes once the packed one has its name. */
+	enum dv_stage_file what = r->flags & DV_RECORD_OLD_PACKED
+					  ? dv_recover_what_lies(a, r, t, name)
+					  : DV_STAGE_FILE;
+	if (what == DV_STAGE_OF_OTHERS)
+		return dv_put_aside(s, a->dirfd, name, t->p.names.packed,
+				    "it came while the value was replaced here too");
+	if (what == DV_STAGE_OLD_OBJECT || !dv_recover_is_whole(a, r)) /* I6: its files are swept */
 		return 0;
 	ssize_t count = find_segments(a, r->id, found);
 	if (count < 0)
 		return (dv_err)count;
-	dv_tail_packed_name(r->id, name);
 	int fd = DV_B(s, open, a->dirfd, name, O_RDWR | O_NOFOLLOW, 0);
 	if (fd == -ENOENT) /* it has its place; the record of the swap tells of the old one */
 		return 0;

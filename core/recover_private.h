@@ -33,6 +33,13 @@ const char *dv_recover_find_raw(struct dv_store *s, const struct dv_place *p,
 				const struct dv_ident *id, struct dv_stat *st);
 /* Does the stage of r hold what was acknowledged? */
 bool dv_recover_is_whole(const struct adoption *a, const struct dv_record *r);
+/*
+ * What lies under the name of the file by which r's stage takes its place: a commit exchanges it with the
+ * old object, which is then unlinked, and brings back what it finds there instead (stage_publish.c).
+ */
+enum dv_stage_file { DV_STAGE_FILE, DV_STAGE_OLD_OBJECT, DV_STAGE_OF_OTHERS };
+enum dv_stage_file dv_recover_what_lies(struct adoption *a, const struct dv_record *r,
+					const struct target *t, const char *name);
 /* The directory's mtime stays. */
 DV_CHECK dv_err dv_recover_unlink(struct dv_store *s, const struct dv_place *p, const char *stored);
 

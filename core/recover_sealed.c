@@ -2,8 +2,9 @@
 /*
  * recover_sealed.c - stages of a layout whose values are compressed in their one file
  * (stage_sealed.c). The stage file ID holds plain bytes, whatever the record's type. STREAM says that
- * ID.z was about to be renamed over the old object; so does, where recovery did it, that the stage file
- * is called ID.p. Then, and only then, what lies there without an ID.z beside is what ID.z was.
+ * ID.z was about to take the old object's place; so does, where recovery did it, that the stage file
+ * is called ID.p. Then, and only then, what lies there without an ID.z beside is what ID.z was; so it is
+ * where ID.z is the old object by now, or what others had put in its place.
  */
 #include "core/io.h"
 #include "core/journal.h"
@@ -82,6 +83,26 @@ static bool was_published(struct adoption *a, const struct dv_record *r, const c
 	       DV_B(a->s, stat, a->dirfd, name, &st) == -ENOENT;
 }
 
+/* The daemon died between the exchange and what follows it: what came to the owner folder goes. */
+static dv_err end_exchange(struct adoption *a, const struct dv_record *r, const struct target *t)
+{
+	struct dv_store *s = a->s;
+	char name[DV_TAIL_NAME];
+	dv_tail_packed_name(r->id, name);
+	if (!(r->flags & DV_RECORD_OLD_PACKED))
+		return 0;
+	switch (dv_recover_what_lies(a, r, t, name)) {
+	case DV_STAGE_OLD_OBJECT:
+		return DV_B(s, unlink, a->dirfd, name);
+	case DV_STAGE_OF_OTHERS:
+		return dv_put_aside(s, a->dirfd, name, t->p.names.packed,
+				    "it came while the value was replaced here too");
+	case DV_STAGE_FILE:
+		break;
+	}
+	return 0;
+}
+
 dv_err dv_recover_sealed(struct adoption *a, const struct dv_record *r, const struct target *t)
 {
 	struct dv_store *s = a->s;
@@ -93,7 +114,11 @@ dv_err dv_recover_sealed(struct adoption *a, const struct dv_record *r, const st
 	if (fd < 0)
 		return fd;
 	bool there = dv_recover_is_object(s, &t->p, t->p.names.packed, &r->packed, &old);
-	dv_err err = 0;
+	dv_err err = end_exchange(a, r, t);
+	if (err) {
+		DV_B(s, close, fd);
+		return err;
+	}
 	if (dv_recover_is_whole(a, r) && there) {
 		err = old.nlink > 1 || (r->flags & DV_RECORD_IN_PLACE)
 			      ? dv_recover_rewrite(a, r, t, fd, t->p.names.packed)

@@ -222,8 +222,9 @@ static dv_err join_in_place(struct dv_store *s, struct dv_node *n)
 
 static bool is_stage(struct dv_store *s, const struct dv_node *n, const struct dv_ident *id)
 {
+	const struct dv_file *f = n->stage->sealed ? n->stage->sealed : n->stage->file;
 	struct dv_stat st;
-	if (DV_B(s, stat, n->stage->file->fd, "", &st))
+	if (DV_B(s, stat, f->fd, "", &st))
 		return false;
 	struct dv_ident own = dv_ident_of(&st);
 	return dv_ident_equal(&own, id);

@@ -140,6 +140,10 @@ DV_CHECK dv_err dv_stream_lock_raw(struct dv_store *s, struct dv_node *n, struct
  */
 DV_CHECK dv_err dv_stage_publish(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
 				 uint8_t *slot);
+/* The same for the file ID.z, which is fd, and the packed name of n's packed object. The stage's record is
+ * one of a STREAM, and tells that object. */
+DV_CHECK dv_err dv_stage_publish_packed(struct dv_store *s, struct dv_node *n,
+					const struct dv_place *p, const char *stored, int fd);
 
 DV_CHECK dv_err dv_stream_commit(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
 				 const char *stored);

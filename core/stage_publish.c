@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * stage_publish.c - the step of a commit (stage_commit.c) by which the stage takes the value's raw name.
+ * stage_publish.c - the step of a commit (stage_commit.c) by which the stage takes the value's name.
  *
  * To look and then to rename would take away what another mount, or a program in the store, has put under
  * the name in between: a value that came after this one was written.
  *
  *   old form raw      the two names are exchanged, and what came to the owner folder is looked at there:
  *                     the old object is unlinked, anything else goes back the same way
+ *   both packed       the same with the packed name: streams, and values whose one file is compressed
  *   old form packed   the raw name is taken, never from anything, and then the packed one looked at: where
  *                     that is not the old object any more the raw name is given back
  *
@@ -26,13 +27,14 @@ struct publishing {
 	const struct dv_place *p;
 	int dirfd; /* of the owner folder */
 	char name[DV_STAGE_FILE_NAME];
-	const char *raw;
+	const char *stored; /* what it is to be called */
 	struct dv_ident stage;
+	bool beside; /* the old object has another name */
 };
 
 static dv_err exchange(const struct publishing *x)
 {
-	return DV_B(x->s, rename, x->dirfd, x->name, x->p->dirfd, x->raw, RENAME_EXCHANGE);
+	return DV_B(x->s, rename, x->dirfd, x->name, x->p->dirfd, x->stored, RENAME_EXCHANGE);
 }
 
 static bool look(const struct publishing *x, struct dv_ident *out)
@@ -80,12 +82,12 @@ static dv_err exchange_back(const struct publishing *x, struct dv_node *n)
 	return -EIO;
 }
 
-static dv_err take_from_raw(const struct publishing *x, struct dv_node *n)
+static dv_err take_from_old(const struct publishing *x, struct dv_node *n)
 {
 	struct dv_ident got;
 	dv_err err = exchange(x);
 	if (err == -EINVAL || err == -ENOSYS || err == -EOPNOTSUPP) /* NFS and others */
-		return DV_B(x->s, rename, x->dirfd, x->name, x->p->dirfd, x->raw, 0);
+		return DV_B(x->s, rename, x->dirfd, x->name, x->p->dirfd, x->stored, 0);
 	if (err)
 		return err == -ENOENT ? -ESTALE : err;
 	if (!look(x, &got)) { /* as before, then: it is tried again */
@@ -120,21 +122,22 @@ static bool is_beside_old(const struct publishing *x, const struct dv_node *n)
 static dv_err give_back(const struct publishing *x, struct dv_node *n)
 {
 	struct dv_ident got;
-	dv_err err = DV_B(x->s, rename, x->p->dirfd, x->raw, x->dirfd, x->name, RENAME_NOREPLACE);
+	dv_err err =
+		DV_B(x->s, rename, x->p->dirfd, x->stored, x->dirfd, x->name, RENAME_NOREPLACE);
 	n->stage->astray = err != 0; /* it has the name still, perhaps */
 	if (err)
 		return err == -ENOENT || err == -EEXIST ? -ESTALE : err;
 	if (look(x, &got) && dv_ident_equal(&got, &x->stage))
 		return -ESTALE;
 	n->stage->named = false; /* others have removed or replaced it by now */
-	err = DV_B(x->s, rename, x->dirfd, x->name, x->p->dirfd, x->raw, RENAME_NOREPLACE);
+	err = DV_B(x->s, rename, x->dirfd, x->name, x->p->dirfd, x->stored, RENAME_NOREPLACE);
 	return err == -EEXIST ? put_other_aside(x, n) : err && err != -ENOENT ? err : -ESTALE;
 }
 
 static bool has_name(const struct publishing *x)
 {
 	struct dv_stat st;
-	if (DV_B(x->s, stat, x->p->dirfd, x->raw, &st))
+	if (DV_B(x->s, stat, x->p->dirfd, x->stored, &st))
 		return false;
 	struct dv_ident id = dv_ident_of(&st);
 	return dv_ident_equal(&id, &x->stage);
@@ -150,7 +153,7 @@ static dv_err go_on(const struct publishing *x, struct dv_node *n)
 		n->stage->named = there && dv_ident_equal(&id, &x->stage);
 		return -ESTALE;
 	}
-	if (n->form == DV_FORM_PACKED)
+	if (x->beside)
 		return is_beside_old(x, n) ? 0 : give_back(x, n);
 	if (there && !dv_ident_equal(&id, &n->id))
 		return exchange_back(x, n);
@@ -160,7 +163,8 @@ static dv_err go_on(const struct publishing *x, struct dv_node *n)
 
 static dv_err take_beside_packed(const struct publishing *x, struct dv_node *n)
 {
-	dv_err err = DV_B(x->s, rename, x->dirfd, x->name, x->p->dirfd, x->raw, RENAME_NOREPLACE);
+	dv_err err =
+		DV_B(x->s, rename, x->dirfd, x->name, x->p->dirfd, x->stored, RENAME_NOREPLACE);
 	if (!err && !is_beside_old(x, n))
 		return give_back(x, n);
 	return err == -EEXIST ? -ESTALE : err;
@@ -169,7 +173,7 @@ static dv_err take_beside_packed(const struct publishing *x, struct dv_node *n)
 static bool is_shard_dir(const struct publishing *x)
 {
 	struct dv_stat st;
-	return x->p->names.aside[0] && DV_B(x->s, stat, x->p->dirfd, x->raw, &st) == 0 &&
+	return x->p->names.aside[0] && DV_B(x->s, stat, x->p->dirfd, x->stored, &st) == 0 &&
 	       S_ISDIR(st.mode);
 }
 
@@ -181,7 +185,8 @@ dv_err dv_stage_publish(struct dv_store *s, struct dv_node *n, const struct dv_p
 	struct publishing x = {.s = s,
 			       .p = p,
 			       .dirfd = dv_journal_dirfd(s->journal),
-			       .raw = dv_place_stored(p, DV_FORM_RAW, *slot)};
+			       .stored = dv_place_stored(p, DV_FORM_RAW, *slot),
+			       .beside = n->form == DV_FORM_PACKED};
 	dv_err err = DV_B(s, stat, n->stage->file->fd, "", &st);
 	if (err)
 		return err;
@@ -190,16 +195,34 @@ dv_err dv_stage_publish(struct dv_store *s, struct dv_node *n, const struct dv_p
 	dv_dir_times_keep(s, p->dirfd, &times);
 	if (n->stage->astray) {
 		err = go_on(&x, n);
-	} else if (n->form != DV_FORM_PACKED) {
-		err = take_from_raw(&x, n);
+	} else if (!x.beside) {
+		err = take_from_old(&x, n);
 	} else {
 		if (*slot == DV_SLOT_PLAIN && is_shard_dir(&x)) {
 			*slot = DV_SLOT_ASIDE;
-			x.raw = p->names.aside;
+			x.stored = p->names.aside;
 		}
 		err = take_beside_packed(&x, n);
 	}
 	dv_dir_times_restore(s, &times);
 	atomic_fetch_add(&s->swaps, 1);
+	return err;
+}
+
+dv_err dv_stage_publish_packed(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
+			       const char *stored, int fd)
+{
+	struct dv_stat st;
+	struct dv_dir_times times;
+	struct publishing x = {
+		.s = s, .p = p, .dirfd = dv_journal_dirfd(s->journal), .stored = stored};
+	dv_err err = DV_B(s, stat, fd, "", &st);
+	if (err)
+		return err;
+	x.stage = dv_ident_of(&st);
+	dv_tail_packed_name(n->stage->id, x.name);
+	dv_dir_times_keep(s, p->dirfd, &times);
+	err = n->stage->astray ? go_on(&x, n) : take_from_old(&x, n);
+	dv_dir_times_restore(s, &times);
 	return err;
 }

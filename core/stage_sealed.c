@@ -4,8 +4,8 @@
  *
  *   seal     X.z of the owner folder: the stage's bytes in their stored form, with owner, mode, times
  *            and tag, durable (I2). Mostly without the gate; anew where the value changed meanwhile
- *   commit   1 X.z becomes ID.z   2 record STREAM   3 ID.z is renamed over the old object
- *            4 the stage file goes, and then its record
+ *   commit   1 X.z becomes ID.z   2 record STREAM   3 ID.z is exchanged with the old object, which goes
+ *            (stage_publish.c)   4 the stage file goes, and then its record
  *
  * The old value stands until 3, which needs no record to be kept. That of 2 tells recovery that an
  * ID.z which is there no more has come by its place, so that what lies there is no other's.
@@ -22,15 +22,21 @@
 #include <stdio.h>
 #include <string.h>
 
-/* X.z is of no use any more. */
+/* X.z is of no use any more. What a commit may have brought there in its place is not ours. */
 void dv_stage_unseal(struct dv_store *s, struct dv_stage *stage)
 {
 	char name[DV_TAIL_NAME];
+	struct dv_stat own, st;
+	int dirfd = dv_journal_dirfd(s->journal);
 	if (!stage->sealed)
 		return;
 	dv_tail_packed_name(stage->sealed_id, name);
-	dv_ignore(
-		DV_B(s, unlink, dv_journal_dirfd(s->journal), name)); /* swept by the next owner */
+	if (DV_B(s, stat, stage->sealed->fd, "", &own) == 0 &&
+	    DV_B(s, stat, dirfd, name, &st) == 0) {
+		struct dv_ident ours = dv_ident_of(&own), there = dv_ident_of(&st);
+		if (dv_ident_equal(&ours, &there))
+			dv_ignore(DV_B(s, unlink, dirfd, name)); /* swept by the next owner */
+	}
 	dv_file_unref(s, stage->sealed);
 	stage->sealed = NULL;
 }
@@ -105,7 +111,7 @@ dv_err dv_stage_seal(struct dv_store *s, struct dv_node *n)
 	dv_err err = dv_gate_shared(n, false);
 	if (err)
 		return err;
-	if (!n->stage || n->stage->in_place || !dv_node_has_name(s, n) ||
+	if (!n->stage || n->stage->in_place || n->stage->astray || !dv_node_has_name(s, n) ||
 	    dv_stage_error(n->stage) ||
 	    (n->stage->sealed && n->stage->sealed_writes == n->writes)) {
 		dv_gate_open(n);
@@ -122,7 +128,7 @@ dv_err dv_stage_seal(struct dv_store *s, struct dv_node *n)
 	if (err)
 		return err;
 	err = dv_gate_exclusive(n, false);
-	if (!err && n->stage && n->stage->id == it.stage_id)
+	if (!err && n->stage && n->stage->id == it.stage_id && !n->stage->astray)
 		take(s, n->stage, &it);
 	else {
 		struct dv_stage none = {.sealed = it.made, .sealed_id = it.id};
@@ -147,12 +153,10 @@ static void became_sealed(struct dv_store *s, struct dv_node *n, const struct dv
 	atomic_store(&n->dirty, false);
 }
 
-/* Steps 1 to 3. */
-static dv_err publish(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
-		      const char *stored)
+/* Steps 1 and 2. */
+static dv_err prepare(struct dv_store *s, struct dv_node *n)
 {
 	struct dv_stage *stage = n->stage;
-	struct dv_dir_times times;
 	char x[DV_TAIL_NAME], name[DV_TAIL_NAME];
 	int dirfd = dv_journal_dirfd(s->journal);
 	dv_tail_packed_name(stage->sealed_id, x);
@@ -163,37 +167,28 @@ static dv_err publish(struct dv_store *s, struct dv_node *n, const struct dv_pla
 	stage->sealed_id = stage->id;
 	stage->sealing = true;
 	err = dv_stage_write_record(s, n, stage);
-	dv_dir_times_keep(s, p->dirfd, &times);
-	if (!err)
-		err = DV_B(s, rename, dirfd, name, p->dirfd, stored, 0);
-	dv_dir_times_restore(s, &times);
 	stage->sealing = false;
-	if (err) /* the record finds the stage file, and the old object, and no ID.z */
-		dv_stage_unseal(s, stage);
 	return err;
 }
 
-dv_err dv_sealed_commit(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
-			const char *stored)
+/* Steps 1 to 3: the value is what was sealed. */
+static dv_err publish(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
+		      const char *stored)
 {
 	struct dv_stage *stage = n->stage;
 	struct dv_stat st, plain;
-	dv_err err = 0;
-	if (!stage->sealed || stage->sealed_writes != n->writes) {
-		struct seal it;
-		look(n, &it);
-		err = make(s, &it);
-		if (!err)
-			take(s, stage, &it);
-	}
-	if (!err)
-		err = DV_B(s, stat, stage->file->fd, "", &plain);
+	dv_err err = DV_B(s, stat, stage->file->fd, "", &plain);
 	if (!err)
 		err = DV_B(s, stat, stage->sealed->fd, "", &st);
 	if (!err)
 		err = dv_settle_move(s, p, stored);
+	if (!err && !stage->astray)
+		err = prepare(s, n);
 	if (!err)
-		err = publish(s, n, p, stored);
+		err = dv_stage_publish_packed(s, n, p, stored, stage->sealed->fd);
+	if (err &&
+	    !stage->astray) /* the record finds the stage file, and the old object, and no ID.z */
+		dv_stage_unseal(s, stage);
 	if (err)
 		return err;
 	struct dv_ident id = dv_ident_of(&st);
@@ -203,6 +198,32 @@ dv_err dv_sealed_commit(struct dv_store *s, struct dv_node *n, const struct dv_p
 	dv_node_set_file(s, n, stage->sealed, false);
 	dv_file_unref(s, stage->sealed);
 	stage->sealed = NULL; /* its name is the value's */
+	return 0;
+}
+
+dv_err dv_sealed_commit(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
+			const char *stored)
+{
+	struct dv_stage *stage = n->stage;
+	uint64_t published = UINT64_MAX;
+	dv_err err = 0;
+	if (stage->astray) { /* an earlier one was cut short; what lies in the owner folder is not ours */
+		published = stage->sealed_writes;
+		err = publish(s, n, p, stored);
+	}
+	if (!err && published != n->writes) {
+		if (!stage->sealed || stage->sealed_writes != n->writes) {
+			struct seal it;
+			look(n, &it);
+			err = make(s, &it);
+			if (!err)
+				take(s, stage, &it);
+		}
+		if (!err)
+			err = publish(s, n, p, stored);
+	}
+	if (err)
+		return err;
 	n->generation = stage->generation;
 	dv_names_changed(n);
 	dv_count(s, replaced, stage->replacement);

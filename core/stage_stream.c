@@ -5,7 +5,7 @@
  *   begin    a new value is copied to a first segment and stays in the store as it is, until the commit,
  *            flocked exclusively: a mount that wants to write to it waits. The raw file of a replacement
  *            becomes the first segment
- *   commit   old form packed: ID.z is renamed over it. Old form raw: a SWAP record, ID.z gets the packed
+ *   commit   old form packed: ID.z is exchanged with it (stage_publish.c). Old form raw: a SWAP record, ID.z gets the packed
  *            name, that is durable (I3), the raw one goes
  *
  * Nothing is synced before the commit, and what was written raw is gone by then, so the disk sees frames.
@@ -470,11 +470,17 @@ static dv_err publish(struct dv_store *s, struct dv_node *n, const struct dv_pla
 	char name[DV_TAIL_NAME];
 	struct dv_dir_times times;
 	dv_tail_packed_name(n->stage->id, name);
-	dv_dir_times_keep(s, p->dirfd, &times);
-	dv_err err = n->form == DV_FORM_PACKED
-			     ? DV_B(s, rename, n->stage->tail->dirfd, name, p->dirfd, stored, 0)
-			     : take_place_of_raw(s, n, p, stored, name);
-	dv_dir_times_restore(s, &times);
+	dv_err err = 0;
+	if (n->form == DV_FORM_PACKED) {
+		if (!n->stage->astray) /* the object to be replaced may be another than at first */
+			err = dv_stage_write_record(s, n, n->stage);
+		if (!err)
+			err = dv_stage_publish_packed(s, n, p, stored, n->stage->file->fd);
+	} else {
+		dv_dir_times_keep(s, p->dirfd, &times);
+		err = take_place_of_raw(s, n, p, stored, name);
+		dv_dir_times_restore(s, &times);
+	}
 	atomic_fetch_add(&s->swaps, 1);
 	return err;
 }
