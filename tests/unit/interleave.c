@@ -7,14 +7,19 @@
 #include "tests/support/check.h"
 
 #include <errno.h>
+#include <zlib.h>
+#include <zstd.h>
 
 static const struct dv_call root_call = {0};
 
 struct simfs *fs;
 struct mount mount_a, mount_b;
 __thread bool wrote_all;
+const char *world_layout;
+bool world_streams;
+static bool world_is_there; /* what is written while it is made comes in one piece, and stays raw */
 
-enum { A_AT = 100, X_AT = 300 };
+enum { A_AT = 100, X_AT = 300, FRAME = 4096 };
 
 /* ---- values ---- */
 
@@ -62,9 +67,9 @@ bool same_shape(struct shape x, struct shape y)
 
 const char *shape_text(struct shape x)
 {
-	static _Thread_local char text[4][32];
+	static _Thread_local char text[8][32];
 	static _Thread_local unsigned turn;
-	char *out = text[turn++ % 4];
+	char *out = text[turn++ % DV_ARRAY_LEN(text)];
 	snprintf(out, sizeof(text[0]), "%c%s%s+%uA%uX", x.base ? x.base : '-', x.a_edit ? "A" : "",
 		 x.x_edit ? "X" : "", x.a_tails, x.x_tails);
 	return out;
@@ -83,6 +88,8 @@ static void open_mount(struct mount *m, char letter)
 	char why[256];
 	struct dv_store_options o = {.threads = 1, .boot_id = "boot-a"};
 	*m = (struct mount){.letter = letter};
+	if (world_streams)
+		o.stream_bytes = o.append_bytes = o.segment_bytes = 2 * FRAME;
 	o.hooks = (struct dv_store_hooks){.self = m, .has_writer = has_writer};
 	CHECK_EQ(dv_store_open(simfs_backing(fs), "/", &o, &m->s, why, sizeof(why)), 0);
 	m->root = dv_store_root(m->s);
@@ -132,8 +139,14 @@ static dv_err write_value(struct mount *m, struct dv_node *n)
 	char buf[SIZE_MAX_ALL];
 	size_t len;
 	fill_value(m->letter, buf, &len);
-	ssize_t got = dv_store_write(m->s, &root_call, n, buf, (struct dv_range){0, len}, 0);
-	return got == (ssize_t)len ? 0 : got < 0 ? (dv_err)got : -EIO;
+	size_t step = world_streams && world_is_there ? FRAME : len;
+	for (size_t at = 0; at < len; at += step) {
+		struct dv_range part = {at, len - at < step ? len - at : step};
+		ssize_t got = dv_store_write(m->s, &root_call, n, buf + at, part, 0);
+		if (got != (ssize_t)part.len)
+			return got < 0 ? (dv_err)got : -EIO;
+	}
+	return 0;
 }
 
 static dv_err make_value(struct mount *m, const char *name)
@@ -286,6 +299,34 @@ static void remove_if_same(struct in_store *p, const char *name, const struct dv
 		p->k.ops->unlink(p->k.self, p->root, name);
 }
 
+/* A whole file of the layout. -> bytes */
+static size_t gzip_value(const char *buf, size_t len, char *out, size_t room)
+{
+	z_stream z = {.next_in = (Bytef *)(uintptr_t)buf,
+		      .avail_in = (uInt)len,
+		      .next_out = (Bytef *)out,
+		      .avail_out = (uInt)room};
+	CHECK_EQ(deflateInit2(&z, 6, Z_DEFLATED, MAX_WBITS + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
+	CHECK_EQ(deflate(&z, Z_FINISH), Z_STREAM_END);
+	size_t made = z.total_out;
+	CHECK_EQ(deflateEnd(&z), Z_OK);
+	return made;
+}
+
+static struct shape gunzip_shape(const char *file, size_t len)
+{
+	char buf[SIZE_MAX_ALL];
+	z_stream z = {.next_in = (Bytef *)(uintptr_t)file,
+		      .avail_in = (uInt)len,
+		      .next_out = (Bytef *)buf,
+		      .avail_out = sizeof(buf)};
+	CHECK_EQ(inflateInit2(&z, MAX_WBITS + 16), Z_OK);
+	bool good = inflate(&z, Z_FINISH) == Z_STREAM_END;
+	size_t got = z.total_out;
+	CHECK_EQ(inflateEnd(&z), Z_OK);
+	return good ? parse_value(buf, got) : (struct shape){.base = '!'};
+}
+
 /* `mv new k`, and the packed form that was there goes. */
 static dv_err shell_replaces(struct mount *m)
 {
@@ -296,7 +337,12 @@ static dv_err shell_replaces(struct mount *m)
 	(void)m;
 	bool had = ident(&p, "k.zst", &packed);
 	fill_value('x', buf, &len);
-	put_file(&p, "k", buf, len);
+	if (world_layout) {
+		char file[SIZE_MAX_ALL];
+		put_file(&p, "k", file, gzip_value(buf, len, file, sizeof(file)));
+	} else {
+		put_file(&p, "k", buf, len);
+	}
 	if (had)
 		remove_if_same(&p, "k.zst", &packed);
 	leave_store(&p);
@@ -379,13 +425,14 @@ struct shape look_in_store(const char *name, bool *both)
 		if (fd < 0)
 			continue;
 		ssize_t got = p.k.ops->pread(p.k.self, fd, raw ? buf : frame, sizeof(buf), 0);
-		struct dv_frame_head head;
-		if (!raw &&
-		    (dv_codec_head(frame, (size_t)got, &head) || head.plain_len > sizeof(buf) ||
-		     dv_codec_decode(frame, (size_t)got, buf, (size_t)head.plain_len)))
-			out.base = '!';
-		else
-			out = parse_value(buf, raw ? (size_t)got : (size_t)head.plain_len);
+		size_t len = got < 0 ? 0 : (size_t)got;
+		if (!raw) {
+			len = ZSTD_decompress(buf, sizeof(buf), frame, len);
+			out = ZSTD_isError(len) ? (struct shape){.base = '!'}
+						: parse_value(buf, len);
+		} else {
+			out = world_layout ? gunzip_shape(buf, len) : parse_value(buf, len);
+		}
 		p.k.ops->close(p.k.self, fd);
 	}
 	leave_store(&p);
@@ -448,8 +495,8 @@ const struct doing doings[] = {
 	{.name = "append", .run = do_append, .model = model_append, .on_object = true},
 	{.name = "remove", .run = do_remove, .model = model_remove, .replaces = true},
 	{.name = "create", .run = do_create, .model = model_put, .needs_none = true},
-	{.name = "pack", .run = do_pack, .model = model_same},
-	{.name = "unpack", .run = do_unpack, .model = model_same},
+	{.name = "pack", .run = do_pack, .model = model_same, .not_sealed = true},
+	{.name = "unpack", .run = do_unpack, .model = model_same, .not_sealed = true},
 	{.name = "move", .run = do_move, .model = model_move, .on_object = true},
 	{.name = "shell-replaces",
 	 .run = shell_replaces,
@@ -457,6 +504,7 @@ const struct doing doings[] = {
 	 .program = true,
 	 .replaces = true},
 	{.name = "shell-puts-packed",
+	 .not_sealed = true,
 	 .run = shell_puts_packed,
 	 .model = model_put,
 	 .program = true,
@@ -468,11 +516,13 @@ const struct doing doings[] = {
 	 .program = true,
 	 .replaces = true},
 	{.name = "shell-edits",
+	 .not_sealed = true,
 	 .run = shell_edits,
 	 .model = model_edit,
 	 .program = true,
 	 .on_object = true},
 	{.name = "shell-appends",
+	 .not_sealed = true,
 	 .run = shell_appends,
 	 .model = model_append,
 	 .program = true,
@@ -506,7 +556,9 @@ static void make_old(const struct forms *forms)
 void begin_world(const struct forms *forms, bool there)
 {
 	char why[256];
-	struct dv_init_options o = {0};
+	struct dv_init_options o = {.layout = world_layout,
+				    .frame_size = world_streams ? FRAME : 0};
+	world_is_there = false;
 	fs = simfs_new();
 	CHECK_EQ(dv_store_init(simfs_backing(fs), "/", &o, why, sizeof(why)), 0);
 	open_mount(&mount_a, 'a');
@@ -516,10 +568,13 @@ void begin_world(const struct forms *forms, bool there)
 	make_renamed(forms);
 	if (there && !forms->k_packed)
 		make_old(forms);
+	if (world_layout)
+		come_to_rest(&mount_a);
 	for (int i = 0; i < 2; i++) { /* both know it */
 		struct shape is;
 		CHECK_EQ(look_whole(i ? &mount_b : &mount_a, "k", &is), there ? 0 : -ENOENT);
 	}
+	world_is_there = true;
 }
 
 void end_world(void)

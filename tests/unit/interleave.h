@@ -44,6 +44,7 @@ struct doing {
 	bool leaves_twin; /* both forms may be there after it */
 	bool replaces;	  /* the value is another object, in one step */
 	bool on_object; /* of the object that lies in the store: not of what is pending beside it */
+	bool not_sealed; /* there is no such thing where values have one compressed file */
 };
 
 extern const struct doing doings[];
@@ -67,6 +68,10 @@ dv_err look_whole(struct mount *m, const char *name, struct shape *out);
 void come_to_rest(struct mount *m);
 /* What a program in the store finds. both: two forms are there. */
 struct shape look_in_store(const char *name, bool *both);
+
+/* The store's layout; NULL: our own. With streams values come as frames and segments: all are large. */
+extern const char *world_layout;
+extern bool world_streams;
 
 /* The form of k, and of what is to be renamed over it. */
 struct forms {

@@ -5,8 +5,9 @@
  * is there afterwards is what would be there had the one come after the other; nothing that was closed
  * is lost to what had come before it; one form is left; who reads meanwhile sees one whole value.
  *
- * With arguments SUBJECTS [OUTSIDERS [FORMS [N]]] only those are run: names of doings[] (interleave.c)
- * with commas, "-" for all.
+ * With arguments [streams | gzip] SUBJECTS [OUTSIDERS [FORMS [N]]] only those are run: names of doings[]
+ * (interleave.c) with commas, "-" for all. streams: every value is a large one. gzip: in a layout where
+ * values have one file, which is compressed.
  */
 #include "tests/unit/interleave.h"
 
@@ -249,6 +250,7 @@ static void play_all(const struct doing *subject, const struct doing *outsider)
 		strcmp(subject->name, "rename") == 0 || strcmp(outsider->name, "rename") == 0;
 	for (size_t f = 0; f < DV_ARRAY_LEN(all_forms); f++) {
 		bool differs = all_forms[f].k_packed == all_forms[f].t_packed || renames;
+		differs &= !world_layout || f == 0;
 		if (!differs || !wanted(2, all_forms[f].name))
 			continue;
 		for (unsigned long at = first; play_once(subject, outsider, &all_forms[f], at);
@@ -266,13 +268,19 @@ static bool both_write(const struct doing *subject, const struct doing *outsider
 	return subject->needs_none && strcmp(outsider->name, "replace") == 0;
 }
 
+static bool is_possible(const struct doing *d)
+{
+	return !world_layout || !d->not_sealed;
+}
+
 static void test_whatever_the_moment_one_comes_after_the_other(void)
 {
 	for (size_t s = 0; s < doings_count; s++) {
-		if (doings[s].program || !wanted(0, doings[s].name))
+		if (doings[s].program || !wanted(0, doings[s].name) || !is_possible(&doings[s]))
 			continue;
 		for (size_t o = 0; o < doings_count; o++)
-			if (wanted(1, doings[o].name) && !both_write(&doings[s], &doings[o]))
+			if (wanted(1, doings[o].name) && is_possible(&doings[o]) &&
+			    !both_write(&doings[s], &doings[o]))
 				play_all(&doings[s], &doings[o]);
 	}
 	printf("%lu plays\n", plays);
@@ -340,6 +348,12 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_a_packer_may_end_at_any_moment_of_another_mounts_change),
 		CHECK_TEST(test_a_change_waits_for_a_packer_however_slow_it_is),
 	};
+	world_streams = argc > 1 && strcmp(argv[1], "streams") == 0;
+	world_layout = argc > 1 && strcmp(argv[1], "gzip") == 0 ? "diskv:gzip" : NULL;
+	if (world_streams || world_layout) {
+		argc--;
+		argv++;
+	}
 	if (argc == 2 && strcmp(argv[1], "packer") == 0)
 		return check_main(1, argv, packer_tests, DV_ARRAY_LEN(packer_tests));
 	for (int i = 1; i < argc && i <= 4; i++)
