@@ -35,6 +35,7 @@
 static dv_err open_object(struct dv_store *s, struct dv_node *n, struct dv_file **out)
 {
 	struct dv_place p;
+	struct dv_found found;
 	const char *stored;
 	struct dv_stat st;
 	dv_err err = dv_place_of(s, n, 0, &p, &stored);
@@ -44,18 +45,21 @@ static dv_err open_object(struct dv_store *s, struct dv_node *n, struct dv_file 
 	int fd = DV_B(s, open, p.dirfd, stored, flags | O_NOATIME, 0);
 	if (fd == -EPERM) /* the owner's right */
 		fd = DV_B(s, open, p.dirfd, stored, flags, 0);
+	err = fd < 0 || dv_lock_wait(s, fd, LOCK_EX, LOCK_SOON_MS) ? -EOPNOTSUPP : 0;
+	if (!err)
+		err = DV_B(s, stat, fd, "", &st);
+	if (!err) /* who had it locked may have put another one in its place, or beside it */
+		err = dv_place_find(s, &p, &found);
 	dv_place_of_close(s, &p);
-	if (fd < 0)
-		return -EOPNOTSUPP;
-	err = DV_B(s, stat, fd, "", &st);
-	struct dv_ident id = dv_ident_of(&st);
-	if (!err && !dv_ident_equal(&id, &n->id))
-		err = -ESTALE;
-	if (!err && dv_lock_wait(s, fd, LOCK_EX, LOCK_SOON_MS))
-		err = -EOPNOTSUPP;
+	if (!err) {
+		struct dv_ident id = dv_ident_of(&st), now = dv_ident_of(&found.st);
+		if (!dv_ident_equal(&id, &n->id) || !dv_ident_equal(&now, &n->id))
+			err = -ESTALE;
+	}
 	if (err) {
-		DV_B(s, close, fd);
-		return err;
+		if (fd >= 0)
+			DV_B(s, close, fd);
+		return err == -ENOENT ? -ESTALE : err;
 	}
 	*out = dv_file_new(s, fd, false);
 	return *out ? 0 : -ENOMEM;

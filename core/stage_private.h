@@ -144,6 +144,10 @@ DV_CHECK dv_err dv_stage_publish(struct dv_store *s, struct dv_node *n, const st
  * one of a STREAM, and tells that object. */
 DV_CHECK dv_err dv_stage_publish_packed(struct dv_store *s, struct dv_node *n,
 					const struct dv_place *p, const char *stored, int fd);
+/* The file ID.z, which is fd and was given that name, loses it. -ESTALE: so it did; where others had taken
+ * it from it the stage is not named any more. */
+DV_CHECK dv_err dv_stage_give_back(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
+				   const char *stored, int fd);
 
 DV_CHECK dv_err dv_stream_commit(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
 				 const char *stored);

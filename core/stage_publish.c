@@ -209,20 +209,38 @@ dv_err dv_stage_publish(struct dv_store *s, struct dv_node *n, const struct dv_p
 	return err;
 }
 
+/* ID.z, which is fd, has or is to have that name. */
+static dv_err packed_end(struct dv_store *s, const struct dv_node *n, const struct dv_place *p,
+			 const char *stored, int fd, struct publishing *x)
+{
+	struct dv_stat st;
+	*x = (struct publishing){
+		.s = s, .p = p, .dirfd = dv_journal_dirfd(s->journal), .stored = stored};
+	dv_tail_packed_name(n->stage->id, x->name);
+	dv_err err = DV_B(s, stat, fd, "", &st);
+	if (!err)
+		x->stage = dv_ident_of(&st);
+	return err;
+}
+
 dv_err dv_stage_publish_packed(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
 			       const char *stored, int fd)
 {
-	struct dv_stat st;
 	struct dv_dir_times times;
-	struct publishing x = {
-		.s = s, .p = p, .dirfd = dv_journal_dirfd(s->journal), .stored = stored};
-	dv_err err = DV_B(s, stat, fd, "", &st);
+	struct publishing x;
+	dv_err err = packed_end(s, n, p, stored, fd, &x);
 	if (err)
 		return err;
-	x.stage = dv_ident_of(&st);
-	dv_tail_packed_name(n->stage->id, x.name);
 	dv_dir_times_keep(s, p->dirfd, &times);
 	err = n->stage->astray ? go_on(&x, n) : take_from_old(&x, n);
 	dv_dir_times_restore(s, &times);
 	return err;
+}
+
+dv_err dv_stage_give_back(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
+			  const char *stored, int fd)
+{
+	struct publishing x;
+	dv_err err = packed_end(s, n, p, stored, fd, &x);
+	return err ? err : give_back(&x, n);
 }

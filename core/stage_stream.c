@@ -256,6 +256,14 @@ void dv_stage_stream(struct dv_store *s, struct dv_node *n)
 
 /* ---- join ---- */
 
+/* Before what makes it whole moves the times of what callers wrote to. */
+static void note_change(struct dv_store *s, struct dv_node *n)
+{
+	struct dv_stat own;
+	if (DV_B(s, stat, dv_stage_written_fd(n->stage), "", &own) == 0)
+		dv_stage_note_change(n, &own);
+}
+
 /* Has the first segment all bytes from the value's beginning on? */
 static bool holds_head(const struct dv_tail *t)
 {
@@ -344,6 +352,7 @@ dv_err dv_stage_join(struct dv_store *s, struct dv_node *n, bool empty)
 	bool fresh = empty || !holds_head(t);
 	if (stage->astray)
 		return -EBUSY;
+	note_change(s, n);
 	dv_err err = empty ? make_empty(s, stage, &f) : make_whole(s, stage, &f);
 	if (!err)
 		err = dress(s, n, f, empty, &own);
@@ -429,8 +438,8 @@ static bool raw_is_wanted(void *ctx)
 }
 
 /* It gets its name, and the raw object, which is the node's, goes. */
-static dv_err take_place_of_raw(struct dv_store *s, const struct dv_node *n,
-				const struct dv_place *p, const char *stored, const char *name)
+static dv_err take_place_of_raw(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
+				const char *stored, const char *name)
 {
 	struct dv_stage *stage = n->stage;
 	bool gone = false, kept = false;
@@ -454,14 +463,12 @@ static dv_err take_place_of_raw(struct dv_store *s, const struct dv_node *n,
 	if (gone || kept)
 		return 0;
 	if (!err)
-		err = -EAGAIN; /* a program in the store wants it */
-	/* Raw is the value still: what it is to be goes back beside the store. */
-	if (err && !DV_B(s, rename, p->dirfd, p->names.packed, stage->tail->dirfd, name,
-			 RENAME_NOREPLACE)) {
+		err = -EAGAIN; /* a program in the store wants it, or has taken it away */
+	/* Raw is the value still, or there is none: what it was to be goes back beside the store. */
+	dv_err back = dv_stage_give_back(s, n, p, p->names.packed, stage->file->fd);
+	if (back == -ESTALE && stage->named)
 		dv_loose_add(s, &at, DV_LOOSE_PACKED, 0);
-		stage->astray = false;
-	}
-	return err;
+	return stage->named ? err : back;
 }
 
 static dv_err publish(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
@@ -491,6 +498,7 @@ dv_err dv_stream_commit(struct dv_store *s, struct dv_node *n, const struct dv_p
 	struct dv_stage *stage = n->stage;
 	struct dv_stat st;
 	bool was_raw = n->form == DV_FORM_RAW;
+	note_change(s, n);
 	dv_err err = dv_stage_finish(s, n);
 	if (!err)
 		err = DV_B(s, stat, stage->file->fd, "", &st);
