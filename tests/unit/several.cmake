@@ -9,7 +9,7 @@ dv_unit_test(interleave MODULES store SOURCES unit/interleave.c ${simfs})
 set_tests_properties(unit/interleave PROPERTIES LABELS slow TIMEOUT 1200)
 # Labelled mount, so not run under the sanitizers: how long the store waits for another mount is bounded
 # in time, and a slow one gives up.
-foreach(part replace rename,remove edit,append,create,pack unpack,move packer)
+foreach(part replace rename,remove edit,append,create,pack unpack,move packer streams gzip)
 	string(REPLACE "," "_" name ${part})
 	add_test(NAME unit/interleave_${name} COMMAND test_interleave ${part})
 	set_tests_properties(unit/interleave_${name} PROPERTIES LABELS "mount;slow" TIMEOUT 300)

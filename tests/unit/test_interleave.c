@@ -262,10 +262,12 @@ static void play_all(const struct doing *subject, const struct doing *outsider)
 	}
 }
 
-/* Two who write the same new file, in place: as on any filesystem, what is there then is of both. */
+/* Two who write the same new file, in place: as on any filesystem, what is there then is of both. Where its
+ * bytes come with its commit alone, one who moves it meanwhile moves what there is (README, caveats). */
 static bool both_write(const struct doing *subject, const struct doing *outsider)
 {
-	return subject->needs_none && strcmp(outsider->name, "replace") == 0;
+	bool moves = (world_streams || world_layout) && strcmp(outsider->name, "move") == 0;
+	return subject->needs_none && (moves || strcmp(outsider->name, "replace") == 0);
 }
 
 static bool is_possible(const struct doing *d)
