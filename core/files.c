@@ -386,6 +386,8 @@ static dv_err set_size(struct dv_store *s, const struct dv_call *call, struct dv
 		dv_changed(s, n);
 	if (!err && set->size == 0)
 		n->in_sequence = 0;
+	else if (!err) /* bytes are left */
+		atomic_store(&n->told_ns, 0);
 	return err;
 }
 
@@ -454,18 +456,29 @@ static void keep_facts(struct dv_store *s, struct dv_node *n, int fd, struct dv_
 	dv_facts_set(s, n, facts);
 }
 
+/* The attributes of n are about to change, and its mtime perhaps: are the bytes those that were told of? */
+static void look_if_told(struct dv_store *s, struct dv_node *n, int fd)
+{
+	struct dv_stat st;
+	if (S_ISREG(n->type) && (n->stage || DV_B(s, stat, fd, "", &st) ||
+				 dv_time_ns(st.mtime) != atomic_load(&n->told_ns)))
+		atomic_store(&n->told_ns, 0);
+}
+
 static dv_err set_others(struct dv_store *s, struct dv_node *n, const struct dv_setattr *set,
 			 bool nowait)
 {
 	struct dv_file *f = NULL;
 	dv_err err = dv_value_handle(s, n, &f);
 	if (err == -ESTALE && n->stage) { /* replaced by others: the stage is all there is */
+		look_if_told(s, n, -1);
 		n->writes++;
 		return set_on_stage(s, n, set);
 	}
 	if (err)
 		return err;
 	dv_pack_cancel(s, n);
+	look_if_told(s, n, f->fd);
 	struct dv_tag tag;
 	bool sized = (set->valid & DV_SET_MTIME) && sizes_in_tag(s, n, f->fd, &tag);
 	struct dv_facts facts;

@@ -101,6 +101,10 @@ struct dv_node {
 	 * the gate shared too (packed.c, keep_in_tag): the latter first. */
 	atomic_llong real_ctime_ns, kept_ctime_ns;
 
+	/* What a driver was last told of it, by which it keeps names or bytes: a directory's ctime, a
+	 * value's mtime. 0: never, or what is kept may be older. */
+	atomic_llong told_ns;
+
 	uint64_t writes;	  /* counts changes of bytes or attributes */
 	uint32_t in_sequence;	  /* bytes written one after the other since it was empty;
 				   DV_NOT_IN_SEQUENCE: not so, or it is not to be streamed */
@@ -142,15 +146,13 @@ struct dv_node {
 			int64_t touched_ns;	 /* names_lock; shard transforms: the root's mtime
 						    as seen by names */
 			atomic_uint listers;	 /* listings under way, as far as can be told */
-			atomic_llong
-				told_ctime_ns; /* when a driver was last told of it; 0: never */
 		};
 	};
 };
 
 /* What a node with one name takes, without the name and what malloc adds: as many as the kernel
  * knows files are there. */
-_Static_assert(sizeof(struct dv_node) + DV_LINK_BYTES(0) <= 252, "P6: about 300 bytes in all");
+_Static_assert(sizeof(struct dv_node) + DV_LINK_BYTES(0) <= 260, "P6: about 300 bytes in all");
 
 #define DV_NOT_IN_SEQUENCE UINT32_MAX
 

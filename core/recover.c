@@ -509,8 +509,10 @@ static dv_err adopt_if_dead(struct dv_store *s, int stagefd, struct dv_owner *ow
 	struct adoption a = {.s = s};
 	int lock = -1;
 	a.dirfd = DV_B(s, open, stagefd, owner->folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (a.dirfd == -ENOENT) /* another mount has it, under another name, or is done with it */
+		return -ESTALE;
 	if (a.dirfd < 0)
-		return a.dirfd == -ENOTDIR || a.dirfd == -ENOENT || a.dirfd == -ELOOP ? 0 : a.dirfd;
+		return a.dirfd == -ENOTDIR || a.dirfd == -ELOOP ? 0 : a.dirfd;
 	dv_err err = dv_owner_take(s, stagefd, a.dirfd, owner, &lock, &a.same_boot);
 	if (err == -ENOENT) {
 		/* Its making, or its sweeping, was cut short: no record of it counts. */
@@ -533,12 +535,18 @@ static dv_err adopt_if_dead(struct dv_store *s, int stagefd, struct dv_owner *ow
 	return err;
 }
 
-/* *again: a folder went to another mount, which may have died over it. */
+/* *again: a folder went to another mount, which works on it, or has died over it. */
 static dv_err recover_once(struct dv_store *s, char *why, size_t why_size, bool *again)
 {
 	struct dv_owners owners = {0};
+	struct dv_stat before, after;
 	*again = false;
-	dv_err first = dv_owners_find(s, s->stage_fd, true, &owners);
+	dv_err first = DV_B(s, stat, s->stage_fd, "", &before);
+	if (!first)
+		first = dv_owners_find(s, s->stage_fd, true, &owners);
+	/* A listing may miss what gets another name meanwhile. */
+	if (!first && DV_B(s, stat, s->stage_fd, "", &after) == 0)
+		*again = dv_time_ns(before.ctime) != dv_time_ns(after.ctime);
 	if (!first && dv_owners_check(s, &owners, why, why_size)) {
 		dv_owners_release(&owners);
 		return -EBUSY;

@@ -258,6 +258,13 @@ DV_CHECK dv_err dv_store_getattr(struct dv_store *s, const struct dv_call *call,
  */
 bool dv_store_dir_moved(struct dv_node *n, const struct dv_stat *st, bool told);
 
+/*
+ * Who keeps bytes of values by their mtimes is told st. After dv_store_setattr() the mtime says nothing of
+ * bytes that others changed before: where that may be so, they have moved.
+ */
+void dv_store_told(struct dv_node *n, const struct dv_stat *st);
+bool dv_store_bytes_moved(const struct dv_node *n);
+
 enum { /* dv_setattr.valid */
        DV_SET_MODE = 1,
        DV_SET_UID = 2,

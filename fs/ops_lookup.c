@@ -163,7 +163,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t id, struct stat *attr, int to_
 		err = -EINVAL;
 	else
 		err = dv_store_setattr(op.fs->store, &op.call, op.node, &set, &st);
-	fs_reply_attr(&op, err, &st);
+	fs_reply_set_attr(&op, err, &st);
 }
 
 static void op_readlink(fuse_req_t req, fuse_ino_t id)

@@ -182,8 +182,23 @@ void fs_reply_attr(struct fs_op *op, dv_err err, const struct dv_stat *from)
 	if (fs_op_failed(op, err))
 		return;
 	fs_stat_convert(from, dv_node_ino(op->node), &st);
+	dv_store_told(op->node, from);
 	fs_op_end(op);
 	fuse_reply_attr(op->req, &st, op->fs->timeout_s);
+}
+
+void fs_reply_set_attr(struct fs_op *op, dv_err err, const struct dv_stat *from)
+{
+	struct stat st;
+
+	if (err < 0 || !dv_store_bytes_moved(op->node)) {
+		fs_reply_attr(op, err, from);
+		return;
+	}
+	fs_stat_convert(from, dv_node_ino(op->node), &st);
+	st.st_mtim.tv_nsec ^= 1;
+	fs_op_end(op);
+	fuse_reply_attr(op->req, &st, 0);
 }
 
 void fs_entry_fill(struct fs_session *fs, struct dv_node *child, const struct dv_stat *st,
@@ -193,6 +208,7 @@ void fs_entry_fill(struct fs_session *fs, struct dv_node *child, const struct dv
 	out->entry_timeout = out->attr_timeout = fs->timeout_s;
 	fs_stat_convert(st, dv_node_ino(child), &out->attr);
 	(void)dv_store_dir_moved(child, st, true);
+	dv_store_told(child, st);
 	out->ino = fs_nodes_enter(fs->nodes, child);
 	if (out->ino != FS_ROOT_ID) /* the kernel made its inode before it could ask */
 		out->generation = fs->generation;

@@ -41,6 +41,12 @@ void fs_reply_err(struct fs_op *op, dv_err err);
 /* st is not looked at where err < 0. */
 void fs_reply_attr(struct fs_op *op, dv_err err, const struct dv_stat *st);
 /*
+ * The same after they were set. The kernel takes the mtime that comes with this answer for that of the pages
+ * it keeps, whoever has changed the bytes before. Where that may be: the answer has another mtime, and is
+ * not kept, so that it asks again before it shows any of it, finds the mtime changed, and drops the pages.
+ */
+void fs_reply_set_attr(struct fs_op *op, dv_err err, const struct dv_stat *st);
+/*
  * Before attributes of node are told: a listing that the kernel keeps of it goes where its mtime does not
  * tell that names have changed. The kernel waits for locks of its pages, so the serving thread does not:
  * -EAGAIN, to be made again by the pool.
