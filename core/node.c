@@ -3,6 +3,7 @@
 #include "core/internal.h"
 
 #include "core/cleanup.h"
+#include "core/node_private.h"
 
 #include <assert.h>
 #include <string.h>
@@ -56,19 +57,6 @@ void dv_nodes_release(struct dv_store *s)
 	pthread_mutex_destroy(&s->names_lock);
 }
 
-/* The link behind n. */
-static struct dv_link *own_link(struct dv_node *n)
-{
-	return (struct dv_link *)(n + 1);
-}
-
-static void name_link(struct dv_link *l, const char *name, size_t len)
-{
-	assert(len <= DV_NAME_MAX);
-	l->name_len = (uint8_t)len;
-	memcpy(l->name, name, len + 1);
-}
-
 struct dv_node *dv_node_new(mode_t type, uint64_t ino, const char *name)
 {
 	size_t len = strlen(name);
@@ -80,8 +68,8 @@ struct dv_node *dv_node_new(mode_t type, uint64_t ino, const char *name)
 	atomic_init(&n->unsynced, DV_NAMES_MADE);
 	n->type = type & S_IFMT;
 	n->ino = ino;
-	name_link(own_link(n), name, len);
-	own_link(n)->in_node = true;
+	dv_link_name(dv_link_own(n), name, len);
+	dv_link_own(n)->in_node = true;
 	return n;
 }
 
@@ -107,23 +95,9 @@ static struct dv_link *find_link_locked(struct dv_store *s, struct dv_node *dir,
 	return NULL;
 }
 
-static struct dv_link *new_link(struct dv_node *dir, const char *name, uint8_t slot)
-{
-	size_t len = strlen(name);
-	struct dv_link *l = calloc(1, DV_LINK_BYTES(len));
-	if (!l)
-		return NULL;
-	l->slot = slot;
-	l->dir = dir;
-	name_link(l, name, len);
-	return l;
-}
-
 static void attach_locked(struct dv_store *s, struct dv_link *l, struct dv_node *n)
 {
-	l->node = n;
-	l->next = n->links;
-	n->links = l;
+	dv_link_chain(n, l);
 	dv_node_ref(l->dir);
 	dv_table_insert(&s->names, &l->by_name);
 }
@@ -132,10 +106,7 @@ static void attach_locked(struct dv_store *s, struct dv_link *l, struct dv_node 
  * lock. */
 static void take_out_locked(struct dv_store *s, struct dv_link *l, struct dv_link **dead)
 {
-	struct dv_link **at = &l->node->links;
-	while (*at != l)
-		at = &(*at)->next;
-	*at = l->next;
+	dv_link_unchain(l);
 	dv_table_remove(&s->names, &l->by_name);
 	l->next = *dead;
 	*dead = l;
@@ -217,7 +188,7 @@ static void bury(struct dv_store *s, struct dv_link *dead)
 		dead = l->next;
 		release(s, l->dir, &dead);
 		if (!l->in_node)
-			free(l);
+			dv_link_free(l);
 		else if (atomic_load(&l->node->refs) == 0) /* the last of it */
 			free(l->node);
 		else
@@ -281,9 +252,9 @@ static bool enter_locked(struct dv_store *s, struct dv_node *fresh, const struct
 	if (!n) {
 		n = fresh;
 		enter_objects_locked(s, n);
-		own_link(n)->dir = e->dir;
-		own_link(n)->slot = e->slot;
-		attach_locked(s, own_link(n), n);
+		dv_link_own(n)->dir = e->dir;
+		dv_link_own(n)->slot = e->slot;
+		attach_locked(s, dv_link_own(n), n);
 	} else if (!*out_again) {
 		if (!*link)
 			return false;
@@ -306,10 +277,10 @@ dv_err dv_node_enter(struct dv_store *s, struct dv_node *fresh, const struct dv_
 		entered = enter_locked(s, fresh, e, &link, &dead, out, out_again);
 		pthread_mutex_unlock(&s->names_lock);
 		if (!entered)
-			link = new_link(e->dir, e->name, e->slot);
+			link = dv_link_new(e->dir, e->name, e->slot);
 	} while (!entered && link);
 	if (entered)
-		free(link);
+		dv_link_free(link);
 	bury(s, dead);
 	dv_node_unref(s, fresh);
 	return entered ? 0 : -ENOMEM;
@@ -318,7 +289,7 @@ dv_err dv_node_enter(struct dv_store *s, struct dv_node *fresh, const struct dv_
 dv_err dv_node_add_name(struct dv_store *s, struct dv_node *n, struct dv_node *dir,
 			const char *name, uint8_t slot)
 {
-	struct dv_link *link = new_link(dir, name, slot), *dead = NULL;
+	struct dv_link *link = dv_link_new(dir, name, slot), *dead = NULL;
 	if (!link)
 		return -ENOMEM;
 	pthread_mutex_lock(&s->names_lock);
@@ -350,7 +321,7 @@ bool dv_node_drop_name(struct dv_store *s, struct dv_node *dir, const char *name
 dv_err dv_node_move_name(struct dv_store *s, struct dv_node *olddir, const char *oldname,
 			 struct dv_node *newdir, const char *newname, uint8_t slot)
 {
-	struct dv_link *link = new_link(newdir, newname, slot), *dead = NULL;
+	struct dv_link *link = dv_link_new(newdir, newname, slot), *dead = NULL;
 	if (!link)
 		return -ENOMEM;
 	pthread_mutex_lock(&s->names_lock);
@@ -366,7 +337,7 @@ dv_err dv_node_move_name(struct dv_store *s, struct dv_node *olddir, const char 
 		link = NULL;
 	}
 	pthread_mutex_unlock(&s->names_lock);
-	free(link);
+	dv_link_free(link);
 	bury(s, dead);
 	return 0;
 }
@@ -374,11 +345,11 @@ dv_err dv_node_move_name(struct dv_store *s, struct dv_node *olddir, const char 
 dv_err dv_node_swap_names(struct dv_store *s, struct dv_node *dir1, const char *name1,
 			  struct dv_node *dir2, const char *name2)
 {
-	struct dv_link *new1 = new_link(dir1, name1, 0), *new2 = new_link(dir2, name2, 0),
+	struct dv_link *new1 = dv_link_new(dir1, name1, 0), *new2 = dv_link_new(dir2, name2, 0),
 		       *dead = NULL;
 	if (!new1 || !new2) {
-		free(new1);
-		free(new2);
+		dv_link_free(new1);
+		dv_link_free(new2);
 		return -ENOMEM;
 	}
 	pthread_mutex_lock(&s->names_lock);
@@ -403,8 +374,8 @@ dv_err dv_node_swap_names(struct dv_store *s, struct dv_node *dir1, const char *
 		new2 = NULL;
 	}
 	pthread_mutex_unlock(&s->names_lock);
-	free(new1);
-	free(new2);
+	dv_link_free(new1);
+	dv_link_free(new2);
 	bury(s, dead);
 	return 0;
 }

@@ -16,6 +16,8 @@
  *              exclusive to change.
  *              files_lock (short): node->file and the list of open files.
  *
+ * Costs        Adding, moving and removing a name cost the same however many a node has.
+ *
  * Memory       There are as many nodes as the kernel knows files, so their size is what the daemon
  *              takes. The first name lies behind the node in one piece of memory;
  *              what few nodes need is allocated when they need it.
@@ -58,7 +60,7 @@ struct dv_link {
 	struct dv_table_entry by_name; /* in s->names, by dir and name */
 	struct dv_node *node;	       /* lends none */
 	struct dv_node *dir;	       /* holds a reference */
-	struct dv_link *next;	       /* of the node */
+	struct dv_link *next;	       /* of the node, see node.c */
 	uint8_t slot;
 	uint8_t name_len;
 	bool in_node; /* behind the node, in its memory */

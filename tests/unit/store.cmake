@@ -2,6 +2,8 @@
 dv_unit_test(order MODULES order)
 dv_unit_test(store MODULES store)
 dv_unit_test(memory MODULES store)
+# The names of a value.
+dv_unit_test(node_names MODULES node)
 # The store where space is short.
 dv_unit_test(space MODULES store SOURCES unit/space_fixture.c ${simfs})
 dv_unit_test(backlog MODULES store SOURCES unit/space_fixture.c ${simfs})
