@@ -26,11 +26,8 @@ endfunction()
 
 set(apps archives backup build databases editing git layers night postgres rsync sqlite storecopy stress sync tools transfers)
 foreach(app ${apps})
-	if(NOT app STREQUAL tools) # "What is known to fail" in README.md
-		dv_app_test(${app})
-	endif()
+	dv_app_test(${app})
 endforeach()
-dv_app_test(tools SLOW)
 
 # The same on other filesystems, and with other options; more of it.
 foreach(app ${apps})
