@@ -320,6 +320,7 @@ struct dv_backing dv_backing_posix(void)
 		.getxattr_at = dv_posix_getxattr_at,
 		.setxattr = dv_posix_setxattr,
 		.listxattr = dv_posix_listxattr,
+		.listxattr_at = dv_posix_listxattr_at,
 		.removexattr = dv_posix_removexattr,
 		.readdir = dv_posix_readdir,
 		.flock = posix_flock,

@@ -117,6 +117,7 @@ struct dv_backing_ops {
 	int (*setxattr)(void *self, int fd, const char *attr, const void *buf, size_t size,
 			int flags);
 	ssize_t (*listxattr)(void *self, int fd, char *buf, size_t size);
+	ssize_t (*listxattr_at)(void *self, int dirfd, const char *name, char *buf, size_t size);
 	int (*removexattr)(void *self, int fd, const char *attr);
 
 	/* Reads entries into buf from position cookie (0: the start). out[] is filled up to max,

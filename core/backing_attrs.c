@@ -62,6 +62,21 @@ ssize_t dv_posix_getxattr(void *self, int fd, const char *attr, void *buf, size_
 	return n >= 0 ? n : proc_error(errno);
 }
 
+/* The path of an entry without an l*xattrat(2); at is to be released. */
+static int entry_path(int dirfd, const char *name, struct dv_posix_at *at,
+		      char path[PROC_ENTRY_MAX])
+{
+	int err = dv_posix_at_init(at, dirfd, name);
+	if (err < 0)
+		return err;
+	if (strlen(at->last) > NAME_MAX) {
+		dv_posix_at_release(at);
+		return -ENAMETOOLONG;
+	}
+	snprintf(path, PROC_ENTRY_MAX, "/proc/self/fd/%d/%s", at->fd, at->last);
+	return 0;
+}
+
 ssize_t dv_posix_getxattr_at(void *self, int dirfd, const char *name, const char *attr, void *buf,
 			     size_t size)
 {
@@ -69,14 +84,10 @@ ssize_t dv_posix_getxattr_at(void *self, int dirfd, const char *name, const char
 	char path[PROC_ENTRY_MAX];
 	if (name[0] == '\0')
 		return dv_posix_getxattr(self, dirfd, attr, buf, size);
-	int err = dv_posix_at_init(&at, dirfd, name);
+	int err = entry_path(dirfd, name, &at, path);
 	if (err < 0)
 		return err;
-	ssize_t n = -ENAMETOOLONG;
-	if (strlen(at.last) <= NAME_MAX) {
-		snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", at.fd, at.last);
-		n = result_count(RETRY(lgetxattr(path, attr, buf, size)));
-	}
+	ssize_t n = result_count(RETRY(lgetxattr(path, attr, buf, size)));
 	dv_posix_at_release(&at);
 	return n;
 }
@@ -101,6 +112,20 @@ ssize_t dv_posix_listxattr(void *self, int fd, char *buf, size_t size)
 		return result_count(n);
 	n = RETRY(listxattr(proc_fd(path, fd), buf, size));
 	return n >= 0 ? n : proc_error(errno);
+}
+
+ssize_t dv_posix_listxattr_at(void *self, int dirfd, const char *name, char *buf, size_t size)
+{
+	struct dv_posix_at at;
+	char path[PROC_ENTRY_MAX];
+	if (name[0] == '\0')
+		return dv_posix_listxattr(self, dirfd, buf, size);
+	int err = entry_path(dirfd, name, &at, path);
+	if (err < 0)
+		return err;
+	ssize_t n = result_count(RETRY(llistxattr(path, buf, size)));
+	dv_posix_at_release(&at);
+	return n;
 }
 
 int dv_posix_removexattr(void *self, int fd, const char *attr)

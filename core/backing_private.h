@@ -103,6 +103,7 @@ ssize_t dv_posix_getxattr_at(void *self, int dirfd, const char *name, const char
 int dv_posix_setxattr(void *self, int fd, const char *attr, const void *buf, size_t size,
 		      int flags);
 ssize_t dv_posix_listxattr(void *self, int fd, char *buf, size_t size);
+ssize_t dv_posix_listxattr_at(void *self, int dirfd, const char *name, char *buf, size_t size);
 int dv_posix_removexattr(void *self, int fd, const char *attr);
 void dv_posix_act_as(void *self, uid_t uid, gid_t gid);
 

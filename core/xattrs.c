@@ -116,20 +116,53 @@ static ssize_t get_info(struct dv_store *s, const struct dv_call *call, struct d
 
 /* ---- the value's own ---- */
 
-/* A descriptor good for n's attributes. Gate at least shared. *file may be NULL. */
-static dv_err attr_fd(struct dv_store *s, struct dv_node *n, int *fd, struct dv_file **file)
+/* attr NULL: the names of all. */
+static ssize_t read_fd(struct dv_store *s, int fd, const char *attr, void *buf, size_t size)
 {
-	*file = NULL;
+	return attr ? DV_B(s, getxattr, fd, attr, buf, size) : DV_B(s, listxattr, fd, buf, size);
+}
+
+/* By one of n's names, without a descriptor, which would cost more than the reading. -ESTALE: it
+ * does not lead to n's object, or did not all the while. */
+static ssize_t read_by_name(struct dv_store *s, struct dv_node *n, const char *attr, void *buf,
+			    size_t size)
+{
+	struct dv_place p;
+	struct dv_stat st;
+	const char *stored;
+	dv_err err = dv_place_of(s, n, 0, &p, &stored);
+	if (err)
+		return err;
+	ssize_t len = attr ? DV_B(s, getxattr_at, p.dirfd, stored, attr, buf, size)
+			   : DV_B(s, listxattr_at, p.dirfd, stored, buf, size);
+	err = DV_B(s, stat, p.dirfd, stored, &st);
+	dv_place_of_close(s, &p);
+	struct dv_ident id = dv_ident_of(&st);
+	if (err == -ENOENT || (!err && !dv_ident_equal(&id, &n->id)))
+		return -ESTALE;
+	return err ? err : len;
+}
+
+/* Gate at least shared. */
+static ssize_t read_attrs(struct dv_store *s, struct dv_node *n, const char *attr, void *buf,
+			  size_t size)
+{
 	/* One that is written over its old object leaves that its attributes, and may not have them
 	 * itself. */
-	if (n->stage && !(dv_stage_is_in_place(n->stage) && dv_node_has_name(s, n))) {
-		*fd = dv_stage_fd(n->stage);
-		return 0;
+	if (n->stage && !(dv_stage_is_in_place(n->stage) && dv_node_has_name(s, n)))
+		return read_fd(s, dv_stage_fd(n->stage), attr, buf, size);
+	struct dv_file *file = dv_node_file(s, n, false);
+	if (!file && !S_ISDIR(n->type)) {
+		ssize_t len = read_by_name(s, n, attr, buf, size);
+		if (len != -ESTALE)
+			return len;
 	}
-	dv_err err = dv_value_handle(s, n, file);
-	if (!err)
-		*fd = (*file)->fd;
-	return err;
+	dv_err err = file ? 0 : dv_value_handle(s, n, &file);
+	if (err)
+		return err;
+	ssize_t len = read_fd(s, file->fd, attr, buf, size);
+	dv_file_unref(s, file);
+	return len;
 }
 
 ssize_t dv_store_getxattr(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
@@ -143,14 +176,10 @@ ssize_t dv_store_getxattr(struct dv_store *s, const struct dv_call *call, struct
 	if (dv_meta_is_hidden(attr))
 		return -ENODATA;
 	do {
-		int fd;
-		struct dv_file *file = NULL;
 		err = dv_gate_shared(n, call->nowait);
 		if (err)
 			return err;
-		err = attr_fd(s, n, &fd, &file);
-		len = err ? err : DV_B(s, getxattr, fd, attr, buf, size);
-		dv_file_unref(s, file);
+		len = read_attrs(s, n, attr, buf, size);
 		dv_gate_open(n);
 		err = len < 0 ? (dv_err)len : 0;
 	} while (dv_try_again(s, call, n, &err, &tries));
@@ -183,14 +212,10 @@ ssize_t dv_store_listxattr(struct dv_store *s, const struct dv_call *call, struc
 	if (!list)
 		return -ENOMEM;
 	do {
-		int fd;
-		struct dv_file *file = NULL;
 		err = dv_gate_shared(n, call->nowait);
 		if (err)
 			return err;
-		err = attr_fd(s, n, &fd, &file);
-		len = err ? err : DV_B(s, listxattr, fd, list, LIST_MAX);
-		dv_file_unref(s, file);
+		len = read_attrs(s, n, NULL, list, LIST_MAX);
 		dv_gate_open(n);
 		err = len < 0 ? (dv_err)len : 0;
 	} while (dv_try_again(s, call, n, &err, &tries));

@@ -175,6 +175,7 @@ struct dv_backing simfs_backing(struct simfs *fs)
 		.getxattr_at = sim_getxattr_at,
 		.setxattr = sim_setxattr,
 		.listxattr = sim_listxattr,
+		.listxattr_at = sim_listxattr_at,
 		.removexattr = sim_removexattr,
 		.readdir = sim_readdir,
 		.flock = sim_flock,

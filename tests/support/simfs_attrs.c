@@ -211,6 +211,18 @@ ssize_t sim_listxattr(void *self, int fd, char *buf, size_t size)
 	return sim_leave_count(fs, n);
 }
 
+ssize_t sim_listxattr_at(void *self, int dirfd, const char *name, char *buf, size_t size)
+{
+	struct simfs *fs = self;
+	struct inode *in;
+	ssize_t n = sim_enter(fs, "listxattr_at", LOOK);
+	if (n == 0)
+		n = sim_find_inode(fs, dirfd, name, &in);
+	if (n == 0)
+		n = list_xattrs(&in->now, buf, size);
+	return sim_leave_count(fs, n);
+}
+
 int sim_removexattr(void *self, int fd, const char *attr)
 {
 	struct simfs *fs = self;

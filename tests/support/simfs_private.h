@@ -316,6 +316,7 @@ ssize_t sim_getxattr_at(void *self, int dirfd, const char *name, const char *att
 			size_t size);
 int sim_setxattr(void *self, int fd, const char *attr, const void *buf, size_t size, int flags);
 ssize_t sim_listxattr(void *self, int fd, char *buf, size_t size);
+ssize_t sim_listxattr_at(void *self, int dirfd, const char *name, char *buf, size_t size);
 int sim_removexattr(void *self, int fd, const char *attr);
 int sim_flock(void *self, int fd, int operation);
 int sim_set_lease(void *self, int fd, int type);

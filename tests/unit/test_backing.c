@@ -832,6 +832,10 @@ static void check_xattrs_of(int fd)
 	CHECK_EQ(DO(removexattr, fd, "user.none"), -ENODATA);
 	CHECK_EQ(DO(getxattr_at, root, "file", "user.a", buf, sizeof(buf)), 5);
 	CHECK_EQ(DO(getxattr_at, fd, "", "user.a", buf, sizeof(buf)), 5);
+	CHECK_EQ(DO(listxattr_at, root, "file", NULL, 0), 14);
+	CHECK_EQ(DO(listxattr_at, root, "file", buf, sizeof(buf)), 14);
+	CHECK_EQ(DO(listxattr_at, root, "file", buf, 13), -ERANGE);
+	CHECK_EQ(DO(listxattr_at, fd, "", buf, sizeof(buf)), 14);
 	CHECK_EQ(DO(removexattr, fd, "user.a"), 0);
 	CHECK_EQ(DO(removexattr, fd, "user.b"), 0);
 	CHECK_EQ(DO(listxattr, fd, buf, sizeof(buf)), 0);
@@ -879,6 +883,13 @@ CLAIM(xattrs_by_name_do_not_follow_links)
 	CHECK_EQ(DO(getxattr_at, root, "dirlink/inner", "user.a", buf, sizeof(buf)), -ELOOP);
 	CHECK_EQ(DO(getxattr_at, root, "../x", "user.a", buf, sizeof(buf)), -EXDEV);
 	CHECK_EQ(DO(getxattr_at, root, long_name, "user.a", buf, sizeof(buf)), -ENAMETOOLONG);
+	CHECK_EQ(DO(listxattr_at, root, "file", buf, sizeof(buf)), 7);
+	CHECK_EQ(DO(listxattr_at, root, "link", buf, sizeof(buf)), 0);
+	CHECK_EQ(DO(listxattr_at, root, "none", buf, sizeof(buf)), -ENOENT);
+	CHECK_EQ(DO(listxattr_at, root, "full/inner", buf, sizeof(buf)), 0);
+	CHECK_EQ(DO(listxattr_at, root, "dirlink/inner", buf, sizeof(buf)), -ELOOP);
+	CHECK_EQ(DO(listxattr_at, root, "../x", buf, sizeof(buf)), -EXDEV);
+	CHECK_EQ(DO(listxattr_at, root, long_name, buf, sizeof(buf)), -ENAMETOOLONG);
 	CHECK_EQ(DO(getxattr, link, "user.a", buf, sizeof(buf)), -ENODATA);
 	CHECK_EQ(DO(setxattr, link, "user.a", "v", 1, 0), -EPERM);
 	DO(close, fd);
