@@ -283,6 +283,13 @@ static int posix_get_lease(void *self, int fd)
 	(void)self;
 	return result(RETRY(fcntl(fd, F_GETLEASE)));
 }
+
+static int posix_set_noatime(void *self, int fd)
+{
+	(void)self;
+	int flags = fcntl(fd, F_GETFL);
+	return flags < 0 ? -errno : result(fcntl(fd, F_SETFL, flags | O_NOATIME));
+}
 /* ---- the table ---- */
 
 struct dv_backing dv_backing_posix(void)
@@ -326,6 +333,7 @@ struct dv_backing dv_backing_posix(void)
 		.flock = posix_flock,
 		.set_lease = posix_set_lease,
 		.get_lease = posix_get_lease,
+		.set_noatime = posix_set_noatime,
 		.copy_range = posix_copy_range,
 		.act_as = dv_posix_act_as,
 	};

@@ -134,6 +134,9 @@ struct dv_backing_ops {
 	/* -> F_RDLCK while held and not being broken, F_UNLCK otherwise */
 	int (*get_lease)(void *self, int fd);
 
+	/* Reading through fd moves no time of access from now on; the owner's right. */
+	int (*set_noatime)(void *self, int fd);
+
 	/* Bytes copied inside the filesystem, -EXDEV, -EOPNOTSUPP where it can not. */
 	ssize_t (*copy_range)(void *self, int from, uint64_t from_off, int to, uint64_t to_off,
 			      size_t len);

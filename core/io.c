@@ -50,6 +50,12 @@ int dv_open_quiet(struct dv_store *s, int dirfd, const char *name, int flags)
 	return fd;
 }
 
+void dv_keep_quiet(struct dv_store *s, int fd)
+{
+	if (s->options.noatime)
+		dv_ignore(DV_B(s, set_noatime, fd)); /* the owner's right */
+}
+
 dv_err dv_reserve(struct dv_store *s, int fd, uint64_t size)
 {
 	struct dv_fsinfo fs;

@@ -17,6 +17,9 @@ DV_CHECK dv_err dv_write_full(struct dv_store *s, int fd, const void *buf, size_
 /* Opens for reading; with noatime, access times stay where they may. -> descriptor */
 DV_CHECK int dv_open_quiet(struct dv_store *s, int dirfd, const char *name, int flags);
 
+/* The same for a file that was just made. */
+void dv_keep_quiet(struct dv_store *s, int fd);
+
 /*
  * fd, which is empty, is about to get size bytes: the space is taken now, or -ENOSPC (-EDQUOT) is
  * told before anything is written. Little is not reserved: it fails as early by itself. fd's size

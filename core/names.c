@@ -6,6 +6,7 @@
  * Directory gates are held shared, so that a swap, which puts the directory's times back, does not
  * run beside the change.
  */
+#include "core/io.h"
 #include "core/journal.h"
 #include "core/meta.h"
 #include "core/ops.h"
@@ -325,6 +326,8 @@ static dv_err make(struct dv_store *s, const struct dv_call *call, struct dv_nod
 	}
 	if (!err && regular)
 		err = keep_if_alone(s, &p, stored, &fd);
+	if (!err && regular)
+		dv_keep_quiet(s, fd);
 	if (!err)
 		err = enter_new(s, dir, &p, stored, slot,
 				!regular	  ? DV_FORM_OTHER

@@ -84,6 +84,7 @@ dv_err dv_stream_make_file(struct dv_store *s, uint64_t id, struct dv_file **out
 	int fd = DV_B(s, open, dv_journal_dirfd(s->journal), name, O_RDWR | O_CREAT | O_EXCL, 0600);
 	if (fd < 0)
 		return fd;
+	dv_keep_quiet(s, fd);
 	*out = dv_file_new(s, fd, true);
 	return *out ? 0 : -ENOMEM;
 }

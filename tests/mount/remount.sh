@@ -47,6 +47,25 @@ cat "$M/a" "$M/d/c" >/dev/null
 mnt_down
 [ "$(stat -c %X "$S/d/c")" != "$past" ] || fail "no time moved"
 
+claim "nor of what is made, replaced, appended to, packed or streamed under noatime"
+mnt_up -o noatime,settle=0
+text 100000 >"$M/d/made"
+text 5000 >"$M/d/replaced"
+cat "$M/d/replaced" >/dev/null
+text 200000 >"$M/d/replaced"
+text 20000000 >"$M/d/streamed"
+unread() { find "$M/d" -type f -printf '%f %A+\n' | sort; }
+for round in written appended packed; do
+	[ $round != appended ] || for f in made replaced streamed; do echo more >>"$M/d/$f"; done
+	[ $round != packed ] || pack_now
+	unread >"$T/before"
+	sleep 0.01 # a later time than what was just written has
+	cat "$M/d/made" "$M/d/replaced" "$M/d/streamed" >/dev/null
+	dd if="$M/d/streamed" iflag=direct bs=1M status=none of=/dev/null
+	unread | diff "$T/before" - || fail "reading what was $round moved a time"
+done
+mnt_down
+
 # mount(8) never hands on what is the default of filesystems; its helper says dev,suid for root.
 helper=$(PATH=/usr/sbin:/sbin:$PATH command -v mount.fuse3 || true)
 if [ "$(id -u)" = 0 ] && [ -n "$helper" ]; then

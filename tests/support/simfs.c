@@ -181,6 +181,7 @@ struct dv_backing simfs_backing(struct simfs *fs)
 		.flock = sim_flock,
 		.set_lease = sim_set_lease,
 		.get_lease = sim_get_lease,
+		.set_noatime = sim_set_noatime,
 		.copy_range = sim_copy_range,
 		.act_as = sim_act_as,
 	};

@@ -321,6 +321,7 @@ int sim_removexattr(void *self, int fd, const char *attr);
 int sim_flock(void *self, int fd, int operation);
 int sim_set_lease(void *self, int fd, int type);
 int sim_get_lease(void *self, int fd);
+int sim_set_noatime(void *self, int fd);
 void sim_act_as(void *self, uid_t uid, gid_t gid);
 
 #endif
