@@ -100,10 +100,11 @@ static long make_node(const struct ex_step *s, const char *path)
 	return mknod(path, type | s->mode, device ? makedev(1, 3) : 0);
 }
 
-/* No target leads out of the base: modes of what it leads to are changed. */
+/* No target leads out of the base, nor to it, for paths go on with "..": modes of what it leads to are
+ * changed. */
 static long make_symlink(const struct ex_step *s, const char *path)
 {
-	static const char *const targets[] = {"a",  "d.zst", "d/a.zst", "no such", ".",
+	static const char *const targets[] = {"a",  "d.zst", "d/a.zst", "no such", "d/.",
 					      "d/", "c",     "d",	"\xff\n"};
 	char longest[PATH_MAX];
 	uint64_t which = s->fill >> 4 & 15;
