@@ -220,6 +220,7 @@ struct dvfs_range {
 	const char *after;  /* that come after this key, which need not be there */
 	uint64_t limit;	    /* so many at most; 0: no limit */
 	int sorted;	    /* in order, whatever it costs; `after` implies it */
+	int unsorted;	    /* as they are found; not with the two above: -EINVAL */
 };
 
 /*
@@ -227,6 +228,10 @@ struct dvfs_range {
  * hash, and no custom one. Else, with `sorted`, the store is walked once for each 8 MiB of keys. A
  * key that is there from the beginning to the end is given once. Under an order a prefix costs what
  * it matches: other directories are not read. Memory is bounded.
+ *
+ * In order the first key comes when its directory has been read, since the last name of it may be the
+ * first key; with `unsorted`, and under hash, it comes at once. A value that another process packs
+ * meanwhile may then be given twice, or not at all.
  */
 int dvfs_keys_in_order(struct dvfs *s); /* -> 1: without `sorted` too */
 int dvfs_iter_open(struct dvfs *s, const struct dvfs_range *range, struct dvfs_iter **out);

@@ -75,10 +75,10 @@ DV_CHECK dv_err lib_filter_run(struct lib_filter *f, const void *buf, size_t len
 
 /* ---- lib_walk.c ---- */
 
-/* All keys below a prefix, in the order of the store. Both strings are borrowed; after: only where
- * the store keeps the order. */
+/* All keys below a prefix, in the order of the store, or as they are found. Both strings are borrowed;
+ * after: only where the store keeps the order. */
 struct lib_walk;
-DV_CHECK dv_err lib_walk_open(struct dvfs *s, const char *prefix, const char *after,
+DV_CHECK dv_err lib_walk_open(struct dvfs *s, const char *prefix, const char *after, bool unsorted,
 			      struct lib_walk **out);
 /* *key is lent until the next call; NULL: the end. */
 DV_CHECK dv_err lib_walk_next(struct lib_walk *w, const char **key);

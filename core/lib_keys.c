@@ -30,6 +30,8 @@ int dvfs_iter_open(struct dvfs *s, const struct dvfs_range *range, struct dvfs_i
 	*out = NULL;
 	if (!range)
 		range = &all;
+	if (range->unsorted && (range->sorted || (range->after && range->after[0])))
+		return -EINVAL;
 	struct dvfs_iter *it = calloc(1, sizeof(*it));
 	if (!it)
 		return -ENOMEM;
@@ -43,7 +45,7 @@ int dvfs_iter_open(struct dvfs *s, const struct dvfs_range *range, struct dvfs_i
 	if (!err && !lib_in_order(s) && (range->sorted || it->after[0]))
 		err = lib_sorted_open(s, it->prefix, it->after, LIB_WINDOW, &it->sorted);
 	else if (!err)
-		err = lib_walk_open(s, it->prefix, it->after, &it->walk);
+		err = lib_walk_open(s, it->prefix, it->after, range->unsorted, &it->walk);
 	if (err)
 		dvfs_iter_close(&it);
 	*out = it;

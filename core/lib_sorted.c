@@ -76,7 +76,7 @@ static dv_err fill(struct lib_sorted *o)
 	drop(o, 0);
 	o->next = 0;
 	free(dv_take_ptr(&o->bound));
-	dv_err err = lib_walk_open(o->s, o->prefix, "", &w);
+	dv_err err = lib_walk_open(o->s, o->prefix, "", false, &w);
 	while (!err && !(err = lib_walk_next(w, &key)) && key)
 		err = add(o, key);
 	lib_walk_close(&w);

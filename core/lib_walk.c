@@ -35,6 +35,7 @@ struct lib_walk {
 	struct dvfs *s;
 	const char *prefix, *after; /* of paths; "": none, and with a custom transform */
 	const char *key_prefix;
+	bool unsorted;
 	struct level **levels;
 	size_t depth, room;
 	char path[LIB_PATH_MAX + DV_NAME_MAX + 2];
@@ -85,6 +86,8 @@ static dv_err push(struct lib_walk *w, struct dv_node *dir, size_t base)
 	bool within = strncmp(w->path, w->prefix, base) == 0 && strlen(w->prefix) > base;
 	bool behind = strncmp(w->path, w->after, base) != 0 || strlen(w->after) <= base;
 	dv_list_bound(v->list, within ? w->prefix + base : "", behind ? "" : w->after + base);
+	if (w->unsorted)
+		dv_list_unsorted(v->list);
 	w->levels[w->depth++] = v;
 	return 0;
 }
@@ -198,7 +201,8 @@ static dv_err begin(struct lib_walk *w)
 	return err ? err : push(w, p.dir, base);
 }
 
-dv_err lib_walk_open(struct dvfs *s, const char *prefix, const char *after, struct lib_walk **out)
+dv_err lib_walk_open(struct dvfs *s, const char *prefix, const char *after, bool unsorted,
+		     struct lib_walk **out)
 {
 	struct lib_walk *w = calloc(1, sizeof(*w));
 	if (!w)
@@ -207,6 +211,7 @@ dv_err lib_walk_open(struct dvfs *s, const char *prefix, const char *after, stru
 	w->key_prefix = prefix;
 	w->prefix = s->maps ? "" : prefix;
 	w->after = lib_in_order(s) ? after : "";
+	w->unsorted = unsorted;
 	dv_err err = begin(w);
 	if (err == -ENOENT || err == -ENOTDIR)
 		err = 0; /* no such keys */

@@ -5,9 +5,9 @@
  *   without a handle   path, flat: one directory, in the order of the backing; positions are its
  *                      own cookies, so that no state is kept between calls. What a mount does.
  *   with one           path, flat, split: in the order of the keys, a window of them at a time
- *                      (order.h); split and hash walk over the tree of shard directories, hash in
- *                      the order of the backing. The handle holds the open directories; positions
- *                      count entries
+ *                      (order.h); split and hash walk over the tree of shard directories, hash, and
+ *                      who asks for it, in the order of the backing. The handle holds the open
+ *                      directories; positions count entries
  *
  * A key in two forms is listed once. While a directory is listed the keeper does not move values
  * between forms in it (listed_until_ns), so that no name is missed; a superseded form that is still
@@ -51,7 +51,8 @@ struct dv_list {
 	char shard[DV_SHARD_MAX];
 	char head[DV_NAME_MAX + 1]; /* split: what all keys below the open levels begin with */
 	const char *prefix, *after; /* borrowed, "": no bound */
-	int64_t position;	    /* entries given so far */
+	bool unsorted;
+	int64_t position; /* entries given so far */
 };
 
 static mode_t type_of(uint8_t d_type)
@@ -243,6 +244,11 @@ void dv_list_bound(struct dv_list *list, const char *prefix, const char *after)
 	list->after = after;
 }
 
+void dv_list_unsorted(struct dv_list *list)
+{
+	list->unsorted = true;
+}
+
 static void pop_level(struct dv_store *s, struct dv_list *l)
 {
 	struct level *v = l->levels[--l->depth];
@@ -346,7 +352,7 @@ static dv_err push_level(struct dv_store *s, struct dv_list *l, const char *name
 	if (!l->levels[l->depth] && !(l->levels[l->depth] = calloc(1, sizeof(struct level))))
 		return -ENOMEM;
 	struct level *v = l->levels[l->depth];
-	if (dv_transform_keeps_order(s->transform) &&
+	if (dv_transform_keeps_order(s->transform) && !l->unsorted &&
 	    !(v->order = dv_order_new(DV_ORDER_WINDOW, sort_text, l)))
 		return -ENOMEM;
 	v->fd = open_level(s, l, name);
@@ -407,6 +413,18 @@ static void take(struct level *v)
 		v->next++;
 }
 
+/* Does it lie outside the bounds? What is sorted has been sifted before, hash has no bounds. */
+static dv_err pass_over(struct dv_list *l, const struct dv_dirent *e, bool *out)
+{
+	char text[DV_ORDER_TEXT];
+	*out = false;
+	if (!l->unsorted || !dv_transform_keeps_order(l->store->transform))
+		return 0;
+	dv_err err = sort_text(l, e, text);
+	*out = err == -ENOENT;
+	return *out ? 0 : err;
+}
+
 /* The next entry of the walk that is no shard directory; NULL: the end. */
 static dv_err next_entry(struct dv_store *s, struct dv_list *l, const struct dv_dirent **out)
 {
@@ -419,6 +437,14 @@ static dv_err next_entry(struct dv_store *s, struct dv_list *l, const struct dv_
 			return err;
 		if (!e) {
 			pop_level(s, l);
+			continue;
+		}
+		bool outside;
+		err = pass_over(l, e, &outside);
+		if (err)
+			return err;
+		if (outside) {
+			take(v);
 			continue;
 		}
 		if (e->type != DT_DIR ||

@@ -375,6 +375,10 @@ DV_CHECK dv_err dv_list_open(struct dv_store *s, struct dv_node *dir, struct dv_
  * relative to dir, "": no bound, borrowed as long as the list is open. Of hash all are given.
  */
 void dv_list_bound(struct dv_list *list, const char *prefix, const char *after);
+/* Before the first call: entries come as the backing has them, the first after one read of the
+ * directory, within the bounds that were set. A value that another process packs meanwhile may be
+ * given twice, or not at all. */
+void dv_list_unsorted(struct dv_list *list);
 void dv_list_close(struct dv_store *s, struct dv_list **list);
 DV_CHECK dv_err dv_store_list(struct dv_store *s, const struct dv_call *call, struct dv_node *dir,
 			      struct dv_list *list, int64_t cookie, dv_list_fn *fn, void *ctx);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cmd_keys.c - diskvfs keys: the keys of a store, one a line, as they are found.
+ * cmd_keys.c - diskvfs keys: the keys of a store, one a line.
  */
 #include "fs/cmd.h"
 
@@ -22,6 +22,7 @@
 struct listing {
 	struct dvfs_range range;
 	bool zero, details;
+	int status; /* the worst of single values */
 };
 
 static const char about[] =
@@ -29,7 +30,8 @@ static const char about[] =
 	"order, "
 	"unless\n--after or --sorted is given: then the store is walked once for each 8 MiB of "
 	"keys.\n"
-	"With an order a prefix costs what it matches: other directories are not read.\n";
+	"With an order a prefix costs what it matches: other directories are not read. The first "
+	"key comes\nwhen its directory has been read; with --unsorted at once.\n";
 
 static int64_t now_ns(void)
 {
@@ -53,6 +55,7 @@ static void ask_mount(struct fs_door *d, const char *key, struct dvfs_value *v)
 	v->mtime = st.st_mtim;
 }
 
+/* -ENOENT: it was erased meanwhile. Nothing is printed on an error. */
 static dv_err print_details(struct fs_door *d, const char *key)
 {
 	struct dvfs_value v;
@@ -70,8 +73,36 @@ static dv_err print_details(struct fs_door *d, const char *key)
 	return 0;
 }
 
+static uint64_t errors_so_far(struct fs_door *d)
+{
+	struct dvfs_stats st;
+
+	dvfs_stats(d->lib, &st);
+	return st.errors;
+}
+
+/* One that can not be told of keeps nothing from those behind it. Of damaged bytes the library has
+ * told, and gives the size that its file has. */
+static void print_key(struct fs_door *d, struct listing *l, const char *key)
+{
+	uint64_t errors = l->details ? errors_so_far(d) : 0;
+	dv_err err = l->details ? print_details(d, key) : 0;
+
+	if (err == -ENOENT)
+		return;
+	if (l->details && errors_so_far(d) != errors)
+		l->status = 2;
+	if (err) {
+		fs_door_fail(d, key, err);
+		l->status = 2;
+		return;
+	}
+	fputs(key, stdout);
+	putchar(l->zero ? '\0' : '\n');
+}
+
 /* -> exit status; FS_PIPE_CLOSED */
-static int print_keys(struct fs_door *d, const struct listing *l)
+static int print_keys(struct fs_door *d, struct listing *l)
 {
 	struct dvfs_iter *it = NULL;
 	const char *key;
@@ -80,13 +111,8 @@ static int print_keys(struct fs_door *d, const struct listing *l)
 	dv_err got = dvfs_iter_open(d->lib, &l->range, &it);
 
 	while (!got && !failed && (got = dvfs_iter_next(it, &key)) == 1) {
-		got = l->details ? print_details(d, key) : 0;
-		if (got == -ENOENT) { /* erased meanwhile */
-			got = 0;
-			continue;
-		}
-		fputs(key, stdout);
-		putchar(l->zero ? '\0' : '\n');
+		print_key(d, l, key);
+		got = 0;
 		if (now_ns() - flushed > FLUSH_NS) {
 			failed = fflush(stdout) != 0;
 			flushed = now_ns();
@@ -98,18 +124,20 @@ static int print_keys(struct fs_door *d, const struct listing *l)
 	if (failed)
 		return errno == EPIPE ? FS_PIPE_CLOSED
 				      : fs_cmd_fail(2, "standard output: %s", strerror(errno));
-	return got < 0 ? fs_cmd_fail(2, "%s: %s", d->given, strerror(-got)) : 0;
+	return got < 0 ? fs_cmd_fail(2, "%s: %s", d->given, strerror(-got)) : l->status;
 }
 
 int fs_cmd_keys(int argc, char **argv)
 {
 	struct listing l = {0};
-	bool sorted = false;
+	bool sorted = false, unsorted = false;
 	const struct fs_arg args[] = {
 		{"prefix", 0, FS_ARG_TEXT, &l.range.prefix, "P", "keys that begin with P"},
 		{"after", 0, FS_ARG_TEXT, &l.range.after, "K", "keys that come after K"},
 		{"limit", 0, FS_ARG_COUNT, &l.range.limit, "N", "so many at most"},
 		{"sorted", 0, FS_ARG_SET, &sorted, NULL, "in order, with hash too"},
+		{"unsorted", 'U', FS_ARG_SET, &unsorted, NULL,
+		 "as they are found: the first at once, in a large directory too"},
 		{"null", '0', FS_ARG_SET, &l.zero, NULL, "end each with NUL, not with a newline"},
 		{"long", 'l', FS_ARG_SET, &l.details, NULL,
 		 "form, bytes, bytes on the disk, time of change before each"},
@@ -128,6 +156,9 @@ int fs_cmd_keys(int argc, char **argv)
 	if (fs_args_parse(&a, argc, argv, &operands, &status) < 0)
 		return status;
 	l.range.sorted = sorted;
+	l.range.unsorted = unsorted;
+	if (unsorted && (sorted || l.range.after))
+		return fs_cmd_fail(2, "keys: --unsorted goes with neither --sorted nor --after");
 	signal(SIGPIPE, SIG_IGN);
 	status = fs_door_open(d, operands[0]);
 	if (!status)

@@ -3,7 +3,7 @@
 # keys, get, put, has, rm: the same answers from a store that is mounted and from one that is not, exit
 # statuses as grep has them, and a mount that shows at once what was put beside it.
 . "$(dirname "$0")/harness.sh"
-need jq
+need jq zstd
 
 # run STATUS COMMAND...: stdout in $T/out, stderr in $T/err.
 run() {
@@ -125,6 +125,28 @@ says 'needs a value'
 "$DISKVFS" keys --help | grep -q hash || fail "keys --help does not speak of hash"
 run 2 "$DISKVFS" get "$T" a
 says 'is not a store'
+
+claim "keys -l goes on behind a damaged value, tells of it, and ends with 2"
+for k in x1 x2 x3; do where=$S put $k $k; done
+seq 100000 | zstd -q >"$S/x2b.zst"
+truncate -s 200 "$S/x2b.zst"
+run 2 "$DISKVFS" keys "$S" -l --prefix x
+says 'x2b can not be read'
+[ "$(sed 's/.* //' "$T/out" | tr '\n' ' ')" = "x1 x2 x2b x3 " ] || fail "$(cat "$T/out")"
+run 0 "$DISKVFS" keys "$S" --prefix x
+rm "$S/x2b.zst"
+run 0 "$DISKVFS" rm "$S" x1 x2 x3
+
+claim "--unsorted gives the same keys, and goes with no order"
+for k in u3 u1 d/u2 u2; do where=$S put $k $k; done
+run 0 "$DISKVFS" keys "$S" -U --prefix u
+[ "$(sort "$T/out" | tr '\n' ' ')" = "u1 u2 u3 " ] || fail "$(cat "$T/out")"
+run 0 "$DISKVFS" keys "$S" --unsorted --prefix d/
+[ "$(cat "$T/out")" = d/u2 ] || fail "$(cat "$T/out")"
+run 2 "$DISKVFS" keys "$S" -U --sorted
+says 'unsorted goes with neither'
+run 2 "$DISKVFS" keys "$S" -U --after u1
+run 0 "$DISKVFS" rm "$S" u1 u2 u3 d/u2
 
 claim "a reader that goes away ends it without a word"
 for i in $(seq 300); do echo "key$i"; done >"$T/names"

@@ -9,6 +9,10 @@ dv_library_test(library)
 dv_library_test(library_keys)
 dv_library_test(library_extras)
 dv_library_test(library_many)
+# With the library's objects, so that reads of directories can be counted.
+dv_unit_test(library_large MODULES lib LIBS -Wl,--wrap=dv_backing_posix)
+add_test(NAME unit/library_1m COMMAND test_library_large)
+set_tests_properties(unit/library_1m PROPERTIES LABELS slow TIMEOUT 1200 ENVIRONMENT KEYS=1000000)
 # As it is installed, with diskv's examples, in C and C++.
 add_test(NAME unit/library_examples
 	COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/examples/examples.sh ${CMAKE_BINARY_DIR}
