@@ -158,6 +158,7 @@ int dvfs_writer_open(struct dvfs *s, const char *key, int flags, struct dvfs_wri
 int dvfs_writer_write(struct dvfs_writer *w, const void *buf, size_t len);
 /* The value goes to another key than the writer was opened for: one that only its bytes tell. */
 int dvfs_writer_set_key(struct dvfs_writer *w, const char *key);
+
 int dvfs_writer_commit(struct dvfs_writer **w);
 void dvfs_writer_abort(struct dvfs_writer **w); /* *w may be NULL */
 

@@ -37,6 +37,28 @@ grep -v '^typedef' "$header" | grep -E '^[a-z].*\bdvfs_[a-z_]+\(' |
 		grep -qxF "$name" "$T/shown" || fail "$name is declared but not shown"
 	done
 
+echo "- each function and each struct has a manual page, which is well formed"
+man3=$(dirname "$(find "$T/root" -name libdiskvfs.3)")
+while read -r name; do
+	[ -f "$man3/$name.3" ] || fail "no page of $name"
+	page=$(sed -n 's|^\.so man3/||p' "$man3/$name.3")
+	page=$man3/${page:-$name.3}
+	sed -n '/^\.SH NAME/{n;p}' "$page" | grep -qw -- "$name" || fail "$name is not in the NAME of $page"
+	sed -n '/^\.SH DESCRIPTION/,$p' "$page" | grep -qw -- "$name" || fail "$page says nothing of $name"
+done < <(cat "$T/shown"; sed -n 's/^struct \(dvfs_[a-z_]*\) {.*/\1/p' "$header")
+grep -q 'NUL terminated' "$man3/libdiskvfs.3" || fail "the overview says nothing of keys"
+for page in "$man3"/*.3; do
+	grep -q '^\.so' "$page" && continue
+	! grep -nx / "$page" || fail "$page: the end of a comment is in the text"
+	if command -v groff >/dev/null; then
+		groff -man -ww -z "$page" 2>"$T/err"
+		[ ! -s "$T/err" ] || fail "groff: $(cat "$T/err")"
+	fi
+	if command -v mandoc >/dev/null; then
+		mandoc -T lint -W warning "$page" >"$T/err" || fail "mandoc: $(cat "$T/err")"
+	fi
+done
+
 flags="-Wall -Wextra -Werror ${SANITIZE:+-fsanitize=$SANITIZE}"
 for c in super_simple content_addressable git_like advanced_transform; do
 	echo "- $c, shared and static"
