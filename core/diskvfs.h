@@ -69,7 +69,8 @@ struct dvfs_transform {
 	int (*to_path)(void *self, const char *key, char *path, size_t size);
 	/* The inverse. -ENOENT: the path is no key's; it is not listed. */
 	int (*to_key)(void *self, const char *path, char *key, size_t size);
-	/* The order of keys: less than, equal to or greater than 0. NULL: bytewise. */
+	/* The order of keys: less than, equal to or greater than 0. Keys that are equal by it come
+	 * in the order of their bytes, as all do where it is NULL. */
 	int (*compare)(void *self, const char *a, const char *b);
 	const char *const *samples; /* ends with NULL; NULL: none */
 };

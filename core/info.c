@@ -352,10 +352,12 @@ static void forget(struct look *k)
 	}
 }
 
-dv_err dv_store_info(struct dv_backing backing, const char *path, bool walk,
-		     const struct dv_info_ops *ops, struct dv_info *out, char *why, size_t why_size)
+dv_err dv_store_info(struct dv_backing backing, const char *path, const struct dv_plugin *plugin,
+		     bool walk, const struct dv_info_ops *ops, struct dv_info *out, char *why,
+		     size_t why_size)
 {
-	const struct dv_store_options o = {.read_only = true, .noatime = true, .threads = 1};
+	const struct dv_store_options o = {
+		.read_only = true, .noatime = true, .threads = 1, .plugin = plugin};
 	DV_AUTO_FREE struct look *k = calloc(1, sizeof(*k));
 	const char *what = "";
 	*out = (struct dv_info){0};

@@ -52,8 +52,9 @@ struct dv_info {
 	uint64_t packed_plain_bytes, packed_stored_bytes;
 };
 
-/* walk: looks at every key. -EINVAL, -EACCES...: why[] says what is wrong. */
-DV_CHECK dv_err dv_store_info(struct dv_backing backing, const char *path, bool walk,
+/* plugin: the store's, NULL: none. walk: looks at every key. -EINVAL, -EACCES...: why[] says what is wrong. */
+DV_CHECK dv_err dv_store_info(struct dv_backing backing, const char *path,
+			      const struct dv_plugin *plugin, bool walk,
 			      const struct dv_info_ops *ops, struct dv_info *out, char *why,
 			      size_t why_size);
 

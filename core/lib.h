@@ -86,6 +86,7 @@ void lib_walk_close(struct lib_walk **w);
 
 /* Is the order of a walk that of the keys? */
 bool lib_in_order(const struct dvfs *s);
+/* Only a key is equal to itself: of two that the program's own order calls equal the bytes decide. */
 int lib_compare(const struct dvfs *s, const char *a, const char *b);
 
 /* ---- lib_sorted.c ---- */

@@ -65,9 +65,11 @@ static bool is_beneath(const char *path, const char *other)
 
 static dv_err check_pair(struct laws *l, const struct sample *a, const struct sample *b)
 {
-	int order = lib_compare(l->s, a->key, b->key), back = lib_compare(l->s, b->key, a->key);
+	const struct dvfs_transform *t = &l->s->t;
+	int order = t->compare ? t->compare(t->self, a->key, b->key) : 0;
+	int back = t->compare ? t->compare(t->self, b->key, a->key) : 0;
 	bool same = !strcmp(a->key, b->key);
-	if (same != !order || (order > 0) != (back < 0) || (order < 0) != (back > 0))
+	if ((same && order) || (order > 0) != (back < 0) || (order < 0) != (back > 0))
 		return broken(l, a->key, b->key, "compare is no order");
 	if (!l->s->maps || same)
 		return 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* lib_open.c - opening and closing a store, options, and what concerns all of it. See diskvfs.h. */
 #include "core/lib.h"
+#include "core/lib_plugin.h"
 
 #include "core/cleanup.h"
 #include "core/log.h"
@@ -109,7 +110,8 @@ static dv_err create(const struct dvfs *s, const char *path, char *why, size_t w
 	return err;
 }
 
-static dv_err open_store(struct dvfs *s, const char *path, char *why, size_t why_size)
+static dv_err open_store(struct dvfs *s, const char *path, const struct dv_plugin *plugin,
+			 char *why, size_t why_size)
 {
 	const struct dv_store_options so = {.cache_bytes = s->o.cache_bytes,
 					    .settle_ms = s->o.settle_ms ? s->o.settle_ms : 5000,
@@ -117,6 +119,7 @@ static dv_err open_store(struct dvfs *s, const char *path, char *why, size_t why
 					    .read_only = s->o.read_only,
 					    .background = !s->o.read_only,
 					    .transform = s->o.transform,
+					    .plugin = plugin,
 					    .compress = s->o.compress,
 					    .frame_size = s->o.frame_size,
 					    .nopack = s->o.nopack};
@@ -139,8 +142,8 @@ static void free_all(struct dvfs *s)
 	free(s);
 }
 
-int dvfs_open(const char *path, const struct dvfs_options *options, struct dvfs **out, char *why,
-	      size_t why_size)
+int lib_open_plugin(const char *path, const struct dvfs_options *options,
+		    const struct dv_plugin *plugin, struct dvfs **out, char *why, size_t why_size)
 {
 	char own[512];
 	if (!why || !why_size) {
@@ -161,7 +164,7 @@ int dvfs_open(const char *path, const struct dvfs_options *options, struct dvfs 
 	if (!err && !(s->base = strdup(path)))
 		err = -ENOMEM;
 	if (!err)
-		err = open_store(s, path, why, why_size);
+		err = open_store(s, path, plugin, why, why_size);
 	if (err) {
 		if (s->store)
 			dv_ignore(dv_store_close(&s->store, NULL)); /* nothing was done */
@@ -172,6 +175,12 @@ int dvfs_open(const char *path, const struct dvfs_options *options, struct dvfs 
 	}
 	*out = s;
 	return 0;
+}
+
+int dvfs_open(const char *path, const struct dvfs_options *options, struct dvfs **out, char *why,
+	      size_t why_size)
+{
+	return lib_open_plugin(path, options, NULL, out, why, why_size);
 }
 
 int dvfs_close(struct dvfs **store)

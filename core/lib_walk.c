@@ -49,7 +49,10 @@ bool lib_in_order(const struct dvfs *s)
 
 int lib_compare(const struct dvfs *s, const char *a, const char *b)
 {
-	return s->t.compare ? s->t.compare(s->t.self, a, b) : strcmp(a, b);
+	if (!s->t.compare)
+		return dv_store_compare(s->store, a, b);
+	int order = s->t.compare(s->t.self, a, b);
+	return order ? order : strcmp(a, b);
 }
 
 static void pop(struct lib_walk *w)

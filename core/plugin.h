@@ -31,7 +31,7 @@
 
 #include <stddef.h>
 
-#define DISKVFS_PLUGIN_ABI 1
+#define DISKVFS_PLUGIN_ABI 2 /* 1 had no compare, and is taken too */
 
 struct diskvfs_transform {
 	unsigned abi; /* DISKVFS_PLUGIN_ABI */
@@ -43,6 +43,9 @@ struct diskvfs_transform {
 	int (*transform)(void *self, const char *key, char *path, size_t size);
 	/* The reverse; key[size], 256 bytes. */
 	int (*inverse)(void *self, const char *path, char *key, size_t size);
+	/* The order of `diskvfs keys --sorted`: less than, equal to or greater than 0. Keys that are
+	 * equal by it come in the order of their bytes. NULL: all do. */
+	int (*compare)(void *self, const char *a, const char *b);
 };
 
 /* What the shared object defines. */

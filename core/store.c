@@ -83,8 +83,8 @@ static dv_err bind_plugin(struct dv_store *s, const struct dv_plugin *plugin, ch
 		snprintf(why, why_size, "the store's transform is %s%s%s; %s", spec,
 			 plugin ? ", not " : "", plugin ? plugin->spec : "",
 			 dv_transform_is_plugin(s->transform)
-				 ? "give that shared object with -o transform=FILE.so[:ARGS], or "
-				   "name the mountpoint"
+				 ? "name that shared object: --transform FILE.so[:ARGS], of a "
+				   "mount -o transform=FILE.so[:ARGS]"
 				 : "leave the option out");
 		return -EINVAL;
 	}
@@ -408,6 +408,11 @@ bool dv_store_lists_in_order_of_backing(const struct dv_store *s)
 bool dv_store_keeps_order(const struct dv_store *s)
 {
 	return dv_transform_keeps_order(s->transform);
+}
+
+int dv_store_compare(const struct dv_store *s, const char *a, const char *b)
+{
+	return dv_transform_compare(s->transform, a, b);
 }
 
 struct dv_node *dv_store_root(struct dv_store *s)

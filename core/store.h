@@ -200,6 +200,8 @@ bool dv_store_lists_in_order_of_backing(
 	const struct dv_store *s); /* list cookies survive without a list handle */
 /* Does a list with a handle give keys in their order, bytewise? */
 bool dv_store_keeps_order(const struct dv_store *s);
+/* The order of its keys: bytewise, or a plugin's own. No two are equal. */
+int dv_store_compare(const struct dv_store *s, const char *a, const char *b);
 DV_CHECK dv_err dv_store_statfs(struct dv_store *s, struct dv_fsinfo *out);
 
 /* Counters; monotonic but for the last group. */

@@ -92,6 +92,8 @@ const char *dv_plugin_file_end(const char *text);
 /* t is of plugin->spec. Before it is shared. */
 void dv_transform_bind(struct dv_transform *t, const struct dv_plugin *plugin);
 bool dv_transform_is_plugin(const struct dv_transform *t);
+/* A total order: a plugin's own, where keys are equal by it that of their bytes; else that alone. */
+int dv_transform_compare(const struct dv_transform *t, const char *a, const char *b);
 /* Of a bound one: do sample keys keep the laws of plugin.h? -EINVAL, why[]. */
 DV_CHECK dv_err dv_transform_check_laws(const struct dv_transform *t, char *why, size_t why_size);
 

@@ -12,6 +12,7 @@
 
 #define DEPTH_MAX 64u
 #define SAMPLES	  256u
+#define ORDERED	  64u /* of them, each with each */
 #define PATH_SIZE (DV_SHARD_MAX + DV_NAME_MAX + 2)
 
 static bool is_good_component(const char *s, size_t len)
@@ -139,6 +140,37 @@ static dv_err check_sample(const struct dv_transform *t, unsigned i, char **out,
 	return asprintf(out, "%s/%s", shard, file) < 0 ? -ENOMEM : 0;
 }
 
+int dv_transform_compare(const struct dv_transform *t, const char *a, const char *b)
+{
+	int order = t->ops && t->ops->compare ? t->ops->compare(t->self, a, b) : 0;
+	return order ? order : strcmp(a, b);
+}
+
+static int sign(int n)
+{
+	return (n > 0) - (n < 0);
+}
+
+static dv_err check_order(const struct dv_transform *t, char *why, size_t why_size)
+{
+	char a[DV_NAME_MAX + 1], b[DV_NAME_MAX + 1];
+	for (unsigned i = 0; t->ops->compare && i < ORDERED; i++)
+		for (unsigned j = i; j < ORDERED; j++) {
+			sample(i, a);
+			sample(j, b);
+			int order = t->ops->compare(t->self, a, b);
+			if (sign(order) == -sign(t->ops->compare(t->self, b, a)) &&
+			    (i != j || !order))
+				continue;
+			snprintf(why, why_size,
+				 "the transform breaks a law of plugin.h: compare is no order, for "
+				 "the keys \"%.80s\" and \"%.80s\"",
+				 a, b);
+			return -EINVAL;
+		}
+	return 0;
+}
+
 dv_err dv_transform_check_laws(const struct dv_transform *t, char *why, size_t why_size)
 {
 	char *paths[SAMPLES];
@@ -163,6 +195,8 @@ dv_err dv_transform_check_laws(const struct dv_transform *t, char *why, size_t w
 		}
 	for (size_t i = 0; i < count; i++)
 		free(paths[i]);
+	if (!err)
+		err = check_order(t, why, why_size);
 	return err;
 }
 

@@ -22,6 +22,14 @@ bool fs_args_quiet(void)
 	return quiet;
 }
 
+static bool find_name(const struct fs_args *a, const char *name)
+{
+	for (size_t i = 0; i < a->count; i++)
+		if (!strcmp(a->args[i].name, name))
+			return true;
+	return false;
+}
+
 static void print_help(const struct fs_args *a)
 {
 	printf("usage: diskvfs %s\n%s", a->usage, a->about);
@@ -36,6 +44,9 @@ static void print_help(const struct fs_args *a)
 		else
 			printf("      %-20s %s\n", head, arg->help);
 	}
+	if (!find_name(a, "transform"))
+		printf("      %-20s %s\n", "--transform FILE.so[:ARGS]",
+		       "the shared object that the store's transform is");
 	printf("  -q, %-20s %s\n", "--quiet",
 	       "no progress, no message about a key that is missing");
 	printf("  -h, %-20s %s\n", "--help", "this text");

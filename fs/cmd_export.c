@@ -16,6 +16,7 @@
 #include "fs/client.h"
 #include "fs/door.h"
 #include "fs/outside.h"
+#include "fs/plugin.h"
 #include "fs/progress.h"
 #include "fs/tree.h"
 
@@ -452,7 +453,7 @@ static void commit_mount(const struct fs_door *d)
 
 static int run(struct export *ex, struct fs_door *d, const char *folder)
 {
-	struct dv_store_options so = {.read_only = true};
+	struct dv_store_options so = {.plugin = fs_plugin_named(), .read_only = true};
 	char why[512] = "";
 	dv_err err;
 	int status = d->mount[0] ? 0 : fs_door_library(d, false); /* finishes what is pending */

@@ -16,6 +16,7 @@
 #include "fs/args.h"
 #include "fs/door.h"
 #include "fs/outside.h"
+#include "fs/plugin.h"
 #include "fs/progress.h"
 #include "fs/tree.h"
 
@@ -494,8 +495,10 @@ static void forget_link(void *ctx, void *node)
 
 static int run(struct import *im, char **paths, int count, const char *prefix)
 {
-	struct dv_store_options so = {
-		.background = true, .settle_ms = SETTLED_MS, .beat_ms = DV_BEAT_MS};
+	struct dv_store_options so = {.plugin = fs_plugin_named(),
+				      .background = true,
+				      .settle_ms = SETTLED_MS,
+				      .beat_ms = DV_BEAT_MS};
 	char why[512] = "";
 	dv_err err =
 		dv_store_open(dv_backing_posix(), im->door->store, &so, &im->s, why, sizeof(why));

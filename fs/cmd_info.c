@@ -11,6 +11,7 @@
 #include "fs/client.h"
 #include "fs/json.h"
 #include "fs/mountpoint.h"
+#include "fs/plugin.h"
 #include "fs/progress.h"
 
 #include <getopt.h>
@@ -296,7 +297,8 @@ static int info(const char *given, const struct flags *flags)
 				2, "%s: the store that is mounted there can not be told: %s", given,
 				strerror(-err));
 	}
-	err = i ? dv_store_info(dv_backing_posix(), store, !flags->quick, &ops, i, why, sizeof(why))
+	err = i ? dv_store_info(dv_backing_posix(), store, fs_plugin_named(), !flags->quick, &ops,
+				i, why, sizeof(why))
 		: -ENOMEM;
 	if (err < 0)
 		status = fs_cmd_fail(2, "%s", why[0] ? why : strerror(-err));
@@ -314,10 +316,12 @@ static int info(const char *given, const struct flags *flags)
 int fs_cmd_info(int argc, char **argv)
 {
 	static const char usage[] =
-		"usage: diskvfs info [--quick] [--json] STORE|MOUNTPOINT\n"
+		"usage: diskvfs info [--quick] [--json] STORE|MOUNTPOINT [--transform "
+		"FILE.so[:ARGS]]\n"
 		"Tells what a store is, who has it open, what is pending in it and what it holds; "
 		"writes\n"
-		"nothing. --quick does not look at every key. --json: one object.\n";
+		"nothing. --quick does not look at every key. --json: one object. --transform "
+		"names the\nshared object that the store's transform is.\n";
 	static const struct option longs[] = {
 		{"help", no_argument, NULL, 'h'},
 		{"json", no_argument, NULL, 'j'},

@@ -25,13 +25,15 @@ struct listing {
 	int status; /* the worst of single values */
 };
 
-static const char about[] =
-	"Prints the keys, in the order of their bytes. With the transform hash they come in no "
-	"order, "
-	"unless\n--after or --sorted is given: then the store is walked once for each 8 MiB of "
-	"keys.\n"
-	"With an order a prefix costs what it matches: other directories are not read. The first "
-	"key comes\nwhen its directory has been read; with --unsorted at once.\n";
+static const char about[] = "Prints the keys, in the order of their bytes. With the transform "
+			    "hash, or a shared object\n"
+			    "(which may have an order of its own), they come in no order, unless "
+			    "--after or --sorted is\n"
+			    "given: then the store is walked once for each 8 MiB of keys. With an "
+			    "order a prefix costs\n"
+			    "what it matches: other directories are not read. The first key comes "
+			    "when its directory has\n"
+			    "been read; with --unsorted at once.\n";
 
 static int64_t now_ns(void)
 {

@@ -288,6 +288,7 @@ static int run(struct fs_options *o, const struct places *p, const struct fs_plu
 		fs->options = o;
 		fs->store = store;
 		fs->mountpoint = p->mountpoint;
+		fs->plugin = plugin->named;
 		fs->stats.store_path = p->store;
 		fs->timeout_s = o->coherence_s;
 		fs->ready = ready;

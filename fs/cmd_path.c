@@ -5,6 +5,7 @@
 #include "fs/cmd.h"
 
 #include "core/store.h"
+#include "fs/plugin.h"
 
 #include <limits.h>
 #include <stdbool.h>
@@ -12,10 +13,11 @@
 
 int fs_cmd_path(int argc, char **argv)
 {
-	static const char usage[] = "usage: diskvfs path STORE KEY\n"
-				    "Prints the file that holds the value of KEY, or would hold "
-				    "it; in that case the exit\n"
-				    "status is 1.\n";
+	static const char usage[] =
+		"usage: diskvfs path STORE KEY [--transform FILE.so[:ARGS]]\n"
+		"Prints the file that holds the value of KEY, or would hold "
+		"it; in that case the exit\n"
+		"status is 1. --transform names the shared object that the store's transform is.\n";
 	struct dv_store_options so;
 	struct dv_store *store = NULL;
 	char file[PATH_MAX], why[512] = "";
@@ -29,6 +31,7 @@ int fs_cmd_path(int argc, char **argv)
 	key = operands[1] + strspn(operands[1], "/");
 	memset(&so, 0, sizeof(so));
 	so.read_only = true;
+	so.plugin = fs_plugin_named();
 	err = dv_store_open(dv_backing_posix(), operands[0], &so, &store, why, sizeof(why));
 	if (err < 0)
 		return fs_cmd_fail(2, "%s: %s", operands[0], why[0] ? why : strerror(-err));

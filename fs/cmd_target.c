@@ -4,6 +4,7 @@
 
 #include "fs/client.h"
 #include "fs/mountpoint.h"
+#include "fs/plugin.h"
 
 #include <signal.h>
 #include <string.h>
@@ -26,6 +27,7 @@ dv_err fs_cmd_open_store(const char *path, struct dv_store **out, char *why, siz
 	struct dv_store_options so;
 
 	memset(&so, 0, sizeof(so));
+	so.plugin = fs_plugin_named();
 	so.beat_ms = DV_BEAT_MS; /* a large store takes a while */
 	dv_backing_posix_prepare();
 	return dv_store_open(dv_backing_posix(), path, &so, out, why, why_size);

@@ -17,11 +17,13 @@
 #define KEYS_MAX 4096
 
 static const char usage[] =
-	"usage: diskvfs unpack STORE|MOUNTPOINT [KEY]...\n"
+	"usage: diskvfs unpack STORE|MOUNTPOINT [KEY]... [--transform FILE.so[:ARGS]]\n"
 	"Makes packed values raw, all or those of the keys and below; returns when that is "
 	"durable.\n"
 	"They stay so until they change or `diskvfs pack` is run. With all unpacked, and .diskvfs\n"
-	"removed, the store is a folder of plain files.\n";
+	"removed, the store is a folder of plain files. --transform names the shared object that "
+	"the\n"
+	"store's transform is.\n";
 
 static void print_result(const struct dv_pack_result *r)
 {

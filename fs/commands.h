@@ -8,6 +8,9 @@
 struct fs_command {
 	const char *name, *synopsis, *help;
 	int (*run)(int argc, char **argv);
+	/* Of one that takes --transform for stores that are of a shared object: its exit status where
+	 * it is used wrongly. 0: it does not, or reads that option itself. */
+	int plugin_usage;
 };
 extern const struct fs_command fs_commands[];
 extern const size_t fs_command_count;

@@ -2,11 +2,13 @@
 /* door.c - see door.h. */
 #include "fs/door.h"
 
+#include "core/lib_plugin.h"
 #include "core/log.h"
 #include "fs/args.h"
 #include "fs/client.h"
 #include "fs/cmd.h"
 #include "fs/mountpoint.h"
+#include "fs/plugin.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -63,7 +65,7 @@ static dv_err open_library(struct fs_door *d, bool write, char *why, size_t why_
 	d->writable = write;
 	if (!write) /* what it would tell of pending work is told by finish_pending() */
 		dvfs_set_log(NULL);
-	err = dvfs_open(d->store, &o, &d->lib, why, why_size);
+	err = lib_open_plugin(d->store, &o, fs_plugin_named(), &d->lib, why, why_size);
 	dvfs_set_log(print_line);
 	return err;
 }

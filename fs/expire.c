@@ -18,7 +18,7 @@
 #define LOOK_MS 20 /* how often the child is looked after */
 
 struct fs_expire {
-	const char *mountpoint;
+	const char *mountpoint, *plugin;
 	char size[32], age[32]; /* arguments; "": none */
 	int64_t every_ms;
 	pthread_t thread;
@@ -55,7 +55,7 @@ static bool wait_ms(struct fs_expire *e, int64_t ms)
 
 static pid_t spawn(struct fs_expire *e)
 {
-	char *argv[8] = {"diskvfs", "gc", "-q"};
+	char *argv[10] = {"diskvfs", "gc", "-q"};
 	char *const env[] = {NULL};
 	posix_spawnattr_t attr;
 	sigset_t none;
@@ -66,6 +66,10 @@ static pid_t spawn(struct fs_expire *e)
 		argv[n++] = e->size;
 	if (e->age[0])
 		argv[n++] = e->age;
+	if (e->plugin[0]) {
+		argv[n++] = "--transform";
+		argv[n++] = (char *)e->plugin;
+	}
 	argv[n++] = "--";
 	argv[n] = (char *)e->mountpoint;
 	sigemptyset(&none);
@@ -115,7 +119,8 @@ static void *expire_thread(void *arg)
 	return NULL;
 }
 
-dv_err fs_expire_new(const struct fs_options *o, const char *mountpoint, struct fs_expire **out)
+dv_err fs_expire_new(const struct fs_options *o, const char *mountpoint, const char *plugin,
+		     struct fs_expire **out)
 {
 	struct fs_expire *e;
 	pthread_condattr_t attr;
@@ -128,6 +133,7 @@ dv_err fs_expire_new(const struct fs_options *o, const char *mountpoint, struct 
 	if (!e)
 		return -ENOMEM;
 	e->mountpoint = mountpoint;
+	e->plugin = plugin;
 	if (o->max_size)
 		snprintf(e->size, sizeof(e->size), "--max-size=%" PRIu64, o->max_size);
 	if (o->max_age_s > 0)

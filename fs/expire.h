@@ -18,9 +18,9 @@
 struct fs_options;
 struct fs_expire; /* opaque */
 
-/* mountpoint: borrowed. *out stays NULL where the options ask for nothing. */
+/* plugin: what --transform is to be given, "": nothing. Both borrowed. *out stays NULL where the options ask for nothing. */
 DV_CHECK dv_err fs_expire_new(const struct fs_options *o, const char *mountpoint,
-			      struct fs_expire **out);
+			      const char *plugin, struct fs_expire **out);
 /* Ends the child, without waiting for it: it may wait for the daemon. NULL is allowed. */
 void fs_expire_stop(struct fs_expire *e);
 /* After the connection to the kernel is gone: waits for it. */

@@ -7,6 +7,7 @@
  */
 #include "fs/cmd.h"
 #include "fs/commands.h"
+#include "fs/plugin.h"
 
 #include "core/cleanup.h"
 
@@ -18,34 +19,36 @@
 #include <unistd.h>
 
 const struct fs_command fs_commands[] = {
-	{"init", "init STORE [OPTIONS]", "make a folder a store", fs_cmd_init},
-	{"mount", "[mount] STORE MOUNTPOINT [-f] [-d] [-o OPTIONS]", "mount a store", fs_cmd_mount},
+	{"init", "init STORE [OPTIONS]", "make a folder a store", fs_cmd_init, 0},
+	{"mount", "[mount] STORE MOUNTPOINT [-f] [-d] [-o OPTIONS]", "mount a store", fs_cmd_mount,
+	 0},
 	{"unmount", "unmount MOUNTPOINT", "finish what is pending, unmount, wait for the daemon",
-	 fs_cmd_unmount},
+	 fs_cmd_unmount, 0},
 	{"pack", "pack STORE|MOUNTPOINT [--level N] [--older-than AGE] [--match GLOB]",
-	 "pack now what is eligible", fs_cmd_pack},
+	 "pack now what is eligible", fs_cmd_pack, 1},
 	{"unpack", "unpack STORE|MOUNTPOINT [KEY]...", "make packed values plain files",
-	 fs_cmd_unpack},
+	 fs_cmd_unpack, 1},
 	{"reshard", "reshard STORE --transform SPEC", "give a store another transform",
-	 fs_cmd_reshard},
+	 fs_cmd_reshard, 0},
 	{"info", "info [--quick] [--json] STORE|MOUNTPOINT", "tell what a store is and holds",
-	 fs_cmd_info},
-	{"path", "path STORE KEY", "print where the value of a key lies", fs_cmd_path},
-	{"keys", "keys STORE|MOUNTPOINT [OPTIONS]", "list keys, in order, by prefix", fs_cmd_keys},
-	{"get", "get STORE|MOUNTPOINT KEY...", "write values to standard output", fs_cmd_get},
+	 fs_cmd_info, 1},
+	{"path", "path STORE KEY", "print where the value of a key lies", fs_cmd_path, 1},
+	{"keys", "keys STORE|MOUNTPOINT [OPTIONS]", "list keys, in order, by prefix", fs_cmd_keys,
+	 2},
+	{"get", "get STORE|MOUNTPOINT KEY...", "write values to standard output", fs_cmd_get, 2},
 	{"put", "put STORE|MOUNTPOINT KEY [--sync] [--new]",
-	 "make standard input the value of a key", fs_cmd_put},
+	 "make standard input the value of a key", fs_cmd_put, 2},
 	{"has", "has STORE|MOUNTPOINT KEY...", "tell by the exit status whether keys have values",
-	 fs_cmd_has},
-	{"rm", "rm STORE|MOUNTPOINT KEY...", "erase values", fs_cmd_rm},
+	 fs_cmd_has, 2},
+	{"rm", "rm STORE|MOUNTPOINT KEY...", "erase values", fs_cmd_rm, 2},
 	{"import", "import STORE|MOUNTPOINT PATH... [--move] [--prefix P]",
-	 "make files and trees values", fs_cmd_import},
+	 "make files and trees values", fs_cmd_import, 2},
 	{"gc", "gc STORE|MOUNTPOINT [--max-size N] [--max-age AGE]",
-	 "erase what was used longest ago", fs_cmd_gc},
+	 "erase what was used longest ago", fs_cmd_gc, 2},
 	{"cas", "cas put STORE|MOUNTPOINT [FILE...]; cas verify STORE|MOUNTPOINT",
-	 "values whose keys are their digests", fs_cmd_cas},
+	 "values whose keys are their digests", fs_cmd_cas, 2},
 	{"export", "export STORE|MOUNTPOINT DIR", "make all values plain files in a folder",
-	 fs_cmd_export},
+	 fs_cmd_export, 2},
 };
 
 const size_t fs_command_count = DV_ARRAY_LEN(fs_commands);
@@ -115,6 +118,15 @@ static int fill_standard_files(void)
 	return 0;
 }
 
+static int run_command(const struct fs_command *c, int argc, char **argv)
+{
+	int status = 0;
+
+	if (c->plugin_usage)
+		argc = fs_plugin_take(argc, argv, c->plugin_usage, &status);
+	return argc < 0 ? status : c->run(argc, argv);
+}
+
 static int run(int argc, char **argv)
 {
 	const char *slash = strrchr(argv[0], '/');
@@ -132,7 +144,7 @@ static int run(int argc, char **argv)
 		return fs_print_manual();
 	for (size_t i = 0; i < fs_command_count; i++)
 		if (!strcmp(argv[1], fs_commands[i].name))
-			return fs_commands[i].run(argc - 1, argv + 1);
+			return run_command(&fs_commands[i], argc - 1, argv + 1);
 	return fs_cmd_mount(argc, argv);
 }
 

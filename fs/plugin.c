@@ -5,6 +5,7 @@
 #include "core/cleanup.h"
 #include "core/digest.h"
 #include "core/plugin.h"
+#include "fs/cmd.h"
 
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -42,18 +43,29 @@ static dv_err digest_of(const char *path, char out[DV_DIGEST_TEXT])
 	return err ? err : dv_digest(bytes, len, out);
 }
 
-static dv_err check(const struct diskvfs_transform *t, const char *file, const char *args,
-		    void **self, char *why, size_t why_size)
+/* What it defines is as long as its version says. */
+static dv_err take_ops(const struct diskvfs_transform *t, const char *file,
+		       struct diskvfs_transform *out, char *why, size_t why_size)
 {
 	char text[256] = "";
 
 	if (!t)
 		return say(why, why_size, -EINVAL, file, "it does not define diskvfs_transform");
-	if (t->abi != DISKVFS_PLUGIN_ABI) {
-		snprintf(text, sizeof(text), "it is of version %u of core/plugin.h, not %u", t->abi,
-			 DISKVFS_PLUGIN_ABI);
+	if (t->abi < 1 || t->abi > DISKVFS_PLUGIN_ABI) {
+		snprintf(text, sizeof(text), "it is of version %u of core/plugin.h, not 1 to %d",
+			 t->abi, DISKVFS_PLUGIN_ABI);
 		return say(why, why_size, -EINVAL, file, text);
 	}
+	memset(out, 0, sizeof(*out));
+	memcpy(out, t, t->abi == 1 ? offsetof(struct diskvfs_transform, compare) : sizeof(*out));
+	return 0;
+}
+
+static dv_err check(const struct diskvfs_transform *t, const char *file, const char *args,
+		    void **self, char *why, size_t why_size)
+{
+	char text[256] = "";
+
 	if (!t->transform || !t->inverse)
 		return say(why, why_size, -EINVAL, file, "transform or inverse is missing");
 	if (!t->open && *args)
@@ -93,9 +105,12 @@ dv_err fs_plugin_load(const char *transform, struct fs_plugin *out, char *why, s
 	out->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 	if (!out->handle)
 		return say(why, why_size, -EINVAL, file, dlerror());
-	out->plugin.ops = dlsym(out->handle, "diskvfs_transform");
+	out->plugin.ops = &out->ops;
 	out->plugin.spec = out->spec;
-	err = check(out->plugin.ops, file, args, &out->plugin.self, why, why_size);
+	snprintf(out->named, sizeof(out->named), "%s%s%s", path, *args ? ":" : "", args);
+	err = take_ops(dlsym(out->handle, "diskvfs_transform"), file, &out->ops, why, why_size);
+	if (!err)
+		err = check(&out->ops, file, args, &out->plugin.self, why, why_size);
 	if (err) {
 		dlclose(out->handle);
 		out->handle = NULL;
@@ -108,4 +123,59 @@ void fs_plugin_release(struct fs_plugin *p)
 	if (p->handle && p->plugin.ops->close)
 		p->plugin.ops->close(p->plugin.self);
 	memset(p, 0, sizeof(*p));
+}
+
+/* ---- of a command ---- */
+
+static struct fs_plugin named; /* until the process ends */
+
+const struct dv_plugin *fs_plugin_named(void)
+{
+	return named.handle ? &named.plugin : NULL;
+}
+
+static int load_named(const char *text, int usage_status)
+{
+	char why[1024] = "";
+
+	if (named.handle)
+		return fs_cmd_fail(usage_status, "--transform is given twice");
+	if (!dv_plugin_file_end(text))
+		return fs_cmd_fail(
+			usage_status,
+			"--transform %s: names no shared object, FILE.so[:ARGS]; a store "
+			"of another transform needs no such option",
+			text);
+	dv_err err = fs_plugin_load(text, &named, why, sizeof(why));
+	return err < 0 ? fs_cmd_fail(2, "%s", why[0] ? why : strerror(-err)) : 0;
+}
+
+int fs_plugin_take(int argc, char **argv, int usage_status, int *status)
+{
+	static const char option[] = "--transform";
+	const size_t len = sizeof(option) - 1;
+	int kept = 0;
+
+	*status = 0;
+	for (int i = 0; i < argc; i++) {
+		const char *text = NULL;
+
+		if (strcmp(argv[i], "--") == 0) {
+			while (i < argc)
+				argv[kept++] = argv[i++];
+			break;
+		}
+		if (strncmp(argv[i], option, len) == 0 && argv[i][len] == '=')
+			text = argv[i] + len + 1;
+		else if (strcmp(argv[i], option) == 0 && !(text = i + 1 < argc ? argv[++i] : NULL))
+			*status = fs_cmd_fail(usage_status, "option --transform needs a value");
+		if (text)
+			*status = load_named(text, usage_status);
+		else if (!*status)
+			argv[kept++] = argv[i];
+		if (*status)
+			return -1;
+	}
+	argv[kept] = NULL;
+	return kept;
 }

@@ -4,12 +4,17 @@
 #define FS_PLUGIN_H
 
 #include "core/error.h"
+#include "core/plugin.h"
 #include "core/transform.h"
 
+#include <limits.h>
+
 struct fs_plugin {
-	struct dv_plugin plugin; /* what the store is given */
-	void *handle;		 /* NULL: none is loaded */
+	struct dv_plugin plugin;      /* what the store is given */
+	struct diskvfs_transform ops; /* of whichever version it is */
+	void *handle;		      /* NULL: none is loaded */
 	char spec[DV_SPEC_MAX];
+	char named[PATH_MAX + DV_SPEC_MAX]; /* as a command line anywhere may name it */
 };
 
 /*
@@ -19,5 +24,14 @@ struct fs_plugin {
 DV_CHECK dv_err fs_plugin_load(const char *transform, struct fs_plugin *out, char *why,
 			       size_t why_size);
 void fs_plugin_release(struct fs_plugin *p);
+
+/*
+ * Takes --transform FILE.so[:ARGS] out of the arguments of a command that works on a store whose
+ * transform that may be, and loads it for fs_plugin_named(). -> how many arguments are left; -1: *status
+ * is what to exit with, what is wrong having been told. usage_status: of a call that can not be right.
+ */
+int fs_plugin_take(int argc, char **argv, int usage_status, int *status);
+/* NULL: none. */
+const struct dv_plugin *fs_plugin_named(void);
 
 #endif

@@ -535,7 +535,7 @@ dv_err fs_session_open(struct fs_session *fs, char *why, size_t why_size)
 	if (err == 0)
 		err = fs_evict_new(fs, fs->options->max_nodes, &fs->evict);
 	if (err == 0)
-		err = fs_expire_new(fs->options, fs->mountpoint, &fs->expire);
+		err = fs_expire_new(fs->options, fs->mountpoint, fs->plugin, &fs->expire);
 	if (err < 0)
 		snprintf(why, why_size, "can not start threads: %s", strerror(-err));
 	return err;

@@ -72,6 +72,7 @@ struct fs_session {
 	const struct fs_options *options;
 	struct dv_store *store;
 	const char *mountpoint; /* absolute */
+	const char *plugin;	/* as --transform names the store's; "": it has none */
 	struct fuse_session *se;
 	struct fs_nodes *nodes;
 	struct fs_pool *pool;

@@ -38,8 +38,62 @@ for o in '' "-o transform=path" "-o transform=$T/fields.so:+" "-o transform=$T/i
 	! "$DISKVFS" mount "$S" "$M" $o 2>"$T/err" || fail "mounted with '$o'"
 	[ "$(wc -l <"$T/err")" = 1 ] && grep -q "transform is plugin:fields.so" "$T/err" || fail "'$o': $(cat "$T/err")"
 done
+for c in pack unpack info keys 'has' 'gc --max-age 1d' 'cas verify'; do
+	! "$DISKVFS" $c "$S" 2026 </dev/null >"$T/out" 2>"$T/err" || fail "$c"
+done
 ! "$DISKVFS" pack "$S" 2>"$T/err" || fail "pack"
-grep -q 'name the mountpoint' "$T/err" || fail "$(cat "$T/err")"
+grep -q 'name that shared object: --transform FILE.so' "$T/err" || fail "$(cat "$T/err")"
+
+claim "with it each command works on the store, and on its mount"
+t=--transform=$T/fields.so:-
+run() { "$DISKVFS" "$@" >"$T/out" 2>"$T/err" || fail "$*: $(cat "$T/err")"; }
+works() { # works WHERE
+	echo put | "$DISKVFS" put "$1" 2030-01 $t || fail put
+	run get --transform "$T/fields.so:-" "$1" 2030-01
+	[ "$(cat "$T/out")" = put ] || fail "get: $(cat "$T/out")"
+	run has $t "$1" 2030-01
+	run keys "$1" --sorted $t
+	[ "$(tr '\n' ' ' <"$T/out")" = '2026 2026-11 2027-01-01 2030-01 x.zst ' ] || fail "keys: $(cat "$T/out")"
+	run keys -U "$1" $t
+	[ "$(sort "$T/out" | tr '\n' ' ')" = '2026 2026-11 2027-01-01 2030-01 x.zst ' ] || fail "keys -U"
+	run rm "$1" 2030-01 $t
+	run unpack "$1" $t
+	run pack "$1" $t
+	run info "$1" $t
+	grep -q 'plugin:fields.so' "$T/out" || fail "info: $(cat "$T/out")"
+	run export "$1" "$T/exported.$2" $t
+	cmp "$T/exported.$2/2027-01-01" "$T/text" || fail export
+	run import "$1" "$T/err" --prefix 2031-01- $t
+	run has "$1" 2031-01-err $t
+	run gc "$1" --max-size 1G $t
+	key=$("$DISKVFS" cas put "$1" "$T/text" $t | cut -d ' ' -f 1)
+	run cas verify "$1" $t
+	run rm "$1" 2031-01-err "$key" $t
+}
+works "$S" store
+[ "$("$DISKVFS" path "$S" 2026-11 $t)" = "$S/2026/11.v.zst" ] || fail path
+mnt_up -o "transform=$T/fields.so:-"
+works "$M" mount
+mnt_down
+! "$DISKVFS" keys "$S" --transform flat 2>"$T/err" || fail "no shared object"
+grep -q 'names no shared object' "$T/err" || fail "$(cat "$T/err")"
+for last in pack:1 keys:2; do
+	status=0
+	"$DISKVFS" "${last%:*}" "$S" --transform 2>"$T/err" || status=$?
+	[ "$status" = "${last#*:}" ] && grep -q 'needs a value' "$T/err" || fail "$last: $status $(cat "$T/err")"
+done
+! "$DISKVFS" keys "$S" --transform "$T/fields.so:+" 2>"$T/err" || fail "another one"
+grep -q ', not plugin:fields.so' "$T/err" || fail "$(cat "$T/err")"
+
+claim "max_age erases in a mount of one, too"
+touch -d '2 days ago' "$S/x.zst.v.zst"
+(cd "$T" && "$DISKVFS" mount "$S" "$M" -o transform=fields.so:-,max_age=86400,noatime,coherence=0)
+dv_pid=$(stat_json .pid)
+dv_pids="$dv_pids $dv_pid"
+until_true 60 test ! -e "$S/x.zst.v.zst"
+mnt_down
+cp "$T/text" "$S/x.zst.v"
+"$DISKVFS" pack $t "$S" >/dev/null
 cp "$T/fields.so" "$T/fields.new"
 printf x >>"$T/fields.new"
 mv "$T/fields.new" "$T/fields.so"
@@ -59,6 +113,12 @@ dv_pids="$dv_pids $dv_pid"
 echo hello >"$M/abc"
 mnt_down
 [ "$(gzip -dc <"$S/63/=abc")" = hello ] || fail "$(find "$S")"
+
+claim "keys come in its own order; none that is equal by it is left out"
+for k in zA ya xb wB za vc; do echo $k | "$DISKVFS" put "$S" $k --transform "$T/initials.so"; done
+ordered() { "$DISKVFS" keys "$S" --sorted --transform "$T/initials.so" "$@" | tr '\n' ' '; }
+[ "$(ordered)" = 'ya zA za wB xb abc vc ' ] || fail "$(ordered)"
+[ "$(ordered --after za --limit 2)" = 'wB xb ' ] || fail "$(ordered --after za --limit 2)"
 ! "$DISKVFS" init "$T/other" --transform "$T/initials.so:x" 2>"$T/err" || fail "arguments"
 grep -q 'takes no arguments' "$T/err" || fail "$(cat "$T/err")"
 
@@ -81,7 +141,7 @@ cmp "$M/z" "$T/text" || fail z
 mnt_down
 
 claim "what breaks a law, or is no plugin, is refused in one line"
-for n in 1 2 3 4 5 6 7; do
+for n in 1 2 3 4 5 6 7 8; do
 	! "$DISKVFS" init "$T/other" --transform "$T/broken$n.so" 2>"$T/err" || fail "broken $n"
 	[ "$(wc -l <"$T/err")" = 1 ] || fail "broken $n: $(cat "$T/err")"
 	[ ! -e "$T/other/.diskvfs/config" ] || fail "broken $n made a store"

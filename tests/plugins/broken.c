@@ -4,6 +4,7 @@
  *
  *   1 another version    2 inverse() gives another key    3 a path out of the store
  *   4 no end to a path   5 refuses all keys               6 no functions    7 keys share a file
+ *   8 compare is no order
  */
 #include "core/plugin.h"
 
@@ -39,8 +40,15 @@ static int broken_inverse(void *self, const char *path, char *key, size_t size)
 	return snprintf(key, size, BROKEN == 2 ? "%s!" : "%s", path) < 0;
 }
 
+static int broken_compare(void *self, const char *a, const char *b)
+{
+	(void)self, (void)a, (void)b;
+	return 1;
+}
+
 const struct diskvfs_transform diskvfs_transform = {
 	.abi = DISKVFS_PLUGIN_ABI + (BROKEN == 1),
 	.transform = BROKEN == 6 ? NULL : broken_transform,
 	.inverse = broken_inverse,
+	.compare = BROKEN == 8 ? broken_compare : NULL,
 };

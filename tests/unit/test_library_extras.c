@@ -7,6 +7,7 @@
 #include <ctype.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <strings.h>
 #include <sys/xattr.h>
 
 /* ---- imports ---- */
@@ -276,6 +277,33 @@ static void test_an_order_of_ones_own_goes_with_any_transform(void)
 	lib_end(&l);
 }
 
+static int without_case(void *self, const char *a, const char *b)
+{
+	(void)self;
+	return strcasecmp(a, b);
+}
+
+static void test_of_keys_that_an_order_calls_equal_none_is_left_out(void)
+{
+	struct dvfs_transform t = {.struct_size = sizeof(t), .compare = without_case};
+	struct lib l;
+	lib_begin(&l, "path");
+	l.o.custom_transform = &t;
+	lib_reopen(&l);
+	static const char *const keys[] = {"b", "A", "aB", "a", "AB", "B", "Ab", "ab"};
+	for (size_t i = 0; i < LEN(keys); i++)
+		lib_write(&l, keys[i], "");
+	lib_keys_are(&l, &(struct dvfs_range){.sorted = 1}, "A\na\nAB\nAb\naB\nab\nB\nb\n");
+	char *all = lib_list(&l, &(struct dvfs_range){.sorted = 1});
+	for (char *key = all, *end; (end = strchr(key, '\n')); key = end + 1) {
+		*end = '\0';
+		lib_keys_are(&l, &(struct dvfs_range){.after = key}, end + 1);
+		*end = '\n';
+	}
+	free(all);
+	lib_end(&l);
+}
+
 static int one_path(void *self, const char *key, char *path, size_t size)
 {
 	(void)self, (void)key;
@@ -487,6 +515,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_imports_refuse_what_is_no_file),
 		CHECK_TEST(test_a_transform_of_ones_own_places_and_names_keys),
 		CHECK_TEST(test_an_order_of_ones_own_goes_with_any_transform),
+		CHECK_TEST(test_of_keys_that_an_order_calls_equal_none_is_left_out),
 		CHECK_TEST(test_laws_are_checked_at_opening),
 		CHECK_TEST(test_a_codec_of_ones_own_writes_and_reads_plain_files),
 	};
