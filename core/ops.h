@@ -59,7 +59,10 @@ DV_CHECK dv_err dv_rename_in(struct dv_store *s, const struct dv_call *call,
 			     unsigned flags);
 
 /* .diskvfs/config to s->config; and back, durably, whole. */
-DV_CHECK dv_err dv_read_config(struct dv_store *s, const char *path, char *why, size_t why_size);
+DV_CHECK dv_err dv_read_config(struct dv_store *s, struct dv_config *out, const char *path,
+			       char *why, size_t why_size);
+/* -EBUSY, why[]: the store has another transform than s->config says. */
+DV_CHECK dv_err dv_config_stands(struct dv_store *s, const char *path, char *why, size_t why_size);
 DV_CHECK dv_err dv_write_config(struct dv_store *s);
 
 /* Packs what an owner that died has left raw. */

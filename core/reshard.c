@@ -34,7 +34,7 @@ struct reshard {
 	struct state state;
 	int lockfd, treefd; /* -1: none */
 	const char *path;
-	const struct dv_store_options *options;
+	const struct dv_reshard_request *request;
 	char *why;
 	size_t why_size;
 };
@@ -132,10 +132,11 @@ dv_err dv_reshard_check(struct dv_store *s, const char *path, char *why, size_t 
 		return 0;
 	if (err && err != -EINVAL)
 		return err;
+	bool is_plugin = !err && strncmp(state.to, "plugin:", 7) == 0;
 	snprintf(why, why_size,
 		 "%s is being given another transform, or that was interrupted: run diskvfs "
-		 "reshard %s --transform %s",
-		 path, path, err ? "SPEC" : state.to);
+		 "reshard %s --transform %s%s",
+		 path, path, is_plugin ? "FILE.so[:ARGS], which is " : "", err ? "SPEC" : state.to);
 	return -EBUSY;
 }
 
@@ -153,6 +154,8 @@ static struct dv_moving moving(struct reshard *r, bool up)
 	return (struct dv_moving){.s = r->s,
 				  .from = up ? tree : root,
 				  .to = up ? root : tree,
+				  .folders = dv_transform_has_dirs(r->to) &&
+					     dv_transform_has_dirs(r->s->transform),
 				  .why = r->why,
 				  .why_size = r->why_size};
 }
@@ -160,7 +163,8 @@ static struct dv_moving moving(struct reshard *r, bool up)
 /* What a dead mount left is finished first; and nobody else has it open. */
 static dv_err come_to_rest(struct reshard *r)
 {
-	struct dv_store_options o = r->options ? *r->options : (struct dv_store_options){0};
+	const struct dv_store_options *given = r->request->options;
+	struct dv_store_options o = given ? *given : (struct dv_store_options){0};
 	struct dv_store *s = NULL;
 	char buf[1024];
 	struct dv_dirent ents[4];
@@ -217,7 +221,7 @@ static dv_err move_to_tree(struct reshard *r)
 	if (err == -ENOTUNIQ || err == -EINVAL || err == -ENAMETOOLONG)
 		return write_state(r, PHASE_BACK);
 	struct dv_tree root = root_of(r, r->s->transform);
-	if (!err)
+	if (!err && !m.folders)
 		err = dv_reshard_prune(r->s, &root);
 	/* What is in the tree now is all that was there. */
 	m = moving(r, true);
@@ -237,7 +241,10 @@ static dv_err move_to_tree(struct reshard *r)
 static dv_err move_up(struct reshard *r)
 {
 	struct dv_moving m = moving(r, true);
-	dv_err err = dv_reshard_lift(&m);
+	m.to.transform = r->to;
+	dv_err err = m.folders ? dv_reshard_move(&m) : dv_reshard_lift(&m);
+	if (!err && m.folders)
+		err = dv_reshard_prune(r->s, &m.from);
 	if (!err)
 		err = DV_B(r->s, syncfs, r->s->rootfd);
 	snprintf(r->s->config.transform, sizeof(r->s->config.transform), "%s",
@@ -280,21 +287,60 @@ static dv_err go_on(struct reshard *r)
 static dv_err take_lock(struct reshard *r)
 {
 	struct dv_store *s = r->s;
+	struct dv_stat mine, now;
 	dv_err err = DV_B(s, mkdir, s->rootfd, DV_RESHARD_DIR, 0700);
 	if (err && err != -EEXIST)
 		return err;
 	r->lockfd = DV_B(s, open, s->rootfd, LOCK_FILE, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
 	if (r->lockfd < 0)
 		return r->lockfd;
-	if (DV_B(s, flock, r->lockfd, LOCK_EX | LOCK_NB) == -EWOULDBLOCK)
+	err = DV_B(s, flock, r->lockfd, LOCK_EX | LOCK_NB);
+	if (!err)
+		err = DV_B(s, stat, r->lockfd, "", &mine);
+	/* One that has just ended has removed the file: another may lock a new one. */
+	if (!err && (DV_B(s, stat, s->rootfd, LOCK_FILE, &now) || now.ino != mine.ino))
+		err = -EWOULDBLOCK;
+	if (err == -EWOULDBLOCK)
 		return tell(r, -EBUSY, "another process is giving it another transform");
-	return 0;
+	/* And the config, which was read before. A change that was cut short after it has a state. */
+	return err ? err : dv_config_stands(s, r->path, r->why, r->why_size);
 }
 
-static dv_err choose(struct reshard *r, const char *spec)
+static bool is_of(const struct dv_transform *t, const struct dv_plugin *plugin)
+{
+	return plugin && strcmp(dv_transform_spec(t), plugin->spec) == 0;
+}
+
+/* The store's own, and the new one: which the store may have already, where only the end is missing. */
+static dv_err bind_plugins(struct reshard *r)
+{
+	const struct dv_store_options *o = r->request->options;
+	const struct dv_plugin *from = o ? o->plugin : NULL, *to = r->request->plugin;
+	struct dv_transform *t = r->s->transform;
+	if (is_of(t, from) || is_of(t, to)) {
+		dv_transform_bind(t, is_of(t, from) ? from : to);
+	} else if (from || dv_transform_is_plugin(t)) {
+		snprintf(r->why, r->why_size,
+			 "%s: the store's transform is %s: %s --from FILE.so[:ARGS]", r->path,
+			 dv_transform_spec(t),
+			 dv_transform_is_plugin(t) ? "name that shared object with" : "leave out");
+		return -EINVAL;
+	}
+	if (to)
+		dv_transform_bind(r->to, to);
+	else if (dv_transform_is_plugin(r->to))
+		return tell(r, -EINVAL, "a shared object is named as FILE.so[:ARGS]");
+	dv_err err =
+		dv_transform_is_plugin(t) ? dv_transform_check_laws(t, r->why, r->why_size) : 0;
+	return err || !to ? err : dv_transform_check_laws(r->to, r->why, r->why_size);
+}
+
+static dv_err choose(struct reshard *r)
 {
 	struct dv_store *s = r->s;
-	dv_err err = dv_read_config(s, r->path, r->why, r->why_size);
+	const struct dv_plugin *plugin = r->request->plugin;
+	const char *spec = plugin ? plugin->spec : r->request->transform;
+	dv_err err = dv_read_config(s, &s->config, r->path, r->why, r->why_size);
 	if (!err)
 		err = dv_transform_new(s->config.transform, &s->transform, r->why, r->why_size);
 	if (!err)
@@ -304,9 +350,7 @@ static dv_err choose(struct reshard *r, const char *spec)
 	if (err)
 		return err;
 	dv_transform_set_spelling(r->to, dv_transform_spelling(s->transform));
-	if (dv_transform_is_plugin(s->transform) || dv_transform_is_plugin(r->to))
-		return tell(r, -EINVAL, "shared objects are no transforms that can be changed");
-	return 0;
+	return bind_plugins(r);
 }
 
 static dv_err begin(struct reshard *r)
@@ -335,8 +379,8 @@ static dv_err begin(struct reshard *r)
 	return write_state(r, PHASE_CHECK);
 }
 
-dv_err dv_store_reshard(struct dv_backing backing, const char *path, const char *transform,
-			const struct dv_store_options *options, uint64_t *out_count, char *why,
+dv_err dv_store_reshard(struct dv_backing backing, const char *path,
+			const struct dv_reshard_request *request, uint64_t *out_count, char *why,
 			size_t why_size)
 {
 	DV_AUTO_FREE struct dv_store *s = calloc(1, sizeof(*s));
@@ -346,14 +390,14 @@ dv_err dv_store_reshard(struct dv_backing backing, const char *path, const char 
 			    .lockfd = -1,
 			    .treefd = -1,
 			    .path = path,
-			    .options = options,
+			    .request = request,
 			    .why = why,
 			    .why_size = why_size};
 	why[0] = '\0';
 	s->b = backing;
 	dv_config_init(&s->config);
 	s->rootfd = DV_B(s, open_root, path);
-	dv_err err = s->rootfd < 0 ? s->rootfd : choose(&r, transform);
+	dv_err err = s->rootfd < 0 ? s->rootfd : choose(&r);
 	if (!err)
 		err = take_lock(&r);
 	if (!err)

@@ -13,7 +13,7 @@
 #define ENTRIES	  128
 #define DIR_FLAGS (O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
 
-/* A value's file, as it was found. */
+/* A value's file, as it was found. shard: its directory in the tree; with folders that of the key, too. */
 struct found {
 	int dirfd;
 	const char *shard, *stored;
@@ -27,14 +27,30 @@ typedef dv_err visit_fn(struct dv_moving *m, const struct found *f);
 static dv_err refuse(struct dv_moving *m, dv_err err, const char *what, const char *shard,
 		     const char *name, const char *text)
 {
-	snprintf(m->why, m->why_size, "%s %s%s%s %s", what, shard, shard[0] ? "/" : "", name, text);
+	snprintf(m->why, m->why_size, "%s%s%s%s%s %s", what, what[0] ? " " : "", shard,
+		 shard[0] ? "/" : "", name, text);
 	return err;
+}
+
+/* A folder, or what is no plain file, and stays: is its name the same under both? */
+static dv_err look_at_other(struct dv_moving *m, struct found *f)
+{
+	struct dv_names names;
+	dv_err err = dv_names_parse(m->from.transform, f->stored, false, "", f->key, &f->form);
+	if (!err)
+		err = dv_names_of(m->to.transform, f->key, &names);
+	if (err == -ENOMEM || (!err && strcmp(names.other, f->stored) == 0))
+		return err;
+	return refuse(m, -EINVAL, "", f->shard, f->stored,
+		      "has no such name under that transform: rename it in a mount first");
 }
 
 static dv_err look_at(struct dv_moving *m, struct found *f, visit_fn *visit)
 {
-	dv_err err = dv_names_parse(m->from.transform, f->stored, S_ISREG(f->st.mode), f->shard,
-				    f->key, &f->form);
+	if (m->folders && !S_ISREG(f->st.mode))
+		return look_at_other(m, f);
+	dv_err err = dv_names_parse(m->from.transform, f->stored, S_ISREG(f->st.mode),
+				    m->folders ? "" : f->shard, f->key, &f->form);
 	if (err == -ENOENT || (!err && f->form == DV_FORM_OTHER))
 		return refuse(m, -EINVAL, "", f->shard, f->stored,
 			      "is no value of the store's transform: take it away first");
@@ -64,14 +80,15 @@ static dv_err walk_dir(struct dv_moving *m, int dirfd, const char *shard, unsign
 				err = 0;
 				continue;
 			}
-			if (err || !S_ISDIR(f.st.mode)) {
-				err = err ? err : look_at(m, &f, visit);
+			if (!err && (m->folders || !S_ISDIR(f.st.mode)))
+				err = look_at(m, &f, visit);
+			if (err || !S_ISDIR(f.st.mode))
 				continue;
-			}
-			if (!dv_transform_is_shard(m->from.transform, level, f.stored))
+			if (!m->folders &&
+			    !dv_transform_is_shard(m->from.transform, level, f.stored))
 				return refuse(m, -EINVAL, "the folder", shard, f.stored,
-					      "has no place in another transform: only stores "
-					      "whose keys have no folders can be resharded");
+					      "has no place under that transform: keys in folders "
+					      "are for path and path:SUFFIX only");
 			snprintf(below, DV_SHARD_MAX + DV_NAME_MAX + 2, "%s%s%s", shard,
 				 shard[0] ? "/" : "", f.stored);
 			if (strlen(below) >= DV_SHARD_MAX)
@@ -99,20 +116,44 @@ static const char *place_of(const struct dv_names *names, enum dv_form form)
 	return form == DV_FORM_PACKED ? names->packed : names->raw;
 }
 
+/* Where the key belongs in `to`. */
+static dv_err target(const struct dv_moving *m, const struct found *f, struct dv_names *names,
+		     char shard[DV_SHARD_MAX])
+{
+	dv_err err = dv_names_of(m->to.transform, f->key, names);
+	if (err)
+		return err;
+	if (!m->folders)
+		return dv_transform_shard(m->to.transform, f->key, shard);
+	strcpy(shard, f->shard);
+	return 0;
+}
+
+/* Does what stays in the key's folder have the name that the key is to get? */
+static bool is_in_the_way(struct dv_moving *m, const struct found *f, const char *as)
+{
+	struct dv_stat st;
+	return m->folders && m->from.is_root && DV_B(m->s, stat, f->dirfd, as, &st) == 0 &&
+	       !S_ISREG(st.mode);
+}
+
 static dv_err count(struct dv_moving *m, const struct found *f)
 {
 	char shard[DV_SHARD_MAX];
 	struct dv_names names;
-	dv_err err = dv_names_of(m->to.transform, f->key, &names);
-	if (!err)
-		err = dv_transform_shard(m->to.transform, f->key, shard);
+	dv_err err = target(m, f, &names, shard);
 	if (err == -ENOMEM)
 		return err;
+	if (!err && is_in_the_way(m, f, place_of(&names, f->form)))
+		return refuse(m, -EINVAL, "", f->shard, place_of(&names, f->form),
+			      "is in the way of a value's file under that transform: rename it");
 	if (err || !place_of(&names, f->form)[0])
 		return refuse(m, -EINVAL, "the key", "", f->key,
 			      "can not be stored under that transform");
 	uint64_t facts[] = {f->st.ino, f->st.size, (uint64_t)dv_time_ns(f->st.mtime), f->form};
 	uint64_t sum = fold(1469598103934665603u, f->key, strlen(f->key));
+	if (m->folders)
+		sum = fold(fold(sum, "/", 1), f->shard, strlen(f->shard));
 	m->tally.sum += fold(sum, facts, sizeof(facts));
 	m->tally.count++;
 	return 0;
@@ -193,18 +234,30 @@ static int open_shard(struct dv_moving *m, const char *shard)
 	return fd;
 }
 
+/* A packed value beside a folder of its raw name: other transforms than plugins keep them apart. All
+ * folders are there before the first value moves. */
+static bool takes_folder(struct dv_moving *m, int dir, const struct found *f,
+			 const struct dv_names *names)
+{
+	struct dv_stat st;
+	return dv_transform_is_plugin(m->to.transform) && f->form == DV_FORM_PACKED &&
+	       names->raw[0] && DV_B(m->s, stat, dir, names->raw, &st) == 0 && S_ISDIR(st.mode);
+}
+
 static dv_err move_one(struct dv_moving *m, const struct found *f)
 {
 	char shard[DV_SHARD_MAX];
 	struct dv_names names;
 	struct dv_stat st;
-	dv_err err = dv_names_of(m->to.transform, f->key, &names);
-	if (!err)
-		err = dv_transform_shard(m->to.transform, f->key, shard);
+	dv_err err = target(m, f, &names, shard);
 	int dir = err ? err : open_shard(m, shard);
 	if (dir < 0)
 		return dir;
 	const char *as = place_of(&names, f->form);
+	if (is_in_the_way(m, f, as) || takes_folder(m, dir, f, &names)) {
+		DV_B(m->s, close, dir);
+		return conflict(m, f->key);
+	}
 	err = DV_B(m->s, rename, f->dirfd, f->stored, dir, as, RENAME_NOREPLACE);
 	bool is_taken = err == -EEXIST || err == -EISDIR || err == -ENOTEMPTY;
 	if (is_taken && f->form == DV_FORM_RAW && names.aside[0] &&
@@ -218,7 +271,8 @@ static dv_err move_one(struct dv_moving *m, const struct found *f)
 static dv_err make_way(struct dv_moving *m, const struct found *f)
 {
 	char shard[DV_SHARD_MAX];
-	dv_err err = dv_transform_shard(m->to.transform, f->key, shard);
+	struct dv_names names;
+	dv_err err = target(m, f, &names, shard);
 	int dir = err ? err : open_shard(m, shard);
 	if (dir >= 0)
 		DV_B(m->s, close, dir);

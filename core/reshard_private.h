@@ -20,6 +20,7 @@ struct dv_tally {
 struct dv_moving {
 	struct dv_store *s; /* backing, rootfd, transform are used of it */
 	struct dv_tree from, to;
+	bool folders;	       /* both have them, and the same */
 	struct dv_tally tally; /* of what was walked */
 	uint64_t moved;
 	char *why;

@@ -45,7 +45,8 @@ static dv_err say(char *why, size_t size, dv_err err, const char *text)
 
 /* ---- opening ---- */
 
-dv_err dv_read_config(struct dv_store *s, const char *path, char *why, size_t why_size)
+dv_err dv_read_config(struct dv_store *s, struct dv_config *out, const char *path, char *why,
+		      size_t why_size)
 {
 	DV_AUTO_FREE char *text = malloc(DV_CONFIG_MAX + 1);
 	if (!text)
@@ -69,7 +70,21 @@ dv_err dv_read_config(struct dv_store *s, const char *path, char *why, size_t wh
 			 strerror((int)-len));
 		return (dv_err)len;
 	}
-	return dv_config_parse(&s->config, text, (size_t)len, why, why_size);
+	return dv_config_parse(out, text, (size_t)len, why, why_size);
+}
+
+dv_err dv_config_stands(struct dv_store *s, const char *path, char *why, size_t why_size)
+{
+	struct dv_config now;
+	dv_config_init(&now);
+	dv_err err = dv_read_config(s, &now, path, why, why_size);
+	if (!err && strcmp(now.transform, s->config.transform) != 0) {
+		snprintf(why, why_size, "%s was given another transform meanwhile; try again",
+			 path);
+		err = -EBUSY;
+	}
+	dv_config_release(&now);
+	return err;
 }
 
 /* A plugin is never taken from the store, which only remembers which one it is. */
@@ -314,7 +329,7 @@ dv_err dv_store_open(struct dv_backing backing, const char *path,
 		snprintf(why, why_size, "%s can not be opened: %s", path, strerror(-err));
 	}
 	if (!err)
-		err = dv_read_config(s, path, why, why_size);
+		err = dv_read_config(s, &s->config, path, why, why_size);
 	if (!err && !options->resharding)
 		err = dv_reshard_check(s, path, why, why_size);
 	if (!err)
@@ -328,6 +343,8 @@ dv_err dv_store_open(struct dv_backing backing, const char *path,
 	/* Who begins to reshard looks for owners once it has said so; this one is there now. */
 	if (!err && !options->resharding)
 		err = dv_reshard_check(s, path, why, why_size);
+	if (!err && !options->resharding)
+		err = dv_config_stands(s, path, why, why_size);
 	if (err) {
 		if (!why[0])
 			snprintf(why, why_size, "%s: %s", path, strerror(-err));

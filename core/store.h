@@ -82,13 +82,18 @@ DV_CHECK dv_err dv_store_init(struct dv_backing backing, const char *path,
 
 /*
  * Gives a store that nobody has open another transform: renames its files (reshard.h). An interrupted
- * one is gone on with. options: how the store is opened first, NULL: as it is. *out_count gets how many
- * values there are. -EINVAL: refused or undone, why[] says what can not be; -EBUSY. On other errors it is
+ * one is gone on with. *out_count gets how many values there are. -EINVAL: refused or undone, why[] says what can not be; -EBUSY. On other errors it is
  * to be run again.
  */
 struct dv_store_options;
-DV_CHECK dv_err dv_store_reshard(struct dv_backing backing, const char *path, const char *transform,
-				 const struct dv_store_options *options, uint64_t *out_count,
+struct dv_reshard_request {
+	const char *transform;		/* the new one */
+	const struct dv_plugin *plugin; /* in place of that; NULL: none */
+	/* How the store is opened first, with the plugin that it has so far; NULL: as it is. */
+	const struct dv_store_options *options;
+};
+DV_CHECK dv_err dv_store_reshard(struct dv_backing backing, const char *path,
+				 const struct dv_reshard_request *request, uint64_t *out_count,
 				 char *why, size_t why_size);
 
 struct dv_store_hooks {

@@ -5,6 +5,7 @@
 # unit/reshard does it at every step.
 . "$(dirname "$0")/harness.sh"
 need jq
+: "${PLUGINS:?the folder of the built plugins}"
 
 mk_store --transform flat
 mnt_up -o settle=0
@@ -53,6 +54,69 @@ for delay in 0.005 0.01 0.02 0.03 0.05 0.08; do
 	same_values "killed after $delay"
 	"$DISKVFS" reshard "$S" --transform flat >>"$T/log"
 done
+
+claim "of two at once one is told so, or comes after the other"
+for round in 1 2 3 4 5; do
+	for t in split:2 hash:md5:2x1; do
+		{ "$DISKVFS" reshard "$S" --transform "$t" >"$T/out.$t" 2>&1 || echo refused >>"$T/out.$t"; } &
+	done
+	wait
+	now=$(sed -n 's/^transform=//p' "$S/.diskvfs/config")
+	[ "$now" = split:2 ] || [ "$now" = hash:md5:2x1 ] || fail "it is $now: $(cat "$T"/out.*)"
+	[ ! -e "$S/.diskvfs/reshard" ] || fail "something is left: $(cat "$T"/out.*)"
+	grep -q "values lie by $now now" "$T/out.$now" || fail "$now: $(cat "$T"/out.*)"
+	same_values "round $round"
+	"$DISKVFS" reshard "$S" --transform flat >>"$T/log"
+done
+
+claim "to a shared object, to another one, and back; each is named"
+cp "$PLUGINS"/{fields,initials,nested}.so "$T"
+"$DISKVFS" reshard "$S" --transform "$T/fields.so:y" >"$T/out"
+grep -q '^402 values lie by .*fields.so:y now$' "$T/out" || fail "$(cat "$T/out")"
+[ -e "$S/ke/1.v" ] || fail "key1 does not lie at ke/1.v"
+! "$DISKVFS" reshard "$S" --transform "$T/initials.so" 2>"$T/err" || fail "the old one is not named"
+grep -q -- '--from FILE.so' "$T/err" || fail "$(cat "$T/err")"
+for delay in 0.005 0.02 0.04; do
+	"$DISKVFS" reshard "$S" --transform "$T/initials.so" --from "$T/fields.so:y" >"$T/out" 2>&1 &
+	pid=$!
+	sleep "$delay"
+	kill -KILL "$pid" 2>/dev/null || true
+	wait "$pid" 2>/dev/null || true
+	"$DISKVFS" reshard "$S" --transform "$T/initials.so" --from "$T/fields.so:y" >"$T/out" 2>&1 ||
+		grep -q already "$T/out" || fail "$(cat "$T/out")"
+	[ "$("$DISKVFS" keys "$S" --transform "$T/initials.so" | wc -l)" = 402 ] || fail "not all keys"
+	"$DISKVFS" reshard "$S" --transform "$T/fields.so:y" --from "$T/initials.so" >>"$T/log"
+done
+! "$DISKVFS" reshard "$S" --transform flat --from "$T/initials.so" 2>"$T/err" || fail "another one"
+"$DISKVFS" reshard "$S" --transform flat --from "$T/fields.so:y" >>"$T/log"
+! "$DISKVFS" reshard "$S" --transform path --from "$T/fields.so:y" 2>"$T/err" || fail "it is of none"
+grep -q 'leave out --from' "$T/err" || fail "$(cat "$T/err")"
+same_values "from shared objects"
+
+claim "where one value's file would be another's folder all are put back"
+echo x >"$S/ke"
+text 50000 >"$S/noi"
+! "$DISKVFS" reshard "$S" --transform "$T/nested.so" 2>"$T/err" || fail "ke beside ke/key1"
+grep -q 'the key ke has the name of a folder' "$T/err" || fail "$(cat "$T/err")"
+rm "$S/ke" "$S/noi"
+same_values "put back"
+
+claim "keys in folders stay in them: path and path:SUFFIX"
+"$DISKVFS" reshard "$S" --transform path >>"$T/log"
+mkdir -p "$S/folder/deep"
+mv "$S/key1" "$S/folder/deep/key1"
+ln -s key2 "$S/link"
+folder=$(stat -c %i "$S/folder/deep")
+"$DISKVFS" reshard "$S" --transform path:.txt >"$T/out"
+[ "$(cat "$T/out")" = "402 values lie by path:.txt now" ] || fail "$(cat "$T/out")"
+[ "$(cat "$S/folder/deep/key1.txt")" = "value 1" ] || fail "folder/deep/key1"
+[ "$(stat -c %i "$S/folder/deep")" = "$folder" ] && [ -L "$S/link" ] || fail "another folder"
+"$DISKVFS" reshard "$S" --transform path >>"$T/log"
+rm "$S/link"
+mv "$S/folder/deep/key1" "$S/key1"
+rm -r "$S/folder"
+"$DISKVFS" reshard "$S" --transform flat >>"$T/log"
+same_values "from folders"
 
 claim "what has no place is refused, by name, and nothing is changed"
 mkdir "$S/folder"

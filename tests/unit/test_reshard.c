@@ -15,6 +15,11 @@ static const struct dv_call call;
 static const char *const keys[] = {"a",	  "ab",	    "abc",   "abcabc", "abcdefgh",
 				   "xyz", "xyzxyz", "x.zst", "x.raw",  "%2e"};
 #define KEYS DV_ARRAY_LEN(keys)
+/* The same number of them, in folders, with names that are others' under path:.txt. */
+static const char *const in_folders[KEYS] = {"a",	  "a.txt", "a.txt.txt", "d/a",
+					     "d/a.zst",	  "d/e/f", "d.zst/abc", "d/e-txt/last",
+					     "x.raw/%2e", "d/e/.x"};
+static const char *const *scene = keys;
 
 static char why[1024];
 
@@ -37,8 +42,8 @@ static struct dv_store *open_store(struct simfs *fs, const char *boot)
 static dv_err reshard(struct simfs *fs, const char *boot, const char *transform, uint64_t *count)
 {
 	struct dv_store_options o = options(boot);
-	return dv_store_reshard(simfs_backing(fs), "/store", transform, &o, count, why,
-				sizeof(why));
+	const struct dv_reshard_request request = {.transform = transform, .options = &o};
+	return dv_store_reshard(simfs_backing(fs), "/store", &request, count, why, sizeof(why));
 }
 
 static size_t size_of(size_t key)
@@ -46,23 +51,44 @@ static size_t size_of(size_t key)
 	return 3 + key * 1700;
 }
 
+/* The folder of a key, made where it is missing; *name is the key's last component. */
+static struct dv_node *folder_of(struct dv_store *s, const char *key, const char **name)
+{
+	struct dv_node *dir = dv_store_root(s), *next = NULL;
+	struct dv_stat st;
+	char component[256];
+	for (const char *slash; (slash = strchr(key, '/')); key = slash + 1) {
+		snprintf(component, sizeof(component), "%.*s", (int)(slash - key), key);
+		dv_err err = dv_store_lookup(s, &call, dir, component, &next, &st);
+		if (err == -ENOENT)
+			err = dv_store_mkdir(s, &call, dir, component, 0750, &next, &st);
+		CHECK_EQ(err, 0);
+		CHECK_EQ(st.mode & 07777, 0750);
+		dv_node_unref(s, dir);
+		dir = next;
+	}
+	*name = key;
+	return dir;
+}
+
 static void fill(struct dv_store *s, uint64_t inos[KEYS])
 {
 	static char text[64 << 10];
 	memset(text, 'v', sizeof(text));
-	struct dv_node *root = dv_store_root(s);
 	for (size_t k = 0; k < KEYS; k++) {
 		struct dv_node *n = NULL;
 		struct dv_stat st;
-		CHECK_EQ(dv_store_mknod(s, &call, root, keys[k], S_IFREG | 0640, 0, &n, &st), 0);
+		const char *name;
+		struct dv_node *dir = folder_of(s, scene[k], &name);
+		CHECK_EQ(dv_store_mknod(s, &call, dir, name, S_IFREG | 0640, 0, &n, &st), 0);
 		text[0] = (char)('A' + k);
 		CHECK_EQ(dv_store_write(s, &call, n, text, (struct dv_range){0, size_of(k)}, 0),
 			 (long)size_of(k));
 		CHECK_EQ(dv_store_fsync(s, &call, n, false), 0);
 		inos[k] = dv_node_ino(n);
 		dv_node_unref(s, n);
+		dv_node_unref(s, dir);
 	}
-	dv_node_unref(s, root);
 	/* Some packed, some raw. */
 	struct dv_pack_result r;
 	CHECK_EQ(dv_store_pack_all(s, &r), 0);
@@ -71,14 +97,15 @@ static void fill(struct dv_store *s, uint64_t inos[KEYS])
 
 static void check_values(struct dv_store *s, const uint64_t inos[KEYS])
 {
-	struct dv_node *root = dv_store_root(s);
 	for (size_t k = 0; k < KEYS; k++) {
 		struct dv_node *n = NULL;
 		struct dv_stat st;
 		char first = 0;
-		dv_err err = dv_store_lookup(s, &call, root, keys[k], &n, &st);
+		const char *name;
+		struct dv_node *dir = folder_of(s, scene[k], &name);
+		dv_err err = dv_store_lookup(s, &call, dir, name, &n, &st);
 		if (err)
-			fprintf(stderr, "%s is missing\n", keys[k]);
+			fprintf(stderr, "%s is missing\n", scene[k]);
 		CHECK_EQ(err, 0);
 		CHECK_EQ(st.size, size_of(k));
 		CHECK_EQ(st.mode & 07777, 0640);
@@ -86,8 +113,8 @@ static void check_values(struct dv_store *s, const uint64_t inos[KEYS])
 		CHECK_EQ(dv_store_read(s, &call, n, &first, (struct dv_range){0, 1}), 1);
 		CHECK_EQ(first, 'A' + (int)k);
 		dv_node_unref(s, n);
+		dv_node_unref(s, dir);
 	}
-	dv_node_unref(s, root);
 }
 
 static struct simfs *make(const char *transform, uint64_t inos[KEYS])
@@ -131,17 +158,65 @@ static void test_each_transform_becomes_each_other_one(void)
 	}
 }
 
-/* A name aside is needed on both ways. */
-#define FROM "hash:md5:1x1"
-#define TO   "split:3"
+/* A name aside is needed on both ways; and keys in folders. */
+static const struct change {
+	const char *from, *to;
+	const char *const *keys;
+} changes[] = {{"hash:md5:1x1", "split:3", keys},
+	       {"path", "path:.txt", in_folders},
+	       {"path:.txt", "path", in_folders}};
+
+static void test_keys_stay_in_their_folders(void)
+{
+	uint64_t inos[KEYS], count = 0;
+	scene = in_folders;
+	struct simfs *fs = make("path", inos);
+	struct dv_backing b = simfs_backing(fs);
+	struct dv_stat before, after;
+	int root = b.ops->open_root(b.self, "/store");
+	CHECK_EQ(b.ops->mkdir(b.self, root, "empty", 0700), 0);
+	CHECK_EQ(b.ops->symlink(b.self, "d/a", root, "link"), 0);
+	CHECK_EQ(b.ops->stat(b.self, root, "d", &before), 0);
+	for (int i = 0; i < 3; i++) {
+		CHECK_EQ(reshard(fs, "boot", "path:.txt", &count), 0);
+		CHECK_EQ(count, KEYS);
+		CHECK_EQ(b.ops->stat(b.self, root, "d", &after), 0);
+		CHECK(before.ino == after.ino && before.mode == after.mode);
+		CHECK_EQ(b.ops->stat(b.self, root, "link", &after), 0);
+		CHECK_EQ(b.ops->stat(b.self, root, "empty", &after), 0);
+		CHECK_EQ(b.ops->stat(b.self, root, "d/e/.x.txt.zst", &after), 0);
+		CHECK_EQ(b.ops->stat(b.self, root, ".diskvfs/reshard", &after), -ENOENT);
+		b.ops->close(b.self, root);
+		check_store(fs, "boot", inos);
+		CHECK_EQ(reshard(fs, "boot", "path", &count), 0);
+		check_store(fs, "boot", inos);
+		root = b.ops->open_root(b.self, "/store");
+	}
+	/* They have no place elsewhere. */
+	CHECK_EQ(reshard(fs, "boot", "split:2", &count), -EINVAL);
+	CHECK(strstr(why, "folder"));
+	/* A folder that would need another name; what stays has the name that a value is to get. */
+	CHECK_EQ(b.ops->mkdir(b.self, root, "empty/x.txt", 0700), 0);
+	CHECK_EQ(reshard(fs, "boot", "path:.txt", &count), -EINVAL);
+	CHECK(strstr(why, "empty/x.txt has no such name"));
+	CHECK_EQ(b.ops->rmdir(b.self, root, "empty/x.txt"), 0);
+	CHECK_EQ(b.ops->symlink(b.self, "d/a", root, "a.txt.txt.txt"), 0);
+	CHECK_EQ(reshard(fs, "boot", "path:.txt", &count), -EINVAL);
+	CHECK(strstr(why, "a.txt.txt.txt"));
+	b.ops->close(b.self, root);
+	check_store(fs, "boot", inos);
+	simfs_free(fs);
+	scene = keys;
+}
 
 /* After its call n the process, or the machine, is gone. -> false: it ended before. */
-static bool cut_at(unsigned long n, uint64_t disk, bool power)
+static bool cut_at(const struct change *c, unsigned long n, uint64_t disk, bool power)
 {
 	uint64_t inos[KEYS], count;
-	struct simfs *fs = make(FROM, inos);
+	scene = c->keys;
+	struct simfs *fs = make(c->from, inos);
 	simfs_power_cut_at(fs, n);
-	(void)reshard(fs, "boot", TO, &count);
+	(void)reshard(fs, "boot", c->to, &count);
 	bool cut = simfs_is_cut(fs);
 	struct simfs *after = power ? simfs_after_cut(fs, disk) : simfs_after_kill(fs);
 	const char *boot = power ? "boot 2" : "boot";
@@ -154,10 +229,10 @@ static bool cut_at(unsigned long n, uint64_t disk, bool power)
 		check_values(s, inos);
 		CHECK_EQ(dv_store_close(&s, NULL), 0);
 	} else {
-		CHECK(strstr(why, "--transform " TO));
+		CHECK(strstr(why, "--transform ") && strstr(why, c->to));
 		CHECK_EQ(reshard(after, boot, "flat", &count), -EINVAL); /* only that */
 	}
-	err = reshard(after, boot, TO, &count);
+	err = reshard(after, boot, c->to, &count);
 	if (err && !strstr(why, "already"))
 		fprintf(stderr, "cut at %lu, disk %llu: %s (%s)\n", n, (unsigned long long)disk,
 			why, strerror(-err));
@@ -165,41 +240,52 @@ static bool cut_at(unsigned long n, uint64_t disk, bool power)
 	check_store(after, boot, inos);
 	simfs_free(after);
 	simfs_free(fs);
+	scene = keys;
 	return cut;
 }
 
 static void test_killed_at_any_step_it_is_gone_on_with(void)
 {
-	for (unsigned long n = 1; cut_at(n, 0, false); n++)
-		;
+	for (size_t c = 0; c < DV_ARRAY_LEN(changes); c++)
+		for (unsigned long n = 1; cut_at(&changes[c], n, 0, false); n++)
+			;
 }
 
 static void test_no_power_cut_loses_a_value(void)
 {
-	for (uint64_t disk = 0; disk < 4; disk++)
-		for (unsigned long n = 1; cut_at(n, disk, true); n++)
-			;
+	for (size_t c = 0; c < DV_ARRAY_LEN(changes); c++)
+		for (uint64_t disk = 0; disk < 4; disk++)
+			for (unsigned long n = 1; cut_at(&changes[c], n, disk, true); n++)
+				;
 }
 
-static void test_a_call_that_fails_is_made_good_by_the_next_run(void)
+static void fail_each_call(const struct change *c)
 {
+	scene = c->keys;
 	for (unsigned long n = 1;; n++) {
 		uint64_t inos[KEYS], count;
-		struct simfs *fs = make(FROM, inos);
+		struct simfs *fs = make(c->from, inos);
 		simfs_fail_nth(fs, n, EIO, false);
-		dv_err err = reshard(fs, "boot", TO, &count);
+		dv_err err = reshard(fs, "boot", c->to, &count);
 		bool hit = simfs_failed(fs);
 		simfs_fail_nth(fs, 0, 0, false);
 		if (err)
-			err = reshard(fs, "boot", TO, &count);
+			err = reshard(fs, "boot", c->to, &count);
 		if (err == -EINVAL && strstr(why, "undone")) /* the first run put all back */
-			err = reshard(fs, "boot", TO, &count);
+			err = reshard(fs, "boot", c->to, &count);
 		CHECK(err == 0 || (err == -EINVAL && strstr(why, "already")));
 		check_store(fs, "boot", inos);
 		simfs_free(fs);
 		if (!hit)
 			break;
 	}
+	scene = keys;
+}
+
+static void test_a_call_that_fails_is_made_good_by_the_next_run(void)
+{
+	for (size_t c = 0; c < DV_ARRAY_LEN(changes); c++)
+		fail_each_call(&changes[c]);
 }
 
 static void test_what_has_no_place_is_refused_and_nothing_is_changed(void)
@@ -266,6 +352,7 @@ int main(int argc, char **argv)
 {
 	static const struct check_test tests[] = {
 		CHECK_TEST(test_each_transform_becomes_each_other_one),
+		CHECK_TEST(test_keys_stay_in_their_folders),
 		CHECK_TEST(test_killed_at_any_step_it_is_gone_on_with),
 		CHECK_TEST(test_no_power_cut_loses_a_value),
 		CHECK_TEST(test_a_call_that_fails_is_made_good_by_the_next_run),
