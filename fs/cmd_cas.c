@@ -27,6 +27,7 @@ struct cas {
 	struct fs_door *door;
 	const char *prefix;
 	bool sync, json;
+	bool found; /* a value that was there, and may not be durable */
 	char *buf;
 	uint64_t good, bad, others;
 };
@@ -96,6 +97,7 @@ static dv_err put_fd(struct cas *c, int fd, char *key, size_t prefix_len)
 		err = dvfs_writer_commit(&w);
 	dvfs_writer_abort(&w);
 	EVP_MD_CTX_free(ctx);
+	c->found |= err == -EEXIST;
 	return err == -EEXIST ? 0 : err;
 }
 
@@ -136,6 +138,10 @@ static int put(struct cas *c, char **paths, int count)
 		status = put_one(c, count ? paths[i] : NULL);
 		worst = status > worst ? status : worst;
 	}
+	dv_err err = c->sync && c->found ? dvfs_sync(c->door->lib) : 0;
+	if (err < 0)
+		worst = fs_cmd_fail(2, "%s: values that were there already: %s", c->door->given,
+				    strerror(-err));
 	return worst;
 }
 

@@ -24,6 +24,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -58,6 +59,7 @@ static void failed(struct export *ex, dv_err err)
 		    err == -EBADMSG    ? "the stored bytes are damaged; what was there before stays"
 		    : err == -EEXIST   ? "files that are not whole yet have that name; rename it"
 		    : err == -ENOTUNIQ ? "the folder of that name is the store, or its mount"
+		    : err == -EDEADLK  ? "another export writes to the folder of that name"
 				       : strerror(-err));
 	ex->failed++;
 }
@@ -170,6 +172,13 @@ static dv_err take_name(int at, const char *name)
 	if (err)
 		unlinkat(at, PART, 0);
 	return err;
+}
+
+/* The folder is this export's alone, since all have one name for what is not whole: false: another one
+ * works there. Where there are no locks nobody is kept out. */
+static bool take_folder(int fd)
+{
+	return flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
 }
 
 /* An export that was killed has left it. */
@@ -314,6 +323,10 @@ static dv_err enter_dir(struct export *ex, struct dv_node *n, const struct dv_st
 		if (fstat(fd, &there) || fs_outside_is_root(&ex->outside, &there)) {
 			close(fd);
 			return -ENOTUNIQ;
+		}
+		if (!take_folder(fd)) {
+			close(fd);
+			return -EDEADLK;
 		}
 	}
 	err = export_dir(ex, n, fd, depth + 1);
@@ -472,6 +485,8 @@ static int run(struct export *ex, struct fs_door *d, const char *folder)
 	ex->top = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (ex->top < 0)
 		return fs_cmd_fail(2, "%s: %s", folder, strerror(errno));
+	if (!take_folder(ex->top))
+		return fs_cmd_fail(2, "%s: another export writes to it", folder);
 	err = dv_store_open(dv_backing_posix(), d->store, &so, &ex->s, why, sizeof(why));
 	if (err < 0)
 		return fs_cmd_fail(2, "%s", why[0] ? why : strerror(-err));

@@ -20,6 +20,16 @@ before=$(stat -c %i "$(store_path "$want")")
 "$DISKVFS" cas put "$S" "$T/b" --prefix blobs/ --sync >/dev/null
 "$DISKVFS" has "$S" "blobs/$(sha256sum <"$T/b" | cut -d' ' -f1)" || fail "no prefix"
 
+claim "cas put --sync makes a value durable that was there already, and writes nothing"
+if strace -o "$T/calls" true 2>/dev/null; then
+	for sync in '' --sync; do
+		ASAN_OPTIONS="${ASAN_OPTIONS-}:detect_leaks=0" strace -f -o "$T/calls" -e trace=syncfs \
+			"$DISKVFS" cas put "$S" "$T/a" "$T/b" $sync >/dev/null
+		[ "$(grep -c 'syncfs(' "$T/calls")" = "$([ -z "$sync" ]; echo $?)" ] || fail "'$sync': $(cat "$T/calls")"
+	done
+	[ "$(stat -c %i "$(store_path "$want")")" = "$before" ] || fail "it was written again"
+fi
+
 claim "a cas put whose file can not be read leaves nothing"
 status=0
 "$DISKVFS" cas put "$S" "$T" >/dev/null 2>"$T/err" || status=$?

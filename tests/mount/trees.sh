@@ -83,6 +83,21 @@ echo changed >"$T/out/src/d/noise"
 grep -q 'exported 1 files' "$T/text" || fail "$(cat "$T/text")"
 alike "$src" "$T/out/src"
 
+claim "two exports do not write to one folder at once"
+mkdir -p "$T/busy/src/d"
+for folder in busy busy/src; do
+	exec 7<"$T/$folder"
+	flock -x 7
+	status=0
+	"$DISKVFS" export "$S" "$T/busy" >/dev/null 2>"$T/err" || status=$?
+	[ "$status" = 2 ] && grep -q 'another export writes to' "$T/err" || fail "$folder: $status $(cat "$T/err")"
+	[ ! -e "$T/$folder/d/text" ] || fail "$folder was written to"
+	exec 7<&-
+done
+"$DISKVFS" export "$S" "$T/busy" >/dev/null
+[ -e "$T/busy/src/d/text" ] || fail "not exported"
+rm -r "$T/busy"
+
 claim "an import and an export that are killed are gone on with"
 mkdir "$T/many"
 for i in $(seq 400); do text $((i * 37)) >"$T/many/$i"; done
