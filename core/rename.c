@@ -20,6 +20,7 @@
 #include "core/ops.h"
 #include "core/pack.h"
 #include "core/rival.h"
+#include "core/sealed.h"
 #include "core/twin.h"
 #include "core/value.h"
 
@@ -149,9 +150,12 @@ static dv_err record_loser(struct dv_store *s, const struct renaming *r, bool pa
 	return err ? err : dv_journal_sync(s);
 }
 
+/* Under another stored name: in diskv's compressed layouts a link has the name that the value is to
+ * have, and is replaced as by any rename. */
 static bool packed_over_other(const struct renaming *r)
 {
-	return r->dst_there && r->n->form == DV_FORM_PACKED && r->dst.form != DV_FORM_PACKED;
+	return r->dst_there && r->n->form == DV_FORM_PACKED && r->dst.form != DV_FORM_PACKED &&
+	       strcmp(r->dst.stored, r->to.names.packed) != 0;
 }
 
 /* A packed value with several links takes the place of what is not packed. May wait. */
@@ -450,7 +454,8 @@ static dv_err prepare(struct dv_store *s, const struct dv_call *call, const stru
 		err = look_at(r->n, nowait, &packed, &unsettled);
 	if (err)
 		return err;
-	if (packed && !r->in && (!names.packed[0] || (r->over && !over_packed)))
+	if (packed && !r->in && !dv_is_sealed(s) &&
+	    (!names.packed[0] || (r->over && !over_packed)))
 		err = dv_make_raw(s, r->n, nowait);
 	if (!err && (r->flags & RENAME_EXCHANGE) && over_packed && !packed)
 		err = dv_make_raw(s, r->over, nowait);
@@ -480,7 +485,7 @@ static dv_err rename_gated(struct dv_store *s, const struct dv_call *call, struc
 			err = find_both(s, r);
 		if (!err && r->dst_there) /* else the form that it makes would be left */
 			err = dv_rival_packs(s, r->over, &r->to, r->patient);
-		if (!err && packed_over_other(r) &&
+		if (!err && packed_over_other(r) && !dv_is_sealed(s) &&
 		    (dv_node_links(r->n, r->src.st.nlink) == 1 || (r->flags & RENAME_EXCHANGE)))
 			err = -ESTALE; /* it can be made raw */
 		if (!err)

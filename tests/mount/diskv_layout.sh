@@ -165,3 +165,23 @@ done
 echo other >"$S/.diskvfs/dict"
 ! "$DISKVFS" mount "$S" "$M" 2>"$T/err" || fail "another dictionary"
 grep -q '.diskvfs/dict is another one' "$T/err" || fail "$(cat "$T/err")"
+
+claim "a value takes the place of a link, put or renamed, in each layout"
+for case in 'diskv path' 'diskv:gzip flat' 'diskv:gzip path' 'diskv:gzip path:.txt' 'diskv:zlib path'; do
+	layout=${case% *} t=${case#* }
+	rm -rf "$S"
+	mk_store --layout $layout --transform $t
+	ln -s target "$S/k"
+	echo put | "$DISKVFS" put "$S" k || fail "$case: put"
+	[ "$("$DISKVFS" get "$S" k)" = put ] && [ ! -L "$S/k" ] || fail "$case: $(ls -l "$S")"
+	[ "$t" != flat ] || continue
+	mnt_up -o settle=0
+	ln -s target "$M/link"
+	mkfifo "$M/fifo"
+	mv -f "$M/k" "$M/link" || fail "$case: mv over a link"
+	mv -f "$M/link" "$M/fifo" || fail "$case: mv over a FIFO"
+	[ "$(cat "$M/fifo")" = put ] && [ "$(ls -A "$M")" = fifo ] || fail "$case: $(ls -l "$M")"
+	mnt_down
+	[ "$("$DISKVFS" get "$S" fifo)" = put ] || fail "$case: not in the store"
+	[ "$(find "$S" -mindepth 1 -not -path '*/.diskvfs*' | wc -l)" = 1 ] || fail "$case: $(ls -l "$S")"
+done
