@@ -203,12 +203,17 @@ static dv_err import_file(struct import *im, struct dv_node *dir, const char *na
 {
 	struct dv_node *n = NULL, *first = NULL;
 	struct dv_stat there;
+	/* As it was opened: by another name it may be written to at any time. */
+	const struct stat opened = {.st_dev = from->st.dev,
+				    .st_ino = from->st.ino,
+				    .st_size = (off_t)from->st.size,
+				    .st_mtim = from->st.mtime};
 	bool several = st->st_nlink > 1 && dv_store_has_dirs(im->s);
 	dv_err err;
 
 	/* Of a file that is moved the last name has no other any more. */
 	if (several || im->move)
-		first = fs_links_find(&im->links, st);
+		first = fs_links_find(&im->links, &opened);
 	if (first)
 		return link_file(im, dir, name, first, from);
 	err = dv_store_lookup(im->s, &call, dir, name, &n, &there);
@@ -222,7 +227,7 @@ static dv_err import_file(struct import *im, struct dv_node *dir, const char *na
 		im->imported += !err;
 	}
 	if (!err && several)
-		err = fs_links_add(&im->links, st, dv_node_ref(n));
+		err = fs_links_add(&im->links, &opened, dv_node_ref(n));
 	dv_node_unref(im->s, n);
 	return err;
 }

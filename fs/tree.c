@@ -27,7 +27,8 @@ void fs_tree_count(const char *path, uint64_t *files, uint64_t *bytes)
 }
 
 struct file_id {
-	uint64_t dev, ino;
+	uint64_t dev, ino, size;
+	int64_t mtime_s, mtime_ns;
 };
 
 struct fs_link {
@@ -38,7 +39,8 @@ struct fs_link {
 
 static struct file_id id_of(const struct stat *st)
 {
-	return (struct file_id){st->st_dev, st->st_ino};
+	return (struct file_id){st->st_dev, st->st_ino, (uint64_t)st->st_size, st->st_mtim.tv_sec,
+				st->st_mtim.tv_nsec};
 }
 
 dv_err fs_links_add(struct fs_links *l, const struct stat *st, void *what)

@@ -14,7 +14,8 @@
 /* Adds the files, and their bytes, beneath path, or of it. What can not be read counts nothing. */
 void fs_tree_count(const char *path, uint64_t *files, uint64_t *bytes);
 
-/* What stands for a file with several names, by its numbers. Zeroed: empty. */
+/* What stands for a file with several names, by its numbers, size and time of change: one that was
+ * written to is another. Zeroed: empty. */
 struct fs_links {
 	struct fs_link *head;
 };

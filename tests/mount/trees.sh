@@ -129,6 +129,25 @@ for from in "$T/move" "${TMPDIR:-/tmp}/dv-trees-move.$$"; do
 	"$DISKVFS" keys -0 "$S" --prefix moved/ | xargs -0 "$DISKVFS" rm "$S"
 done
 
+claim "import --move: what was written by another name of a file in between is in that value"
+if strace -o "$T/calls" true 2>/dev/null; then
+	mkdir "$T/names"
+	echo old >"$T/names/a"
+	ln "$T/names/a" "$T/names/b"
+	# The import stands for two seconds where it has removed a.
+	ASAN_OPTIONS="${ASAN_OPTIONS-}:detect_leaks=0" strace -f -o "$T/calls" -P "$T/names/a" -e trace=unlinkat \
+		-e inject=unlinkat:delay_exit=2000000 \
+		"$DISKVFS" import "$S" "$T/names/a" "$T/names/b" --move >"$T/text" 2>&1 &
+	pid=$!
+	until_true 30 test ! -e "$T/names/a"
+	echo more >>"$T/names/b"
+	wait $pid || fail "$(cat "$T/text")"
+	[ "$("$DISKVFS" get "$S" a)" = old ] || fail "a: $("$DISKVFS" get "$S" a)"
+	[ "$("$DISKVFS" get "$S" b | tail -n 1)" = more ] || fail "b: $("$DISKVFS" get "$S" b)"
+	[ ! -e "$T/names/b" ] || fail "b is left"
+	"$DISKVFS" rm "$S" a b
+fi
+
 # refused STORE ARG...: status 2, and the reason.
 refused() {
 	status=0
