@@ -30,7 +30,12 @@
  *             key; -EBADMSG: stored bytes are damaged; -EROFS. dvfs_explain() makes a sentence.
  * Threads     A store may be used by any number of threads at once. A reader, writer or iterator
  *             belongs to one thread at a time.
- * Processes   Any number. A store must not be used in the child of a fork(); it opens its own.
+ * Callbacks   of transforms, codecs and dvfs_keys() may use the library; the log's sink may not:
+ *             -EDEADLK.
+ * Processes   Any number. In the child of a fork() calls on the parent's store are refused, -ECHILD, and
+ *             leave it alone, dvfs_close() and the ends of readers and writers too, which free nothing
+ *             there; it opens its own. As long as a child lives that execs nothing it keeps the
+ *             parent's store in use.
  * Signals     None are taken. Calls are not interrupted by them.
  * ABI         Until 1.0 it may change with each release (SOVERSION 0). Structs that the caller fills
  *             begin with their size; those that the library fills have room to grow.
@@ -129,9 +134,10 @@ void dvfs_options_init(struct dvfs_options *o, size_t size);
  */
 int dvfs_open(const char *path, const struct dvfs_options *options, struct dvfs **out, char *why,
 	      size_t why_size);
-/* Packs what is still to be packed, and finishes what is under way. *s is NULL afterwards, but for -EBUSY: readers, writers or iterators
- * are still open, and nothing was done. Any other error tells of work that stays recorded in the
- * store for whoever opens it next. No other thread may be in a call. */
+/* Packs what is still to be packed, and finishes what is under way. *s is NULL afterwards, but for
+ * -EBUSY: readers, writers or iterators are still open, or another thread is in a call, and nothing
+ * was done. Any other error tells of work that stays recorded in the store for whoever opens it next.
+ * Once it is called no thread may begin a call on it. */
 int dvfs_close(struct dvfs **s);
 
 /* ---- writing ---- */

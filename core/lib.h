@@ -26,10 +26,22 @@ struct dvfs {
 	bool maps; /* t.to_path is there */
 	bool has_codec;
 	char *base;	     /* for messages */
-	atomic_uint handles; /* readers, writers, iterators: close waits for none */
+	atomic_uint handles; /* readers, writers, iterators, calls: close waits for none */
+	unsigned forks;	     /* lib_guard.c */
 };
 
 extern const struct dv_call lib_call;
+
+/* ---- lib_guard.c ---- */
+
+void lib_guard_begin(struct dvfs *s);
+/* The log's sink is called, by this thread; or has returned. */
+void lib_guard_sink(bool in);
+/* -EINVAL: NULL; -ECHILD: in the child of a fork; -EDEADLK: in the log's sink. */
+DV_CHECK dv_err lib_may(const struct dvfs *s);
+/* The same; as long as somebody is in, or has a reader, writer or iterator, nobody closes the store. */
+DV_CHECK dv_err lib_enter(struct dvfs *s);
+void lib_leave(struct dvfs *s);
 
 /* ---- lib_path.c ---- */
 

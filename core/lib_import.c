@@ -81,12 +81,16 @@ int dvfs_import(struct dvfs *s, const char *key, const char *path, int flags)
 	struct dv_import im;
 	if (!path || (flags & ~(DVFS_SYNC | DVFS_NEW | DVFS_MOVE)))
 		return -EINVAL;
-	dv_err err = lib_path(s, key, &to);
-	if (!err)
-		err = dv_import_open(AT_FDCWD, path, &im);
+	dv_err err = lib_enter(s);
 	if (err)
 		return err;
-	err = import_file(s, to, &im, flags);
-	dv_import_close(&im);
+	err = lib_path(s, key, &to);
+	if (!err)
+		err = dv_import_open(AT_FDCWD, path, &im);
+	if (!err) {
+		err = import_file(s, to, &im, flags);
+		dv_import_close(&im);
+	}
+	lib_leave(s);
 	return err;
 }

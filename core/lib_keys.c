@@ -19,29 +19,33 @@ struct dvfs_iter {
 
 int dvfs_keys_in_order(struct dvfs *s)
 {
-	return s && lib_in_order(s);
+	return !lib_may(s) && lib_in_order(s);
 }
 
 int dvfs_iter_open(struct dvfs *s, const struct dvfs_range *range, struct dvfs_iter **out)
 {
 	static const struct dvfs_range all;
-	if (!s || !out)
+	if (!out)
 		return -EINVAL;
 	*out = NULL;
 	if (!range)
 		range = &all;
 	if (range->unsorted && (range->sorted || (range->after && range->after[0])))
 		return -EINVAL;
+	dv_err err = lib_enter(s);
+	if (err)
+		return err;
 	struct dvfs_iter *it = calloc(1, sizeof(*it));
-	if (!it)
+	if (!it) {
+		lib_leave(s);
 		return -ENOMEM;
+	}
 	it->s = s;
 	it->limited = range->limit;
 	it->left = range->limit;
-	atomic_fetch_add(&s->handles, 1);
 	it->prefix = strdup(range->prefix ? range->prefix : "");
 	it->after = strdup(range->after ? range->after : "");
-	dv_err err = it->prefix && it->after ? 0 : -ENOMEM;
+	err = it->prefix && it->after ? 0 : -ENOMEM;
 	if (!err && !lib_in_order(s) && (range->sorted || it->after[0]))
 		err = lib_sorted_open(s, it->prefix, it->after, LIB_WINDOW, &it->sorted);
 	else if (!err)
@@ -60,8 +64,10 @@ int dvfs_iter_next(struct dvfs_iter *it, const char **key)
 	*key = NULL;
 	if (it->limited && !it->left)
 		return 0;
-	dv_err err =
-		it->sorted ? lib_sorted_next(it->sorted, &next) : lib_walk_next(it->walk, &next);
+	dv_err err = lib_may(it->s);
+	if (err)
+		return err;
+	err = it->sorted ? lib_sorted_next(it->sorted, &next) : lib_walk_next(it->walk, &next);
 	if (err || !next)
 		return err;
 	it->left -= it->limited;
@@ -72,15 +78,17 @@ int dvfs_iter_next(struct dvfs_iter *it, const char **key)
 void dvfs_iter_close(struct dvfs_iter **iter)
 {
 	struct dvfs_iter *it = iter ? *iter : NULL;
-	if (!it)
+	if (!it || lib_may(it->s) == -EDEADLK)
+		return;
+	*iter = NULL;
+	if (lib_may(it->s))
 		return;
 	lib_walk_close(&it->walk);
 	lib_sorted_close(&it->sorted);
-	atomic_fetch_sub(&it->s->handles, 1);
+	lib_leave(it->s);
 	free(it->prefix);
 	free(it->after);
 	free(it);
-	*iter = NULL;
 }
 
 int dvfs_keys(struct dvfs *s, const struct dvfs_range *range,

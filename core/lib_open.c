@@ -21,8 +21,11 @@ static pthread_once_t log_once = PTHREAD_ONCE_INIT;
 static void pass_line(enum dv_log_level level, const char *line)
 {
 	void (*to)(int, const char *) = atomic_load(&log_to);
-	if (to && level <= DV_LOG_INFO)
-		to((int)level, line);
+	if (!to || level > DV_LOG_INFO)
+		return;
+	lib_guard_sink(true);
+	to((int)level, line);
+	lib_guard_sink(false);
 }
 
 static void begin_log(void)
@@ -160,6 +163,7 @@ int lib_open_plugin(const char *path, const struct dvfs_options *options,
 	struct dvfs *s = calloc(1, sizeof(*s));
 	if (!s)
 		return say(why, why_size, -ENOMEM, "out of memory");
+	lib_guard_begin(s);
 	dv_err err = take_options(s, options, why, why_size);
 	if (!err && !(s->base = strdup(path)))
 		err = -ENOMEM;
@@ -188,6 +192,11 @@ int dvfs_close(struct dvfs **store)
 	struct dvfs *s = store ? *store : NULL;
 	if (!s)
 		return 0;
+	dv_err may = lib_may(s);
+	if (may == -ECHILD) /* all of it is the parent's: its locks, its files, its folder */
+		*store = NULL;
+	if (may)
+		return may;
 	if (atomic_load(&s->handles))
 		return -EBUSY;
 	dv_err err = dv_store_close(&s->store, NULL);
@@ -200,17 +209,22 @@ int dvfs_close(struct dvfs **store)
 
 int dvfs_sync(struct dvfs *s)
 {
-	if (!s)
-		return -EINVAL;
-	return s->o.read_only ? 0 : dv_store_sync(s->store);
+	dv_err err = lib_enter(s);
+	if (err)
+		return err;
+	err = s->o.read_only ? 0 : dv_store_sync(s->store);
+	lib_leave(s);
+	return err;
 }
 
 int dvfs_pack(struct dvfs *s, struct dvfs_packed *out)
 {
 	struct dv_pack_result r;
-	if (!s)
-		return -EINVAL;
-	dv_err err = dv_store_pack_all(s->store, &r);
+	dv_err err = lib_enter(s);
+	if (err)
+		return err;
+	err = dv_store_pack_all(s->store, &r);
+	lib_leave(s);
 	if (out)
 		*out = (struct dvfs_packed){.packed = r.packed,
 					    .left_raw = r.left_raw,
@@ -224,7 +238,11 @@ int dvfs_pack(struct dvfs *s, struct dvfs_packed *out)
 void dvfs_stats(struct dvfs *s, struct dvfs_stats *out)
 {
 	struct dv_store_stats st;
+	*out = (struct dvfs_stats){0};
+	if (lib_enter(s))
+		return;
 	dv_store_stats(s->store, &st);
+	lib_leave(s);
 	*out = (struct dvfs_stats){
 		.bytes_read = st.bytes_read,
 		.bytes_written = st.bytes_written,
@@ -277,6 +295,10 @@ static const char *meaning(const struct dvfs *s, int err)
 	case -ENOSPC:
 	case -EDQUOT:
 		return "there is no room left on the store's filesystem; the old value stays";
+	case -ECHILD:
+		return "the store was opened before a fork(); the child opens its own";
+	case -EDEADLK:
+		return "the log's sink may not use the library";
 	case -ESTALE:
 	case -EBUSY:
 		return "is being changed by others all the time; try again";

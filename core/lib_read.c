@@ -78,19 +78,20 @@ int dvfs_reader_open(struct dvfs *s, const char *key, int flags, struct dvfs_rea
 	if (!out)
 		return -EINVAL;
 	*out = NULL;
-	if (!s || (flags & ~DVFS_DIRECT))
+	if (flags & ~DVFS_DIRECT)
 		return -EINVAL;
+	dv_err err = lib_enter(s);
+	if (err)
+		return err;
 	struct dvfs_reader *r = calloc(1, sizeof(*r));
-	if (!r)
-		return -ENOMEM;
-	dv_err err = find_held(s, key, &r->node, &st);
+	err = r ? find_held(s, key, &r->node, &st) : -ENOMEM;
 	if (err) {
 		free(r);
+		lib_leave(s);
 		return err;
 	}
 	r->s = s;
 	r->direct = flags & DVFS_DIRECT;
-	atomic_fetch_add(&s->handles, 1);
 	if (s->has_codec)
 		err = lib_filter_new(s, true, &r->filter);
 	if (!err && r->direct && !(r->buf = malloc(r->room = DIRECT_BYTES)))
@@ -183,14 +184,15 @@ ssize_t dvfs_reader_pread(struct dvfs_reader *r, void *buf, size_t len, uint64_t
 {
 	if (!r || (!buf && len) || len > SSIZE_MAX)
 		return -EINVAL;
-	if (r->filter)
-		return -EOPNOTSUPP;
+	dv_err err = lib_may(r->s);
+	if (err || r->filter)
+		return err ? err : -EOPNOTSUPP;
 	return r->direct ? read_direct(r, buf, len, off) : read_file(r, buf, len, off);
 }
 
 ssize_t dvfs_reader_read(struct dvfs_reader *r, void *buf, size_t len)
 {
-	if (r && r->filter && (buf || !len) && len <= SSIZE_MAX)
+	if (r && r->filter && !lib_may(r->s) && (buf || !len) && len <= SSIZE_MAX)
 		return read_decoded(r, buf, len);
 	ssize_t got = dvfs_reader_pread(r, buf, len, r ? r->off : 0);
 	if (got > 0)
@@ -201,14 +203,16 @@ ssize_t dvfs_reader_read(struct dvfs_reader *r, void *buf, size_t len)
 void dvfs_reader_close(struct dvfs_reader **reader)
 {
 	struct dvfs_reader *r = reader ? *reader : NULL;
-	if (!r)
+	if (!r || lib_may(r->s) == -EDEADLK)
+		return;
+	*reader = NULL;
+	if (lib_may(r->s))
 		return;
 	let_go(r->s, r->node);
 	lib_filter_free(&r->filter);
-	atomic_fetch_sub(&r->s->handles, 1);
+	lib_leave(r->s);
 	free(r->buf);
 	free(r);
-	*reader = NULL;
 }
 
 /* ---- at once ---- */
@@ -264,17 +268,21 @@ int dvfs_read(struct dvfs *s, const char *key, void **buf, size_t *len)
 {
 	DV_AUTO_FREE char *bytes = NULL;
 	size_t got = 0;
-	dv_err err = -ESTALE;
-	if (!s || !buf || !len)
+	if (!buf || !len)
 		return -EINVAL;
 	*buf = NULL;
 	*len = 0;
+	dv_err err = lib_enter(s);
+	if (err)
+		return err;
+	err = -ESTALE;
 	for (unsigned tries = 0; err == -ESTALE && tries < LIB_TRIES; tries++) {
 		free(dv_take_ptr(&bytes));
 		got = 0;
 		err = s->has_codec ? read_filtered(s, key, &bytes, &got)
 				   : read_once(s, key, &bytes, &got);
 	}
+	lib_leave(s);
 	if (err)
 		return err;
 	bytes[got] = '\0';
@@ -289,11 +297,14 @@ int dvfs_has(struct dvfs *s, const char *key)
 {
 	struct dv_node *n = NULL;
 	struct dv_stat st;
-	dv_err err = lib_find(s, key, &n, &st);
+	dv_err err = lib_enter(s);
 	if (err)
-		return err == -ENOENT ? 0 : err;
-	dv_node_unref(s->store, n);
-	return 1;
+		return err;
+	err = lib_find(s, key, &n, &st);
+	if (!err)
+		dv_node_unref(s->store, n);
+	lib_leave(s);
+	return err ? err == -ENOENT ? 0 : err : 1;
 }
 
 int dvfs_stat(struct dvfs *s, const char *key, struct dvfs_value *out)
@@ -302,9 +313,14 @@ int dvfs_stat(struct dvfs *s, const char *key, struct dvfs_value *out)
 	struct dv_stat st;
 	if (!out)
 		return -EINVAL;
-	dv_err err = lib_find(s, key, &n, &st);
+	dv_err err = lib_enter(s);
 	if (err)
 		return err;
+	err = lib_find(s, key, &n, &st);
+	if (err) {
+		lib_leave(s);
+		return err;
+	}
 	*out = (struct dvfs_value){
 		.size = st.size,
 		.stored_bytes = st.blocks * 512,
@@ -318,5 +334,6 @@ int dvfs_stat(struct dvfs *s, const char *key, struct dvfs_value *out)
 		.packed = dv_node_form(s->store, n) == DV_FORM_PACKED,
 	};
 	dv_node_unref(s->store, n);
+	lib_leave(s);
 	return 0;
 }

@@ -26,18 +26,19 @@ int dvfs_writer_open(struct dvfs *s, const char *key, int flags, struct dvfs_wri
 	if (!out)
 		return -EINVAL;
 	*out = NULL;
-	dv_err err = flags & ~(DVFS_SYNC | DVFS_NEW) ? -EINVAL : lib_path(s, key, &path);
+	dv_err err = flags & ~(DVFS_SYNC | DVFS_NEW) ? -EINVAL : lib_enter(s);
 	if (err)
 		return err;
-	struct dvfs_writer *w = calloc(1, sizeof(*w));
+	err = lib_path(s, key, &path);
+	struct dvfs_writer *w = err ? NULL : calloc(1, sizeof(*w));
 	if (!w) {
 		free(path);
-		return -ENOMEM;
+		lib_leave(s);
+		return err ? err : -ENOMEM;
 	}
 	w->s = s;
 	w->path = path;
 	w->flags = flags;
-	atomic_fetch_add(&s->handles, 1);
 	err = dv_put_begin(s->store, s->o.file_mode, &w->put);
 	if (!err && s->has_codec)
 		err = lib_filter_new(s, false, &w->filter);
@@ -71,13 +72,16 @@ int dvfs_writer_write(struct dvfs_writer *w, const void *buf, size_t len)
 {
 	if (!w || (!buf && len))
 		return -EINVAL;
-	return add(w, buf, len, false);
+	dv_err err = lib_may(w->s);
+	return err ? err : add(w, buf, len, false);
 }
 
 int dvfs_writer_set_key(struct dvfs_writer *w, const char *key)
 {
 	char *path = NULL;
-	dv_err err = w ? lib_path(w->s, key, &path) : -EINVAL;
+	dv_err err = w ? lib_may(w->s) : -EINVAL;
+	if (!err)
+		err = lib_path(w->s, key, &path);
 	if (err)
 		return err;
 	free(w->path);
@@ -90,7 +94,9 @@ int dvfs_writer_commit(struct dvfs_writer **writer)
 	struct dvfs_writer *w = writer ? *writer : NULL;
 	if (!w)
 		return -EINVAL;
-	dv_err err = add(w, NULL, 0, true);
+	dv_err err = lib_may(w->s);
+	if (!err)
+		err = add(w, NULL, 0, true);
 	if (!err)
 		err = lib_commit(w->s, w->put, w->path,
 				 (w->flags & DVFS_SYNC ? DV_PUT_SYNC : 0u) |
@@ -102,14 +108,16 @@ int dvfs_writer_commit(struct dvfs_writer **writer)
 void dvfs_writer_abort(struct dvfs_writer **writer)
 {
 	struct dvfs_writer *w = writer ? *writer : NULL;
-	if (!w)
+	if (!w || lib_may(w->s) == -EDEADLK)
+		return;
+	*writer = NULL;
+	if (lib_may(w->s)) /* what it has written is the parent's */
 		return;
 	lib_filter_free(&w->filter);
 	dv_put_end(w->s->store, &w->put);
-	atomic_fetch_sub(&w->s->handles, 1);
+	lib_leave(w->s);
 	free(w->path);
 	free(w);
-	*writer = NULL;
 }
 
 int dvfs_write(struct dvfs *s, const char *key, const void *buf, size_t len, int flags)
@@ -152,14 +160,17 @@ int dvfs_erase(struct dvfs *s, const char *key)
 {
 	DV_AUTO_FREE char *path = NULL;
 	unsigned tries = 0;
-	dv_err err = lib_path(s, key, &path);
+	dv_err err = lib_enter(s);
 	if (err)
 		return err;
-	do
-		err = erase_once(s, path);
-	while (lib_goes_on(err, &tries));
+	err = lib_path(s, key, &path);
+	if (!err)
+		do
+			err = erase_once(s, path);
+		while (lib_goes_on(err, &tries));
 	if (!err)
 		lib_prune(s, path);
+	lib_leave(s);
 	return err;
 }
 

@@ -303,6 +303,172 @@ static void test_a_killed_process_leaves_whole_values(void)
 	lib_end(&l);
 }
 
+/* ---- what is refused ---- */
+
+/* The child of a fork; 0 or the line that is wrong. */
+static int use_in_child(struct dvfs *s, struct dvfs_writer *w, struct dvfs_reader *r,
+			struct dvfs_iter *it)
+{
+	struct dvfs_stats stats;
+	struct dvfs_value v;
+	const char *key;
+	char text[256], byte;
+	void *buf;
+	size_t len;
+	if (dvfs_write(s, "k", "c", 1, 0) != -ECHILD || dvfs_read(s, "k", &buf, &len) != -ECHILD ||
+	    dvfs_has(s, "k") != -ECHILD || dvfs_stat(s, "k", &v) != -ECHILD ||
+	    dvfs_erase(s, "k") != -ECHILD || dvfs_erase_all(s, NULL) != -ECHILD)
+		return __LINE__;
+	if (dvfs_sync(s) != -ECHILD || dvfs_pack(s, NULL) != -ECHILD ||
+	    dvfs_import(s, "i", "/etc/hostname", 0) != -ECHILD ||
+	    dvfs_keys(s, NULL, count_key, &(int){0}) != -ECHILD)
+		return __LINE__;
+	dvfs_stats(s, &stats);
+	if (stats.bytes_written ||
+	    !strstr(dvfs_explain(s, "k", -ECHILD, text, sizeof(text)), "fork"))
+		return __LINE__;
+	if (dvfs_writer_write(w, "x", 1) != -ECHILD || dvfs_writer_set_key(w, "y") != -ECHILD ||
+	    dvfs_reader_read(r, &byte, 1) != -ECHILD ||
+	    dvfs_reader_pread(r, &byte, 1, 0) != -ECHILD || dvfs_iter_next(it, &key) != -ECHILD)
+		return __LINE__;
+	if (dvfs_writer_commit(&w) != -ECHILD || w)
+		return __LINE__;
+	dvfs_reader_close(&r);
+	dvfs_iter_close(&it);
+	if (r || it || dvfs_close(&s) != -ECHILD || s)
+		return __LINE__;
+	return 0;
+}
+
+static void test_the_child_of_a_fork_is_refused_and_harms_nothing(void)
+{
+	struct lib l;
+	struct dvfs_writer *w;
+	struct dvfs_reader *r;
+	struct dvfs_iter *it;
+	const char *key;
+	char byte;
+	int status;
+	lib_begin(&l, "path");
+	lib_write(&l, "k", "parent");
+	CHECK_EQ(dvfs_writer_open(l.s, "w", 0, &w), 0);
+	CHECK_EQ(dvfs_writer_write(w, "12", 2), 0);
+	CHECK_EQ(dvfs_reader_open(l.s, "k", 0, &r), 0);
+	CHECK_EQ(dvfs_iter_open(l.s, NULL, &it), 0);
+	pid_t child = fork();
+	CHECK(child >= 0);
+	if (!child) {
+		struct lib own = l;
+		int line = use_in_child(l.s, w, r, it);
+		if (!line && dvfs_open(l.path, &own.o, &own.s, NULL, 0))
+			line = __LINE__;
+		if (!line && (dvfs_write(own.s, "c", "child", 5, 0) || dvfs_close(&own.s)))
+			line = __LINE__;
+		if (line)
+			fprintf(stderr, "the child: line %d\n", line);
+		_exit(line != 0);
+	}
+	CHECK_EQ(waitpid(child, &status, 0), child);
+	CHECK_EQ(status, 0);
+	CHECK_EQ(dvfs_iter_next(it, &key), 1);
+	CHECK_EQ(dvfs_reader_read(r, &byte, 1), 1);
+	CHECK_EQ(dvfs_writer_write(w, "3", 1), 0);
+	CHECK_EQ(dvfs_writer_commit(&w), 0);
+	dvfs_reader_close(&r);
+	dvfs_iter_close(&it);
+	lib_is(&l, "w", "123");
+	lib_is(&l, "k", "parent");
+	lib_is(&l, "c", "child");
+	lib_end(&l);
+}
+
+struct meeting {
+	struct dvfs *s;
+	pthread_barrier_t in, out;
+};
+
+static int meet(void *ctx, const char *a, const char *b)
+{
+	struct meeting *m = ctx;
+	if (m->s) {
+		struct dvfs *s = m->s;
+		m->s = NULL;
+		CHECK_EQ(dvfs_has(s, "k"), 1); /* a callback may */
+		pthread_barrier_wait(&m->in);
+		pthread_barrier_wait(&m->out);
+	}
+	return strcmp(a, b);
+}
+
+static void *list_keys(void *arg)
+{
+	int count = 0;
+	CHECK_EQ(dvfs_keys(arg, &(struct dvfs_range){.sorted = 1}, count_key, &count), 0);
+	CHECK_EQ(count, 2);
+	return NULL;
+}
+
+static void test_nobody_closes_a_store_that_another_thread_is_in(void)
+{
+	struct lib l;
+	struct meeting m = {NULL};
+	const struct dvfs_transform t = {.struct_size = sizeof(t), .self = &m, .compare = meet};
+	pthread_t other;
+	CHECK_EQ(pthread_barrier_init(&m.in, NULL, 2), 0);
+	CHECK_EQ(pthread_barrier_init(&m.out, NULL, 2), 0);
+	lib_begin(&l, "path");
+	l.o.custom_transform = &t;
+	lib_reopen(&l);
+	lib_write(&l, "k", "");
+	lib_write(&l, "l", "");
+	m.s = l.s;
+	CHECK_EQ(pthread_create(&other, NULL, list_keys, l.s), 0);
+	pthread_barrier_wait(&m.in);
+	CHECK_EQ(dvfs_close(&l.s), -EBUSY);
+	CHECK(l.s != NULL);
+	pthread_barrier_wait(&m.out);
+	CHECK_EQ(pthread_join(other, NULL), 0);
+	lib_end(&l);
+	pthread_barrier_destroy(&m.in);
+	pthread_barrier_destroy(&m.out);
+}
+
+static struct dvfs *sink_store;
+static int sink_calls;
+
+static void sink_that_calls(int severity, const char *line)
+{
+	struct dvfs *s = sink_store;
+	(void)severity, (void)line;
+	CHECK_EQ(dvfs_has(s, "k"), -EDEADLK);
+	CHECK_EQ(dvfs_write(s, "k", "", 0, 0), -EDEADLK);
+	CHECK_EQ(dvfs_close(&s), -EDEADLK);
+	CHECK(s != NULL);
+	sink_calls++;
+}
+
+static void test_the_sink_of_the_log_is_refused(void)
+{
+	struct lib l;
+	char path[100];
+	void *buf;
+	size_t len;
+	lib_begin(&l, "path");
+	lib_write(&l, "k", "v");
+	snprintf(path, sizeof(path), "%s/bad.zst", l.path);
+	FILE *f = fopen(path, "w");
+	CHECK(f != NULL);
+	fputs("no zstd at all", f);
+	fclose(f);
+	sink_store = l.s;
+	dvfs_set_log(sink_that_calls);
+	CHECK_EQ(dvfs_read(l.s, "bad", &buf, &len), -EBADMSG);
+	CHECK(sink_calls > 0);
+	dvfs_set_log(lib_print);
+	lib_is(&l, "k", "v");
+	lib_end(&l);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check_test tests[] = {
@@ -310,6 +476,9 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_processes_share_a_store),
 		CHECK_TEST(test_a_killed_process_leaves_whole_values),
 		CHECK_TEST(test_threads_share_a_store),
+		CHECK_TEST(test_the_child_of_a_fork_is_refused_and_harms_nothing),
+		CHECK_TEST(test_nobody_closes_a_store_that_another_thread_is_in),
+		CHECK_TEST(test_the_sink_of_the_log_is_refused),
 	};
 	return check_main(argc, argv, tests, LEN(tests));
 }
