@@ -6,8 +6,10 @@
  *   oprc create DIR N          create, write 4 KiB, close
  *   oprc random FILE N SEED    pread of 4 KiB at N random blocks
  *   oprc list DIR              readdir of all of it
+ *   oprc latency DIR N FSYNC   truncate, write 4 KiB (FSYNC 1: and fsync), close of DIR/0 ... DIR/99 in turn
  *
- * Prints nanoseconds for each operation (for list: for each name). Ends with 1 where anything fails
+ * Prints nanoseconds for each operation (for list: for each name; for latency: of the median, p99, p99.9
+ * and the worst one). Ends with 1 where anything fails
  * or a file holds less than it must.
  */
 #include <dirent.h>
@@ -104,6 +106,35 @@ static unsigned long list_names(const char *dir)
 	return count;
 }
 
+static int by_value(const void *a, const void *b)
+{
+	const double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+static void print_latencies(unsigned long count, int with_fsync)
+{
+	double *took = calloc(count, sizeof(*took));
+	char name[32];
+
+	if (!took || count < 1)
+		errx(1, "no memory, or nothing to do");
+	for (unsigned long i = 0; i < count; i++) {
+		snprintf(name, sizeof(name), "%lu", i % 100);
+		memset(block, 'a' + (int)(i % 26), BLOCK);
+		double begin = now_ns();
+		int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+		if (fd < 0 || write(fd, block, BLOCK) != BLOCK || (with_fsync && fsync(fd)) ||
+		    close(fd) != 0)
+			err(1, "%s", name);
+		took[i] = now_ns() - begin;
+	}
+	qsort(took, count, sizeof(*took), by_value);
+	printf("%.1f %.1f %.1f %.1f\n", took[count / 2], took[count * 99 / 100],
+	       took[count * 999 / 1000], took[count - 1]);
+	free(took);
+}
+
 static unsigned long number(const char *text)
 {
 	return strtoul(text, NULL, 10);
@@ -129,6 +160,10 @@ int main(int argc, char **argv)
 	} else if (strcmp(what, "list") == 0 && argc == 3) {
 		begin = now_ns();
 		operations = list_names(argv[2]);
+	} else if (strcmp(what, "latency") == 0 && argc == 5) {
+		enter(argv[2]);
+		print_latencies(number(argv[3]), strcmp(argv[4], "1") == 0);
+		return 0;
 	} else {
 		errx(2, "see the top of oprc.c");
 	}
