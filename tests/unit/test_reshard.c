@@ -162,9 +162,7 @@ static void test_each_transform_becomes_each_other_one(void)
 static const struct change {
 	const char *from, *to;
 	const char *const *keys;
-} changes[] = {{"hash:md5:1x1", "split:3", keys},
-	       {"path", "path:.txt", in_folders},
-	       {"path:.txt", "path", in_folders}};
+} changes[] = {{"hash:md5:1x1", "split:3", keys}, {"path", "path:.txt", in_folders}};
 
 static void test_keys_stay_in_their_folders(void)
 {
