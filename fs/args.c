@@ -30,6 +30,11 @@ static bool find_name(const struct fs_args *a, const char *name)
 	return false;
 }
 
+void fs_args_set_quiet(bool on)
+{
+	quiet = on;
+}
+
 static void print_help(const struct fs_args *a)
 {
 	printf("usage: diskvfs %s\n%s", a->usage, a->about);
@@ -48,7 +53,7 @@ static void print_help(const struct fs_args *a)
 		printf("      %-20s %s\n", "--transform FILE.so[:ARGS]",
 		       "the shared object that the store's transform is");
 	printf("  -q, %-20s %s\n", "--quiet",
-	       "no progress, no message about a key that is missing");
+	       "no progress, no counts, no message about a missing key");
 	printf("  -h, %-20s %s\n", "--help", "this text");
 }
 

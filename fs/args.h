@@ -47,5 +47,7 @@ int fs_args_parse(const struct fs_args *a, int argc, char **argv, char ***operan
 
 /* Was -q given? Of the last command that was parsed. */
 bool fs_args_quiet(void);
+/* Of a command that reads its arguments itself. */
+void fs_args_set_quiet(bool on);
 
 #endif

@@ -24,7 +24,7 @@
 #define SHOWN_MAX 20u
 
 struct flags {
-	bool json, quick;
+	bool json, quick, quiet;
 };
 
 /* A list that is gathered while the store is looked at: lines of text, or values of JSON. */
@@ -304,7 +304,7 @@ static int info(const char *given, const struct flags *flags)
 		status = fs_cmd_fail(2, "%s", why[0] ? why : strerror(-err));
 	else if (r.failed)
 		status = fs_cmd_fail(2, "%s: out of memory", given);
-	else
+	else if (!flags->quiet)
 		(flags->json ? print_json : print_text)(store, &r, i);
 	free(r.mounts.text);
 	free(r.pending.text);
@@ -319,16 +319,18 @@ int fs_cmd_info(int argc, char **argv)
 		"usage: diskvfs info [--quick] [--json] STORE|MOUNTPOINT [--transform "
 		"FILE.so[:ARGS]]\n"
 		"Tells what a store is, who has it open, what is pending in it and what it holds; "
-		"writes\n"
-		"nothing. --quick does not look at every key. --json: one object. --transform "
-		"names the\nshared object that the store's transform is.\n";
+		"writes\nnothing. --quick (-q) does not look at every key. --json: one object. "
+		"--quiet: "
+		"errors only.\n--transform names the shared object that the store's transform "
+		"is.\n";
 	static const struct option longs[] = {
 		{"help", no_argument, NULL, 'h'},
 		{"json", no_argument, NULL, 'j'},
 		{"quick", no_argument, NULL, 'q'},
+		{"quiet", no_argument, NULL, 'Q'},
 		{NULL, 0, NULL, 0},
 	};
-	struct flags flags = {false, false};
+	struct flags flags = {0};
 	int c;
 
 	optind = 0;
@@ -336,6 +338,7 @@ int fs_cmd_info(int argc, char **argv)
 	while ((c = getopt_long(argc, argv, "hjq", longs, NULL)) != -1) {
 		flags.json |= c == 'j';
 		flags.quick |= c == 'q';
+		flags.quiet |= c == 'Q';
 		if (c == 'h')
 			return fputs(usage, stdout) < 0;
 		if (c == '?')

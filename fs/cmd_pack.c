@@ -81,7 +81,8 @@ static int pack(const char *operand, const struct dv_pack_request *request)
 				   operand);
 	if (err < 0)
 		return fs_cmd_fail(2, "%s: %s", operand, why[0] ? why : strerror(-err));
-	print_result(&result);
+	if (!fs_args_quiet())
+		print_result(&result);
 	return result.failed ? 2 : 0;
 }
 

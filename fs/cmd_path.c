@@ -5,6 +5,7 @@
 #include "fs/cmd.h"
 
 #include "core/store.h"
+#include "fs/args.h"
 #include "fs/plugin.h"
 
 #include <limits.h>
@@ -14,7 +15,7 @@
 int fs_cmd_path(int argc, char **argv)
 {
 	static const char usage[] =
-		"usage: diskvfs path STORE KEY [--transform FILE.so[:ARGS]]\n"
+		"usage: diskvfs path STORE KEY [-q] [--transform FILE.so[:ARGS]]\n"
 		"Prints the file that holds the value of KEY, or would hold "
 		"it; in that case the exit\n"
 		"status is 1. --transform names the shared object that the store's transform is.\n";
@@ -39,6 +40,7 @@ int fs_cmd_path(int argc, char **argv)
 	dv_ignore(dv_store_close(&store, NULL)); /* opened read-only: nothing to finish */
 	if (err < 0)
 		return fs_cmd_fail(2, "%s: %s", key, strerror(-err));
-	printf("%s/%s\n", operands[0], file);
+	if (!fs_args_quiet())
+		printf("%s/%s\n", operands[0], file);
 	return exists ? 0 : 1;
 }

@@ -8,6 +8,7 @@
 #include "fs/cmd.h"
 
 #include "core/error.h"
+#include "fs/args.h"
 #include "fs/client.h"
 #include "fs/mountpoint.h"
 
@@ -146,14 +147,15 @@ static int unmount(const char *given, const struct flags *flags, int failed)
 int fs_cmd_unmount(int argc, char **argv)
 {
 	static const char usage[] =
-		"usage: diskvfs unmount MOUNTPOINT\n"
+		"usage: diskvfs unmount MOUNTPOINT [-q]\n"
 		"Finishes what is pending, unmounts, and returns when the daemon has ended.\n";
-	const struct flags flags = {0};
+	struct flags flags = {0};
 	const char *operand;
 	int status;
 
 	if (fs_cmd_operands(argc, argv, usage, 1, 1, &operand, &status) < 0)
 		return status;
+	flags.quiet = fs_args_quiet();
 	return unmount(operand, &flags, 2);
 }
 

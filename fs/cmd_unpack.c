@@ -8,6 +8,7 @@
 
 #include "core/cleanup.h"
 #include "core/store.h"
+#include "fs/args.h"
 #include "fs/client.h"
 #include "fs/control.h"
 
@@ -17,7 +18,7 @@
 #define KEYS_MAX 4096
 
 static const char usage[] =
-	"usage: diskvfs unpack STORE|MOUNTPOINT [KEY]... [--transform FILE.so[:ARGS]]\n"
+	"usage: diskvfs unpack STORE|MOUNTPOINT [KEY]... [-q] [--transform FILE.so[:ARGS]]\n"
 	"Makes packed values raw, all or those of the keys and below; returns when that is "
 	"durable.\n"
 	"They stay so until they change or `diskvfs pack` is run. With all unpacked, and .diskvfs\n"
@@ -82,7 +83,7 @@ static int unpack_keys(struct dv_store *store, const char *mount, const char **k
 						       "compressed; nothing is unpacked"
 						     : strerror(-err));
 	}
-	if (!sealed)
+	if (!sealed && !fs_args_quiet())
 		print_result(&sum);
 	return sum.failed ? 2 : status;
 }

@@ -5,6 +5,7 @@
  * `diskvfs STORE MOUNTPOINT`, as mount(8) calls it, is `diskvfs mount`; so a store whose name is a
  * command's is written ./NAME. Called as umount.fuse.diskvfs it unmounts.
  */
+#include "fs/args.h"
 #include "fs/cmd.h"
 #include "fs/commands.h"
 #include "fs/plugin.h"
@@ -70,13 +71,19 @@ int fs_cmd_operands(int argc, char **argv, const char *usage, int min, int max,
 {
 	static const struct option longs[] = {
 		{"help", no_argument, NULL, 'h'},
+		{"quiet", no_argument, NULL, 'q'},
 		{NULL, 0, NULL, 0},
 	};
 	int c, n;
 
 	optind = 0;
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+	fs_args_set_quiet(false);
+	while ((c = getopt_long(argc, argv, "hq", longs, NULL)) != -1) {
+		if (c == 'q') {
+			fs_args_set_quiet(true);
+			continue;
+		}
 		if (c == 'h') {
 			fputs(usage, stdout);
 			*status = 0;

@@ -19,6 +19,7 @@ static void long_options(unsigned command, struct option out[LONG_MAX_OPTIONS],
 		{"help", no_argument, NULL, 'h'},
 		{"foreground", no_argument, NULL, 'f'},
 		{"debug", no_argument, NULL, 'd'},
+		{"quiet", no_argument, NULL, 'q'},
 	};
 	size_t n = 0;
 
@@ -49,6 +50,8 @@ static dv_err take_option(struct fs_options *o, unsigned command, int c, char **
 	switch (c) {
 	case 'h':
 		*help = true;
+		return 0;
+	case 'q': /* as of all commands; nothing is printed in any case */
 		return 0;
 	case 'f':
 		o->foreground = true;
@@ -83,7 +86,7 @@ int fs_options_parse_args(struct fs_options *o, unsigned command, int argc, char
 {
 	struct option longs[LONG_MAX_OPTIONS];
 	char names[LONG_MAX_OPTIONS][32];
-	const char *shorts = command == FS_FOR_MOUNT ? ":hfdro:" : ":ho:";
+	const char *shorts = command == FS_FOR_MOUNT ? ":hqfdro:" : ":hqo:";
 	int c, n;
 	dv_err err = 0;
 

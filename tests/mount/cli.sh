@@ -232,3 +232,29 @@ cmp "$M/five" <(text 41000)
 [ "$(stat_json .pid)" = "$front" ] || fail "-f runs as another process"
 "$DISKVFS" unmount "$M"
 wait "$front"
+
+claim "each command takes -q and --help; with -q nothing is printed where nothing is wrong"
+for c in $("$DISKVFS" --help | sed -n 's/^  diskvfs \[*\([a-z]*\).*/\1/p'); do
+	"$DISKVFS" "$c" --help >"$T/out" || fail "$c --help"
+	grep -q 'usage: diskvfs' "$T/out" || fail "$c --help: $(cat "$T/out")"
+done
+quiet() {
+	"$DISKVFS" "$@" >"$T/out" 2>"$T/err" || fail "$*: $(cat "$T/err")"
+	[ ! -s "$T/out" ] && [ ! -s "$T/err" ] || fail "$* talks: $(cat "$T/out" "$T/err")"
+}
+quiet init -q "$T/quiet"
+text 20000 >"$T/text"
+quiet import -q "$T/quiet" "$T/text"
+quiet pack --quiet "$T/quiet"
+quiet path -q "$T/quiet" text
+quiet unpack -q "$T/quiet"
+quiet reshard -q "$T/quiet" --transform flat
+quiet info --quiet "$T/quiet"
+quiet export -q "$T/quiet" "$T/quiet.out"
+quiet gc -q "$T/quiet" --max-size 1G
+quiet cas verify -q "$T/quiet"
+quiet has -q "$T/quiet" text
+mkdir -p "$T/quiet.mnt"
+quiet mount -q "$T/quiet" "$T/quiet.mnt"
+quiet unmount -q "$T/quiet.mnt"
+quiet rm -q "$T/quiet" text
