@@ -9,6 +9,7 @@
 #include "core/info.h"
 #include "core/log.h"
 #include "fs/client.h"
+#include "fs/info_value.h"
 #include "fs/json.h"
 #include "fs/mountpoint.h"
 #include "fs/plugin.h"
@@ -316,12 +317,15 @@ static int info(const char *given, const struct flags *flags)
 int fs_cmd_info(int argc, char **argv)
 {
 	static const char usage[] =
-		"usage: diskvfs info [--quick] [--json] STORE|MOUNTPOINT [--transform "
+		"usage: diskvfs info [--quick] [--json] STORE|MOUNTPOINT [KEY]... [--transform "
 		"FILE.so[:ARGS]]\n"
 		"Tells what a store is, who has it open, what is pending in it and what it holds; "
-		"writes\nnothing. --quick (-q) does not look at every key. --json: one object. "
-		"--quiet: "
-		"errors only.\n--transform names the shared object that the store's transform "
+		"writes\nnothing. --quick (-q) does not look at every key. With keys: the form, "
+		"sizes and "
+		"place of each;\nexit status 1 where one is missing. --json: one object, of each "
+		"key. "
+		"--quiet: errors only.\n--transform names the shared object that the store's "
+		"transform "
 		"is.\n";
 	static const struct option longs[] = {
 		{"help", no_argument, NULL, 'h'},
@@ -345,9 +349,13 @@ int fs_cmd_info(int argc, char **argv)
 			return fs_cmd_fail(1, "unknown option %s; info --help lists them all",
 					   argv[optind - 1]);
 	}
-	if (optind + 1 != argc) {
+	if (optind == argc) {
 		fputs(usage, stderr);
 		return 1;
 	}
+	if (optind + 1 < argc)
+		return fs_info_values(
+			argv[optind], argv + optind + 1, argc - optind - 1,
+			&(struct fs_info_flags){.json = flags.json, .quiet = flags.quiet});
 	return info(argv[optind], &flags);
 }

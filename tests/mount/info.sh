@@ -96,3 +96,29 @@ done
 status=0
 "$DISKVFS" info >"$T/out" 2>&1 || status=$?
 is $status 1
+
+claim "a value's own: the same from a store that is mounted and one that is not"
+rm -rf "$S"
+mk_store
+mnt_up -o settle=3600
+mkdir "$M/d"
+text 600000 >"$M/d/packed"
+echo raw >"$M/raw"
+pack_now
+mnt_down
+for where in "$S" "$M"; do
+	[ "$where" = "$S" ] || mnt_up -o settle=3600
+	"$DISKVFS" info --json "$where" d/packed raw | jq -c '[.key, .form, .frames, .size, .path]' >"$T/out"
+	printf '%s\n' '["d/packed","packed",5,600000,"d/packed.zst"]' '["raw","raw",0,4,"raw"]' | cmp - "$T/out" ||
+		fail "$where: $(cat "$T/out")"
+	[ "$("$DISKVFS" info --json "$where" d/packed | jq .stored)" = "$(stat -c %s "$S/d/packed.zst")" ] || fail stored
+	status=0
+	"$DISKVFS" info "$where" raw d none >"$T/out" 2>"$T/err" || status=$?
+	[ "$status" = 1 ] && [ "$(wc -l <"$T/err")" = 2 ] || fail "$status: $(cat "$T/err")"
+	grep -q '^form *raw$' "$T/out" || fail "$(cat "$T/out")"
+done
+exec 8>>"$M/d/packed"
+echo more >&8
+"$DISKVFS" info "$S" d/packed | grep -q '^form *editing' || fail "$("$DISKVFS" info "$S" d/packed)"
+exec 8>&-
+mnt_down
