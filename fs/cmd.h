@@ -27,6 +27,7 @@ int fs_cmd_import(int argc, char **argv);
 int fs_cmd_export(int argc, char **argv);
 int fs_cmd_cas(int argc, char **argv);
 int fs_cmd_gc(int argc, char **argv);
+int fs_cmd_verify(int argc, char **argv);
 /* umount.fuse.diskvfs, as umount(8) calls it. */
 int fs_cmd_umount_helper(int argc, char **argv);
 

@@ -48,6 +48,14 @@ static const char manual_statuses[] =
 	"error, "
 	"32 mount failure.\n"
 	".PP\n"
+	".B verify\nfollows\n.BR fsck (8),\nsince what it finds and what it could not do have to "
+	"be\n"
+	"told apart; the numbers are or-ed: 0 clean, 1 errors corrected, 4 errors left "
+	"uncorrected,\n"
+	"8 it could not be done, or not to the end, 16 used wrongly, 128 a shared object could "
+	"not\n"
+	"be loaded.\n"
+	".PP\n"
 	"These do not change.";
 
 /* Preformatted: nothing in it is a request, and dashes are those that are typed. */

@@ -6,3 +6,5 @@ set_tests_properties(unit/foreign_50000 PROPERTIES LABELS slow TIMEOUT 3600
 # Folders with files of other makers that become stores.
 dv_unit_test(adopt MODULES store SOURCES ${simfs})
 dv_unit_test(twin MODULES store SOURCES ${simfs})
+# All of a store is checked, and mended.
+dv_unit_test(verify MODULES verify SOURCES unit/verify_fixture.c unit/foreign_kinds.c ${simfs} TIMEOUT 300)
