@@ -99,7 +99,7 @@ static dv_err judge(struct dv_verify *v, struct dv_scan *scan, struct dv_verify_
 		 same_value ? "another form of the value, " : "",
 		 equal ? "equal bytes" : "other bytes", item->pair);
 	if (equal && v->options->repair)
-		dv_repair_twin(v, item, fd, &look->st, detail);
+		dv_repair_twin(v, item, fd, &look->st, raw, st, detail);
 	else
 		tell(v, item, detail);
 	return 0;

@@ -8,6 +8,7 @@
  *   verify_pair.c     two files of one key
  *   verify_control.c  .diskvfs: owners, leftovers, what is under way
  *   verify_repair.c   what is done about it
+ *   verify_mend.c     whole frames saved, a seek table made anew
  *   verify_lost.c     .diskvfs/lost/verify-N
  */
 #ifndef DV_VERIFY_PRIVATE_H
@@ -45,11 +46,10 @@ struct dv_verify {
 	struct dv_store *s;
 	const struct dv_verify_options *options;
 	const struct dv_verify_ops *ops;
-	struct dv_transform *flat; /* our spelling without directories; NULL: of no use here */
-	struct dv_verify_lost
-		*lost;		 /* NULL: nothing was moved there yet; walking thread and lock */
-	pthread_mutex_t wide;	 /* one large window at a time */
-	pthread_mutex_t mending; /* one repair at a time; above lock */
+	struct dv_transform *flat;   /* our spelling without directories; NULL: of no use here */
+	struct dv_verify_lost *lost; /* NULL: nothing was moved there yet; mending */
+	pthread_mutex_t wide;	     /* one large window at a time */
+	pthread_mutex_t mending;     /* one repair at a time; above lock */
 
 	pthread_mutex_t lock; /* a leaf, but that ops are called under it */
 	struct dv_verify_result *r;
@@ -150,7 +150,8 @@ bool dv_verify_others(struct dv_verify *v, char *who, size_t size);
 void dv_repair_value(struct dv_verify *v, struct dv_scan *scan, struct dv_verify_item *item, int fd,
 		     const struct dv_look *look);
 void dv_repair_twin(struct dv_verify *v, struct dv_verify_item *item, int fd,
-		    const struct dv_stat *st, const char *detail);
+		    const struct dv_stat *st, int raw, const struct dv_stat *raw_st,
+		    const char *detail);
 /* name: its key, which lies elsewhere. */
 void dv_repair_misplaced(struct dv_verify *v, const struct dv_verify_at *at, enum dv_form form,
 			 const char *detail);

@@ -107,8 +107,9 @@ static void print_text(const struct dv_verify_result *v, bool repair)
 {
 	char a[32], b[32];
 
-	printf("%" PRIu64 " packed values verified, %" PRIu64 " frames, %s of %s read\n", v->packed,
-	       v->frames, fs_size_text(v->plain_bytes, a), fs_size_text(v->stored_bytes, b));
+	printf("%" PRIu64 " packed values verified, %" PRIu64 " frames; %s read, %s unpacked\n",
+	       v->packed, v->frames, fs_size_text(v->stored_bytes, a),
+	       fs_size_text(v->plain_bytes, b));
 	if (v->raw)
 		printf("%" PRIu64 " raw values read; they carry no checksum\n", v->raw);
 	if (v->unsummed)
@@ -197,16 +198,18 @@ int fs_cmd_verify(int argc, char **argv)
 	uint64_t jobs = 0;
 	bool json = false;
 	const struct fs_arg args[] = {
+		{"repair", 0, FS_ARG_SET, &o.repair, NULL,
+		 "mend what can be, put aside in .diskvfs/lost what can not; unmounted only"},
 		{"json", 0, FS_ARG_SET, &json, NULL, "an object a line, the counts in the last"},
 		{"jobs", 'j', FS_ARG_COUNT, &jobs, "N", "threads; as many as processors"},
 		{"transform", 0, FS_ARG_TEXT, &transform, "FILE.so[:ARGS]",
 		 "the store's, where it is a shared object"},
 	};
 	const struct fs_args a = {
-		"verify STORE|MOUNTPOINT [--json] [--jobs N]",
+		"verify STORE|MOUNTPOINT [--repair] [--json] [--jobs N]",
 		"Reads every file of the store, decodes what is packed, checks checksums, seek "
-		"tables and where\nfiles lie. Raw values carry no checksum: they are read. Nothing "
-		"is written, and the\nstore may be mounted and written to; what "
+		"tables and where\nfiles lie. Raw values carry no checksum: they are read. Without "
+		"--repair nothing is written, and the\nstore may be mounted and written to; what "
 		"changes meanwhile is counted as in use.\n"
 		"Exit status, or-ed, as of fsck(8): 0 clean, 1 errors corrected, 4 errors left, 8 "
 		"it could not be\ndone, 16 used wrongly, 128 a shared object could not be "

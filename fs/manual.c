@@ -166,7 +166,8 @@ int fs_print_manual(void)
 	     ",\n.BR finish ,\n"
 	     ".B unpack\nand\n.B unpack\n.IR KEY .\n"
 	     ".TP\n.I STORE/.diskvfs/\nControl files of the store;\n.I lost/\nholds bytes that "
-	     "recovery could not place.");
+	     "recovery could not place, and in\n.I verify\\-N/\nwhat a repair took from its "
+	     "place.");
 	puts(manual_statuses);
 	puts(".SH SEE ALSO\n.BR zstd (1),\n.BR mount (8),\n.BR fusermount3 (1)");
 	return status;

@@ -11,7 +11,8 @@ static const struct dv_call call;
 
 static struct dv_store *open_store(struct vt *t)
 {
-	struct dv_store_options o = {.threads = 1, .boot_id = "boot", .cache_bytes = 8 << 20};
+	struct dv_store_options o = {
+		.threads = 1, .boot_id = t->boot ? t->boot : "boot", .cache_bytes = 8 << 20};
 	struct dv_store *s = NULL;
 	dv_err err = dv_store_open(simfs_backing(t->fs), "/store", &o, &s, t->why, sizeof(t->why));
 	if (err)
@@ -188,6 +189,13 @@ void vt_mkdir(struct vt *t, const char *path)
 	leave(&a);
 }
 
+void vt_rmdir(struct vt *t, const char *path)
+{
+	struct at a = enter(t);
+	CHECK_EQ(a.b.ops->rmdir(a.b.self, a.root, path), 0);
+	leave(&a);
+}
+
 void vt_rename(struct vt *t, const char *from, const char *to)
 {
 	struct at a = enter(t);
@@ -216,6 +224,36 @@ void vt_truncate(struct vt *t, const char *path, size_t len)
 	CHECK_EQ(a.b.ops->truncate(a.b.self, fd, len), 0);
 	a.b.ops->close(a.b.self, fd);
 	leave(&a);
+}
+
+void vt_sync(struct vt *t)
+{
+	struct at a = enter(t);
+	CHECK_EQ(a.b.ops->syncfs(a.b.self, a.root), 0);
+	leave(&a);
+}
+
+char *vt_contents(struct vt *t)
+{
+	char *dump = NULL, *out = NULL, line[4096], size[32], hash[32], path[3000];
+	size_t dump_len = 0, out_len = 0;
+	FILE *to = open_memstream(&dump, &dump_len);
+	CHECK(to != NULL);
+	simfs_dump(t->fs, to);
+	fclose(to);
+	FILE *from = fmemopen(dump, dump_len, "r");
+	to = open_memstream(&out, &out_len);
+	CHECK(from && to);
+	while (fgets(line, sizeof(line), from)) {
+		if (sscanf(line, "- %*s %31s %31s %2999s", size, hash, path) != 3)
+			continue;
+		if (!strstr(path, "/.diskvfs/") || strstr(path, "/.diskvfs/lost/"))
+			fprintf(to, "%s %s\n", size, hash);
+	}
+	fclose(from);
+	fclose(to);
+	free(dump);
+	return out;
 }
 
 /* ---- verifying ---- */
@@ -250,7 +288,8 @@ static void print_all(const struct vt *t)
 
 void vt_verify(struct vt *t, bool repair)
 {
-	const struct dv_verify_options o = {.repair = repair, .jobs = 1, .boot_id = "boot"};
+	const struct dv_verify_options o = {
+		.repair = repair, .jobs = 1, .boot_id = t->boot ? t->boot : "boot"};
 	const struct dv_verify_ops ops = {.self = t, .found = found};
 	t->count = 0;
 	t->err = dv_store_verify(simfs_backing(t->fs), "/store", &o, &ops, &t->r, t->why,

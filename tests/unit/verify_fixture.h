@@ -25,6 +25,7 @@ struct vt_finding {
 
 struct vt {
 	struct simfs *fs;
+	const char *boot; /* NULL: "boot" */
 	struct dv_verify_result r;
 	dv_err err;
 	char why[512];
@@ -50,9 +51,14 @@ void vt_write(struct vt *t, const char *path, const void *bytes, size_t len);
 size_t vt_read(struct vt *t, const char *path, void *bytes, size_t room); /* -> size */
 bool vt_exists(struct vt *t, const char *path);
 void vt_mkdir(struct vt *t, const char *path);
+void vt_rmdir(struct vt *t, const char *path);
 void vt_rename(struct vt *t, const char *from, const char *to);
 void vt_flip(struct vt *t, const char *path, size_t off);
 void vt_truncate(struct vt *t, const char *path, size_t len);
+
+void vt_sync(struct vt *t); /* all of it is durable */
+/* The files outside of .diskvfs and in .diskvfs/lost, a line each: size and hash. On the heap. */
+char *vt_contents(struct vt *t);
 
 /* Fills t->r and t->at; findings are kept in the order in which they came. */
 void vt_verify(struct vt *t, bool repair);
