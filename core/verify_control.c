@@ -232,11 +232,13 @@ static dv_err ask_owner(struct dv_verify *v, struct dv_verify_dir *d, const stru
 	int fd = dv_open_quiet(s, d->fd, e->name, DV_VERIFY_READ | O_DIRECTORY);
 	if (fd < 0)
 		return 0;
-	if (dv_pending_read(s, fd, &p) == 0)
-		for (struct dv_open_record *o = p.open; o && !does; o = o->hh.next)
-			does = speaks_of(q, &o->r);
+	dv_err err = dv_pending_read(s, fd, &p);
+	for (struct dv_open_record *o = p.open; !err && o && !does; o = o->hh.next)
+		does = speaks_of(q, &o->r);
 	dv_pending_release(&p);
-	if (does)
+	if (err && err != -ENOENT) /* can not be told */
+		q->answer = DV_WAY_ALIVE;
+	else if (does)
 		q->answer = is_alive(v, d->fd, e->name, fd) ? DV_WAY_ALIVE : DV_WAY_DEAD;
 	DV_B(s, close, fd);
 	return 0;

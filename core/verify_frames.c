@@ -391,7 +391,12 @@ static bool is_table_at(struct pass *p, uint64_t off)
 	if (have < (ssize_t)DV_TABLE_HEAD_BYTES) /* cut off */
 		return p->index > 0;
 	uint64_t len = (uint64_t)get_u32(b + 4) + DV_TABLE_HEAD_BYTES;
-	return len >= p->end - off || p->claims_table;
+	if (len != p->end - off)
+		return len > p->end - off || p->claims_table;
+	/* Other programs may have frames of that magic, which are whole, of their own. */
+	return p->claims_table || (p->index && p->index <= DV_FRAMES_MAX &&
+				   (len == dv_table_bytes((uint32_t)p->index, true) ||
+				    len == dv_table_bytes((uint32_t)p->index, false)));
 }
 
 /* Goes from a damaged frame to the next whole one, or to the end. */

@@ -300,9 +300,9 @@ static void tell_failure(struct dv_verify *v, const struct dv_verify_item *item,
 		       disk ? DV_CLASS_ERROR : DV_CLASS_FAILURE, text, NULL);
 }
 
-/* It is bad, and stays so. */
-static void judge(struct dv_verify *v, struct dv_scan *scan, struct dv_verify_item *item, int fd,
-		  struct dv_look *look)
+/* It is bad, and was so for a while. -EAGAIN: whoever was at it has come to its end meanwhile. */
+static dv_err judge(struct dv_verify *v, struct dv_scan *scan, struct dv_verify_item *item, int fd,
+		    struct dv_look *look)
 {
 	const struct dv_verify_at at = {item->dir, item->stored, item->name};
 	DV_AUTO_FREE char *key = dv_verify_join(item->dir->key, item->name);
@@ -311,16 +311,19 @@ static void judge(struct dv_verify *v, struct dv_scan *scan, struct dv_verify_it
 		way = dv_verify_under_way(v, key, &look->st, NULL);
 	if (way == DV_WAY_ALIVE) {
 		count_in_use(v);
-		return;
+		return 0;
 	}
 	if (way == DV_WAY_DEAD) {
 		dv_verify_tell(v, &at, DV_FINDING_UNFINISHED, DV_CLASS_NOTE,
 			       "bytes were being added to it; the next mount finishes that", NULL);
-		return;
+		return 0;
 	}
+	/* A record that ended before it was looked for has changed the file before that. */
+	if (!dv_verify_is_same(v, item, item->stored, &look->st))
+		return -EAGAIN;
 	if (v->options->repair) {
 		dv_repair_value(v, scan, item, fd, look);
-		return;
+		return 0;
 	}
 	for (unsigned i = 0; i < look->faults.count; i++)
 		dv_verify_tell(v, &at, look->faults.at[i].kind, DV_CLASS_ERROR,
@@ -331,16 +334,20 @@ static void judge(struct dv_verify *v, struct dv_scan *scan, struct dv_verify_it
 			 look->faults.more);
 		dv_verify_tell(v, &at, look->faults.at[0].kind, DV_CLASS_ERROR, text, NULL);
 	}
+	return 0;
 }
 
-static void take_settled(struct dv_verify *v, struct dv_scan *scan, struct dv_verify_item *item,
-			 int fd, struct dv_look *look)
+static dv_err take_settled(struct dv_verify *v, struct dv_scan *scan, struct dv_verify_item *item,
+			   int fd, struct dv_look *look)
 {
-	count_value(v, item, look);
+	dv_err err = 0;
 	if (look->faults.count)
-		judge(v, scan, item, fd, look);
+		err = judge(v, scan, item, fd, look);
 	else
 		was_seen(v, &look->st, true);
+	if (!err)
+		count_value(v, item, look);
+	return err;
 }
 
 /* -> false: to be looked at again */
@@ -365,7 +372,7 @@ static bool look_at_file(struct dv_verify *v, struct dv_scan *scan, struct dv_ve
 		if (item->pair[0] && !look->faults.count)
 			settled = dv_verify_pair(v, scan, item, fd, look) == 0;
 		if (settled)
-			take_settled(v, scan, item, fd, look);
+			settled = take_settled(v, scan, item, fd, look) == 0;
 	}
 	DV_B(s, close, fd);
 	return settled;

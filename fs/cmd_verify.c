@@ -157,7 +157,10 @@ static int verify_store(const char *store, struct dv_verify_options *o, struct r
 	else if (!err && !fs_args_quiet())
 		print_text(&result, o->repair);
 	if (err)
-		fs_cmd_fail(status, "%s", why);
+		fs_cmd_fail(status, "%s%s", why,
+			    err == -EINVAL && !o->plugin && strstr(why, "-o transform=")
+				    ? "; verify takes it with --transform"
+				    : "");
 	if (fflush(stdout) || ferror(stdout))
 		status |=
 			fs_cmd_fail(DONE_FAILED, "standard output: not all could be written to it");

@@ -34,7 +34,7 @@ const struct fs_command fs_commands[] = {
 	{"info", "info [--quick] [--json] STORE|MOUNTPOINT [KEY]...",
 	 "tell what a store is and holds, or of its values", fs_cmd_info, 1},
 	{"verify", "verify STORE|MOUNTPOINT [--repair] [--json] [--jobs N]",
-	 "check every file of a store, and mend it", fs_cmd_verify, 16},
+	 "check every file of a store, and mend it", fs_cmd_verify, 0},
 	{"path", "path STORE KEY", "print where the value of a key lies", fs_cmd_path, 1},
 	{"keys", "keys STORE|MOUNTPOINT [OPTIONS]", "list keys, in order, by prefix", fs_cmd_keys,
 	 2},

@@ -43,6 +43,10 @@ for c in pack unpack info keys 'has' 'gc --max-age 1d' 'cas verify'; do
 done
 ! "$DISKVFS" pack "$S" 2>"$T/err" || fail "pack"
 grep -q 'name that shared object: --transform FILE.so' "$T/err" || fail "$(cat "$T/err")"
+! "$DISKVFS" verify "$S" 2>"$T/err" || fail "verify"
+grep -q 'verify takes it with --transform' "$T/err" || fail "$(cat "$T/err")"
+"$DISKVFS" verify "$S" --transform "$T/fields.so:-" >"$T/out" || fail "verify: $(cat "$T/out")"
+grep -q '^stray: 2026/stranger: ' "$T/out" && grep -q '^4 packed values verified' "$T/out" || fail "$(cat "$T/out")"
 
 claim "with it each command works on the store, and on its mount"
 t=--transform=$T/fields.so:-

@@ -78,7 +78,7 @@ verify 1 --repair "$S"
 told 'moved to .diskvfs/lost/verify-1/large.zst, its 5 whole frames saved'
 cmp <(zstdcat "$S/.diskvfs/lost/verify-1/large.zst.frames.zst") <(text 700000 | tail -c +131073) || fail frames
 verify 0 "$S"
-told '^3 files were in .diskvfs/lost before'
+told 'files were in .diskvfs/lost before'
 
 claim "a seek table is made anew, and the value keeps owner, mode, times and inode number"
 mnt_up
