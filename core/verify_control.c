@@ -19,6 +19,10 @@
 #define ENTS_BYTES 8192u
 #define ENTS_MAX   64u
 #define LOST_DEPTH 64u
+/* Two files of one key are there for no longer, where a mount is at work on them: a batch is packed
+ * and synced; a name is made, and what is beside it looked at. */
+#define PACKING_NS 60000000000ll
+#define LOOKING_NS 5000000000ll
 #define SETTLE_NS  100000000ll /* an owner's folder gets its file, or goes, in less */
 
 typedef dv_err name_fn(struct dv_verify *v, struct dv_verify_dir *d, const struct dv_dirent *e,
@@ -196,9 +200,12 @@ bool dv_verify_others(struct dv_verify *v, char *who, size_t size)
 
 /* ---- records ---- */
 
+enum speech { SAYS_NOTHING, SAYS_MAYBE, SAYS_YES };
+
 struct question {
 	const char *key;
 	const struct dv_stat *packed, *raw;
+	int64_t age_ns; /* of the younger one of the two */
 	enum dv_under_way answer;
 };
 
@@ -208,16 +215,29 @@ static bool is_object(const struct dv_ident *id, const struct dv_stat *st)
 	return id->ino == st->ino && id->btime_ns == dv_time_ns(st->btime);
 }
 
-static bool speaks_of(const struct question *q, const struct dv_record *r)
+/* Maybe: of one that was packed the record stays, and says nothing of what came beside it since; but
+ * while its packer is at work another mount may put another raw file there, which it then finds. */
+static enum speech speaks_of(const struct question *q, const struct dv_record *r)
 {
 	bool packed = is_object(&r->packed, q->packed);
 	bool key = r->path_len == strlen(q->key) && memcmp(r->path, q->key, r->path_len) == 0;
+	bool yes;
 	if (!q->raw) /* is it written in place? */
-		return packed && (r->type == DV_RECORD_TAIL || r->type == DV_RECORD_COPY);
-	if (r->type != DV_RECORD_SWAP)
-		return key;
-	/* Of one that was packed the record stays, and says nothing of what came beside it since. */
-	return packed && (!(r->flags & DV_RECORD_PACKED_WINS) || is_object(&r->raw, q->raw));
+		yes = packed && (r->type == DV_RECORD_TAIL || r->type == DV_RECORD_COPY);
+	else if (r->type != DV_RECORD_SWAP)
+		yes = key;
+	else
+		yes = packed && (!(r->flags & DV_RECORD_PACKED_WINS) || is_object(&r->raw, q->raw));
+	return yes ? SAYS_YES : q->raw && (packed || key) ? SAYS_MAYBE : SAYS_NOTHING;
+}
+
+/* What an owner that lives says of two files of one key. Whoever makes one of them looks at the other one
+ * afterwards, which need not be in any record. */
+static bool is_at_it(const struct question *q, enum speech says)
+{
+	if (says == SAYS_YES)
+		return true;
+	return q->raw && q->age_ns < (says == SAYS_MAYBE ? PACKING_NS : LOOKING_NS);
 }
 
 static dv_err ask_owner(struct dv_verify *v, struct dv_verify_dir *d, const struct dv_dirent *e,
@@ -226,28 +246,41 @@ static dv_err ask_owner(struct dv_verify *v, struct dv_verify_dir *d, const stru
 	struct question *q = ctx;
 	struct dv_store *s = v->s;
 	struct dv_pending p;
-	bool does = false;
-	if (q->answer == DV_WAY_ALIVE)
+	enum speech says = SAYS_NOTHING, one;
+	if (q->answer == DV_WAY_ALIVE || strcmp(e->name, s->owner_folder) == 0)
 		return 0;
 	int fd = dv_open_quiet(s, d->fd, e->name, DV_VERIFY_READ | O_DIRECTORY);
 	if (fd < 0)
 		return 0;
 	dv_err err = dv_pending_read(s, fd, &p);
-	for (struct dv_open_record *o = p.open; !err && o && !does; o = o->hh.next)
-		does = speaks_of(q, &o->r);
+	for (struct dv_open_record *o = p.open; !err && o; o = o->hh.next) {
+		one = speaks_of(q, &o->r);
+		says = one > says ? one : says;
+	}
 	dv_pending_release(&p);
 	if (err && err != -ENOENT) /* can not be told */
 		q->answer = DV_WAY_ALIVE;
-	else if (does)
-		q->answer = is_alive(v, d->fd, e->name, fd) ? DV_WAY_ALIVE : DV_WAY_DEAD;
+	else if (is_at_it(q, says) && is_alive(v, d->fd, e->name, fd))
+		q->answer = DV_WAY_ALIVE;
+	else if (says == SAYS_YES)
+		q->answer = DV_WAY_DEAD;
 	DV_B(s, close, fd);
 	return 0;
+}
+
+static int64_t age_of(const struct dv_stat *st)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return dv_time_ns(now) - dv_time_ns(st->ctime);
 }
 
 enum dv_under_way dv_verify_under_way(struct dv_verify *v, const char *key,
 				      const struct dv_stat *packed, const struct dv_stat *raw)
 {
-	struct question q = {key, packed, raw, DV_WAY_NONE};
+	struct question q = {key, packed, raw, age_of(packed), DV_WAY_NONE};
+	if (raw && age_of(raw) < q.age_ns)
+		q.age_ns = age_of(raw);
 	if (each_name_in(v, DV_STAGE_DIR, ask_owner, &q)) /* can not be told */
 		return DV_WAY_ALIVE;
 	return q.answer;

@@ -138,7 +138,8 @@ enum dv_under_way {
 	DV_WAY_DEAD,  /* the next mount goes on with it */
 };
 /* Do open records say that the file is being written in place, or, with raw, that packed and raw are
- * both there for a while? key: in the mount. */
+ * both there for a while? Where an owner lives and the two are young, they are taken to be. key: in
+ * the mount. */
 enum dv_under_way dv_verify_under_way(struct dv_verify *v, const char *key,
 				      const struct dv_stat *packed, const struct dv_stat *raw);
 /* Who else has the store open, for people; false: nobody. */

@@ -283,6 +283,37 @@ static void test_each_cut_is_told(void)
 	vt_end(&t);
 }
 
+static void test_many_threads_find_what_one_finds(void)
+{
+	enum { VALUES = 60 };
+	char key[32], file[64];
+	struct vt t;
+	vt_begin(&t, "split:1x1");
+	for (unsigned i = 0; i < VALUES; i++) {
+		snprintf(key, sizeof(key), "%u-key", i);
+		vt_put(&t, key, 5000 + 200 * i);
+	}
+	vt_pack(&t);
+	for (unsigned i = 0; i < VALUES; i += 7) {
+		snprintf(file, sizeof(file), "%c/%u-key.zst", '0' + (char)(i > 9 ? i / 10 : i), i);
+		vt_flip(&t, file, 60);
+	}
+	vt_verify(&t, false);
+	struct dv_verify_result one = t.r;
+	CHECK_EQ(one.errors, 9);
+	t.jobs = 8;
+	vt_verify(&t, false);
+	CHECK_EQ(t.err, 0);
+	CHECK_EQ(memcmp(&one, &t.r, sizeof(one)), 0);
+	CHECK_EQ(t.count, 9);
+	t.jobs = 8;
+	vt_verify(&t, true);
+	CHECK_EQ(t.r.fixed, 9);
+	CHECK_EQ(t.r.errors, 0);
+	vt_clean(&t);
+	vt_end(&t);
+}
+
 /* ---- names ---- */
 
 static void test_two_files_of_one_key_are_compared(void)
@@ -516,6 +547,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_a_file_that_is_cut_between_two_frames_is_told),
 		CHECK_TEST(test_each_byte_flipped_is_told_or_harmless),
 		CHECK_TEST(test_each_cut_is_told),
+		CHECK_TEST(test_many_threads_find_what_one_finds),
 		CHECK_TEST(test_two_files_of_one_key_are_compared),
 		CHECK_TEST(test_misplaced_values_and_strays_are_told_apart),
 		CHECK_TEST(test_leftovers_of_nobody_are_told),

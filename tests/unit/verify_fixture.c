@@ -288,8 +288,9 @@ static void print_all(const struct vt *t)
 
 void vt_verify(struct vt *t, bool repair)
 {
-	const struct dv_verify_options o = {
-		.repair = repair, .jobs = 1, .boot_id = t->boot ? t->boot : "boot"};
+	const struct dv_verify_options o = {.repair = repair,
+					    .jobs = t->jobs ? t->jobs : 1,
+					    .boot_id = t->boot ? t->boot : "boot"};
 	const struct dv_verify_ops ops = {.self = t, .found = found};
 	t->count = 0;
 	t->err = dv_store_verify(simfs_backing(t->fs), "/store", &o, &ops, &t->r, t->why,

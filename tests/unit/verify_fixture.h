@@ -26,6 +26,7 @@ struct vt_finding {
 struct vt {
 	struct simfs *fs;
 	const char *boot; /* NULL: "boot" */
+	unsigned jobs;	  /* 0: one */
 	struct dv_verify_result r;
 	dv_err err;
 	char why[512];
