@@ -55,9 +55,7 @@ void dv_verify_tell(struct dv_verify *v, const struct dv_verify_at *at, enum dv_
 	DV_AUTO_FREE char *key = at->name ? dv_verify_join(at->dir->key, at->name) : NULL;
 	const struct dv_finding f = {.kind = kind,
 				     .class = class,
-				     .file = file	  ? file
-					     : at->stored ? at->stored
-							  : "",
+				     .file = file && file[0] ? file : ".",
 				     .key = key,
 				     .detail = detail,
 				     .done = done};

@@ -11,7 +11,7 @@
  * is moved to .diskvfs/lost/verify-N, under the path that it had. Nothing is deleted.
  *
  * Memory: for each thread some 500 KiB and a window of at most 8 MiB, one window of 128 MiB for all
- * of them, 8 KiB for each level of directories, and, where a seek table is made anew, 32 MiB.
+ * of them, 12 KiB for each level of directories, and, where a seek table is made anew, 32 MiB.
  */
 #ifndef DV_VERIFY_H
 #define DV_VERIFY_H

@@ -81,6 +81,29 @@ static void tell_failure(struct walk *w, const struct level *l, const char *stor
 	     bytes ? DV_CLASS_ERROR : DV_CLASS_FAILURE, text);
 }
 
+/* Is there something else under `other` that has the key's name in the mount too? */
+static bool is_there(struct dv_store *s, const struct level *l, const char *stored,
+		     const char *other, bool regular)
+{
+	struct dv_stat st;
+	return other[0] && strcmp(stored, other) != 0 &&
+	       DV_B(s, stat, l->dir->fd, other, &st) == 0 && (!regular || S_ISREG(st.mode));
+}
+
+/* Under path:SUFFIX a directory, or another object, and a value may have one name in the mount: the value
+ * is served. */
+static void tell_hidden(struct walk *w, const struct level *l, const char *stored, const char *name)
+{
+	struct dv_store *s = w->v->s;
+	struct dv_names n;
+	if (w->counting || dv_names_of(s->transform, name, &n) || !n.raw[0] ||
+	    strcmp(n.raw, n.other) == 0 || strcmp(stored, n.other) != 0)
+		return;
+	if (is_there(s, l, stored, n.raw, true) || is_there(s, l, stored, n.packed, true))
+		tell(w, l, stored, name, DV_FINDING_TWIN, DV_CLASS_ERROR,
+		     "not served: a value has its name in the mount");
+}
+
 /* ---- directories ---- */
 
 static dv_err enter(struct walk *w, struct level *l, const char *stored, const char *name)
@@ -125,19 +148,11 @@ static dv_err take_directory(struct walk *w, struct level *l, const char *stored
 	if (err)
 		return err;
 	w->v->r->directories += !w->counting;
+	tell_hidden(w, l, stored, name);
 	return enter(w, l, stored, name);
 }
 
 /* ---- files ---- */
-
-/* Is there something else under `other` that has the key's name in the mount too? */
-static bool is_there(struct dv_store *s, const struct level *l, const char *stored,
-		     const char *other, bool regular)
-{
-	struct dv_stat st;
-	return other[0] && strcmp(stored, other) != 0 &&
-	       DV_B(s, stat, l->dir->fd, other, &st) == 0 && (!regular || S_ISREG(st.mode));
-}
 
 /* The file that is served in place of item, "" where it is itself. */
 static dv_err find_pair(struct walk *w, const struct level *l, struct dv_verify_item *item)
@@ -151,15 +166,12 @@ static dv_err find_pair(struct walk *w, const struct level *l, struct dv_verify_
 	dv_err err = dv_names_of(s->transform, item->name, &n);
 	if (err)
 		return err;
-	bool dirs = dv_transform_has_dirs(s->transform);
-	/* A shard directory may have the raw name; a directory of keys may not. */
-	if (strcmp(item->stored, n.raw) != 0 && is_there(s, l, item->stored, n.raw, !dirs))
+	/* A shard directory may have the raw name; a directory of keys is what is served, then. */
+	bool any = dv_transform_has_dirs(s->transform) && strcmp(n.raw, n.other) == 0;
+	if (is_there(s, l, item->stored, n.raw, !any))
 		pair = n.raw;
 	else if (item->form == DV_FORM_PACKED && is_there(s, l, item->stored, n.aside, true))
 		pair = n.aside;
-	else if (item->form == DV_FORM_PACKED && dirs &&
-		 is_there(s, l, item->stored, n.other, false))
-		pair = n.other;
 	strcpy(item->pair, pair);
 	return 0;
 }
@@ -241,6 +253,7 @@ static dv_err take_file(struct walk *w, struct level *l, const char *stored, boo
 		return err;
 	if (form == DV_FORM_OTHER) {
 		w->v->r->others++;
+		tell_hidden(w, l, stored, name);
 		return 0;
 	}
 	return take_value(w, l, stored, name, form, false);

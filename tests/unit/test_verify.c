@@ -335,6 +335,27 @@ static void test_two_files_of_one_key_are_compared(void)
 	vt_end(&t);
 }
 
+static void test_a_value_and_a_directory_of_one_name_are_told(void)
+{
+	struct vt t;
+	vt_begin(&t, "path");
+	vt_put(&t, "k", 9000);
+	vt_pack(&t);
+	vt_mkdir(&t, "k");
+	vt_verify(&t, false);
+	CHECK_EQ(t.r.errors, 1);
+	vt_told(&t, "twin", "k.zst", "not served");
+	vt_end(&t);
+	vt_begin(&t, "path:.txt");
+	vt_put(&t, "k", 9000);
+	vt_pack(&t);
+	vt_mkdir(&t, "k");
+	vt_verify(&t, false);
+	CHECK_EQ(t.r.errors, 1);
+	vt_told(&t, "twin", "k", "not served");
+	vt_end(&t);
+}
+
 static void test_misplaced_values_and_strays_are_told_apart(void)
 {
 	struct vt t;
@@ -549,6 +570,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_each_cut_is_told),
 		CHECK_TEST(test_many_threads_find_what_one_finds),
 		CHECK_TEST(test_two_files_of_one_key_are_compared),
+		CHECK_TEST(test_a_value_and_a_directory_of_one_name_are_told),
 		CHECK_TEST(test_misplaced_values_and_strays_are_told_apart),
 		CHECK_TEST(test_leftovers_of_nobody_are_told),
 		CHECK_TEST(test_a_config_that_is_no_good_is_an_error_of_the_work),
