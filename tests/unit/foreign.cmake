@@ -8,4 +8,5 @@ dv_unit_test(adopt MODULES store SOURCES ${simfs})
 dv_unit_test(twin MODULES store SOURCES ${simfs})
 # All of a store is checked, and mended.
 dv_unit_test(verify MODULES verify SOURCES unit/verify_fixture.c unit/foreign_kinds.c ${simfs} TIMEOUT 300)
+dv_unit_test(verify_crafted MODULES verify SOURCES unit/verify_fixture.c unit/foreign_kinds.c ${simfs} TIMEOUT 300)
 dv_unit_test(verify_repair MODULES verify SOURCES unit/verify_fixture.c ${simfs} TIMEOUT 300)
