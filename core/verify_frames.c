@@ -508,26 +508,26 @@ static dv_err open_table(struct pass *p, struct dv_table_cursor *t)
 	}
 }
 
-dv_err dv_scan_frames(struct dv_store *s, struct dv_scan *scan, int fd, uint64_t size, bool own,
-		      pthread_mutex_t *wide, const struct dv_scan_ops *ops,
-		      struct dv_scan_result *out)
+dv_err dv_scan_frames(struct dv_store *s, struct dv_scan *scan, const struct dv_scan_file *file,
+		      const struct dv_scan_ops *ops, struct dv_scan_result *out)
 {
-	struct pass p = {.s = s, .scan = scan, .ops = ops, .r = out, .wide = wide, .size = size};
+	struct pass p = {
+		.s = s, .scan = scan, .ops = ops, .r = out, .wide = file->wide, .size = file->size};
 	struct dv_table_cursor *t = calloc(1, sizeof(*t));
 	*out = (struct dv_scan_result){.like_ours = true};
 	if (!t)
 		return -ENOMEM;
-	p.fd = fd;
-	p.end = size;
-	p.own = own;
+	p.fd = file->fd;
+	p.end = file->size;
+	p.own = file->own;
 	p.placed = true;
 	scan->len = 0; /* of another file */
 	uint64_t off = 0, steps = 0;
-	if (!size) {
+	if (!file->size) {
 		out->bad++;
 		fault(&p, DV_FINDING_FRAME, "an empty file is not a zstd file");
 	}
-	dv_err err = size ? open_table(&p, t) : 0;
+	dv_err err = file->size ? open_table(&p, t) : 0;
 	out->frames_end = p.end;
 	while (!err && off < p.end) {
 		err = p.table ? pass_expected(&p, &off) : pass_frame(&p, &off);

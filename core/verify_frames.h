@@ -57,12 +57,16 @@ struct dv_scan_result {
 	uint64_t frame_size;
 };
 
-/*
- * wide: held while a window of more than 8 MiB is decoded. own: it was made here, so that the need
- * for a dictionary is damage. Errors: of memory, of ops; -EAGAIN: the file ended before `size`.
- */
-DV_CHECK dv_err dv_scan_frames(struct dv_store *s, struct dv_scan *scan, int fd, uint64_t size,
-			       bool own, pthread_mutex_t *wide, const struct dv_scan_ops *ops,
+struct dv_scan_file {
+	int fd;
+	uint64_t size;
+	bool own;	       /* made here, so that the need for a dictionary is damage */
+	pthread_mutex_t *wide; /* held while a window of more than 8 MiB is decoded */
+};
+
+/* Errors: of memory, of ops; -EAGAIN: the file ended before its size. */
+DV_CHECK dv_err dv_scan_frames(struct dv_store *s, struct dv_scan *scan,
+			       const struct dv_scan_file *file, const struct dv_scan_ops *ops,
 			       struct dv_scan_result *out);
 
 #endif

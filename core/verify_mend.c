@@ -16,15 +16,21 @@
 #define LINE_MAX_  256u
 #define PIECE	   4096u /* entries of a table that are written at once */
 
-static dv_err copy_bytes(struct dv_store *s, int from, uint64_t off, uint64_t len, int to,
-			 uint64_t to_off, uint8_t *buf)
+/* stored: of `from`; to_off: where they go. buf: COPY_BYTES. */
+struct copying {
+	int from, to;
+	uint8_t *buf;
+};
+static dv_err copy_bytes(struct dv_store *s, const struct copying *c, struct dv_range stored,
+			 uint64_t to_off)
 {
+	uint64_t off = stored.off, len = stored.len;
 	dv_err err = 0;
 	while (len && !err) {
 		size_t n = len < COPY_BYTES ? (size_t)len : COPY_BYTES;
-		err = dv_read_full(s, from, buf, n, off);
+		err = dv_read_full(s, c->from, c->buf, n, off);
 		if (!err)
-			err = dv_write_full(s, to, buf, n, to_off);
+			err = dv_write_full(s, c->to, c->buf, n, to_off);
 		off += n;
 		to_off += n;
 		len -= n;
@@ -59,7 +65,8 @@ static dv_err save_frame(void *self, const struct dv_scan_frame *f)
 		return 0;
 	dv_err err = w->text_len + LINE_MAX_ > TEXT_BYTES ? flush_text(w) : 0;
 	if (!err)
-		err = copy_bytes(w->s, w->from, f->off, f->len, w->to, w->at, w->buf);
+		err = copy_bytes(w->s, &(struct copying){w->from, w->to, w->buf},
+				 (struct dv_range){f->off, f->len}, w->at);
 	if (err)
 		return err;
 	if (f->placed)
@@ -75,8 +82,7 @@ static dv_err save_frame(void *self, const struct dv_scan_frame *f)
 	return 0;
 }
 
-static dv_err save_all(struct dv_verify *v, struct dv_scan *scan, const struct dv_look *look,
-		       struct saving *w)
+static dv_err save_all(struct dv_verify *v, const struct dv_look *look, struct saving *w)
 {
 	const struct dv_scan_ops ops = {.self = w, .frame = save_frame};
 	struct dv_scan_result r;
@@ -85,8 +91,7 @@ static dv_err save_all(struct dv_verify *v, struct dv_scan *scan, const struct d
 				       "Whole zstd frames of a damaged file of %" PRIu64
 				       " bytes, in their order; from byte A to before B:\n",
 				       look->st.size);
-	dv_err err =
-		dv_scan_frames(s, scan, w->from, look->st.size, look->ours, &v->wide, &ops, &r);
+	dv_err err = dv_verify_scan(v, look, &ops, &r);
 	if (!err)
 		err = flush_text(w);
 	/* Owner and mode as the file's; where that can not be it is the daemon's, and not lost. */
@@ -97,9 +102,8 @@ static dv_err save_all(struct dv_verify *v, struct dv_scan *scan, const struct d
 	return err ? err : DV_B(s, fsync, w->list);
 }
 
-dv_err dv_mend_save_frames(struct dv_verify *v, struct dv_scan *scan,
-			   const struct dv_verify_item *item, int fd, const struct dv_look *look,
-			   struct dv_lost_dir *d, char name[DV_NAME_MAX + 1], uint64_t *whole)
+dv_err dv_mend_save_frames(struct dv_verify *v, const struct dv_verify_item *item,
+			   const struct dv_look *look, struct dv_lost_dir *d, struct dv_saved *out)
 {
 	DV_AUTO_FREE struct saving *w = malloc(sizeof(*w));
 	char list[DV_NAME_MAX + 1];
@@ -107,16 +111,16 @@ dv_err dv_mend_save_frames(struct dv_verify *v, struct dv_scan *scan,
 	if (!w)
 		return -ENOMEM;
 	w->s = s;
-	w->from = fd;
+	w->from = look->fd;
 	w->at = w->list_at = w->frames = 0;
-	w->to = dv_lost_create(v, d, item->stored, ".frames.zst", name);
+	w->to = dv_lost_create(v, d, item->stored, ".frames.zst", out->name);
 	w->list = w->to < 0 ? w->to : dv_lost_create(v, d, item->stored, ".frames.txt", list);
-	dv_err err = w->list < 0 ? w->list : save_all(v, scan, look, w);
+	dv_err err = w->list < 0 ? w->list : save_all(v, look, w);
 	if (w->to >= 0)
 		DV_B(s, close, w->to);
 	if (w->list >= 0)
 		DV_B(s, close, w->list);
-	*whole = w->frames;
+	out->frames = w->frames;
 	return err; /* what was written stays: it is said by no one, and harms no one */
 }
 
@@ -171,21 +175,22 @@ static dv_err write_table(struct dv_store *s, const struct mending *m, int to, u
 }
 
 /* The new file has the old one's attributes, and shows its inode number and times. */
-static dv_err give_attributes(struct dv_store *s, int from, const struct dv_stat *st,
+static dv_err give_attributes(struct dv_store *s, const struct dv_look *look,
 			      const struct mending *m, uint64_t stored, int to)
 {
+	const struct dv_stat *st = &look->st;
 	const struct timespec times[2] = {st->atime, st->mtime};
 	const struct dv_ident old = dv_ident_of(st);
 	struct dv_stat now;
 	struct dv_tag tag = {0};
-	dv_err err = dv_meta_copy(s, from, st, to);
+	dv_err err = dv_meta_copy(s, look->fd, st, to);
 	if (!err)
 		err = DV_B(s, utimens, to, times);
 	if (!err)
 		err = DV_B(s, stat, to, "", &now);
 	if (err)
 		return err;
-	if (!dv_tag_load_fd(s, from, st, &tag))
+	if (!dv_tag_load_fd(s, look->fd, st, &tag))
 		tag = (struct dv_tag){.st_ino = dv_meta_ino(&old)};
 	tag.has_size = true;
 	tag.plain_size = dv_layout_plain_size(&m->layout);
@@ -201,19 +206,18 @@ static dv_err give_attributes(struct dv_store *s, int from, const struct dv_stat
 }
 
 /* Is the copy what it should be? Its bytes are read again. */
-static dv_err check_copy(struct dv_verify *v, struct dv_scan *scan, int fd, uint64_t size,
-			 uint64_t plain)
+static dv_err check_copy(struct dv_verify *v, const struct dv_look *look, int fd, uint64_t size)
 {
+	const struct dv_scan_file copy = {fd, size, true, &v->wide};
 	const struct dv_scan_ops none = {0};
 	struct dv_scan_result r;
-	dv_err err = dv_scan_frames(v->s, scan, fd, size, true, &v->wide, &none, &r);
-	if (!err && (r.bad || r.table != DV_SCAN_TABLE_GOOD || r.plain != plain))
+	dv_err err = dv_scan_frames(v->s, look->scan, &copy, &none, &r);
+	if (!err && (r.bad || r.table != DV_SCAN_TABLE_GOOD || r.plain != look->found.plain))
 		err = -EIO;
 	return err;
 }
 
-static dv_err make_copy(struct dv_verify *v, struct dv_scan *scan, int fd,
-			const struct dv_look *look, struct mending *m, int to)
+static dv_err make_copy(struct dv_verify *v, const struct dv_look *look, struct mending *m, int to)
 {
 	const struct dv_scan_ops ops = {.self = m, .frame = add_frame};
 	DV_AUTO_FREE uint8_t *buf = malloc(COPY_BYTES);
@@ -221,20 +225,21 @@ static dv_err make_copy(struct dv_verify *v, struct dv_scan *scan, int fd,
 	struct dv_scan_result r;
 	if (!buf)
 		return -ENOMEM;
-	dv_err err = dv_scan_frames(s, scan, fd, look->st.size, look->ours, &v->wide, &ops, &r);
-	if (!err && (r.bad || r.plain != look->scan.plain))
+	dv_err err = dv_verify_scan(v, look, &ops, &r);
+	if (!err && (r.bad || r.plain != look->found.plain))
 		err = -EAGAIN;
 	uint64_t at = dv_layout_stored_size(&m->layout);
 	if (!err)
 		err = dv_reserve(s, to, at);
 	if (!err)
-		err = copy_bytes(s, fd, 0, at, to, 0, buf);
+		err = copy_bytes(s, &(struct copying){look->fd, to, buf}, (struct dv_range){0, at},
+				 0);
 	if (!err)
 		err = write_table(s, m, to, buf, &at);
 	if (!err)
-		err = check_copy(v, scan, to, at, look->scan.plain);
+		err = check_copy(v, look, to, at);
 	if (!err)
-		err = give_attributes(s, fd, &look->st, m, at, to);
+		err = give_attributes(s, look, m, at, to);
 	return err ? err : DV_B(s, fsync, to);
 }
 
@@ -273,9 +278,8 @@ static void drop_copy(struct dv_store *s, int to, const struct dv_lost_dir *d, c
 		dv_ignore(DV_B(s, unlink, d->fd, name)); /* stays, then: nobody's value */
 }
 
-dv_err dv_mend_table(struct dv_verify *v, struct dv_scan *scan, const struct dv_verify_item *item,
-		     int fd, const struct dv_look *look, struct dv_lost_dir *d,
-		     char name[DV_NAME_MAX + 1])
+dv_err dv_mend_table(struct dv_verify *v, const struct dv_verify_item *item,
+		     const struct dv_look *look, struct dv_lost_dir *d, char name[DV_NAME_MAX + 1])
 {
 	struct mending m = {.all_summed = true};
 	struct dv_store *s = v->s;
@@ -283,7 +287,7 @@ dv_err dv_mend_table(struct dv_verify *v, struct dv_scan *scan, const struct dv_
 	int to = dv_lost_create(v, d, item->stored, "", name);
 	if (to < 0)
 		return to;
-	dv_err err = make_copy(v, scan, fd, look, &m, to);
+	dv_err err = make_copy(v, look, &m, to);
 	if (!err)
 		err = exchange(v, item, look, d, name);
 	if (err)

@@ -40,25 +40,25 @@ static dv_err compare(void *self, const void *plain, size_t len, uint64_t off)
 	return c->differ ? -EILSEQ : 0;
 }
 
-/* Of item, open as fd, which decodes, and the raw file. */
-static dv_err are_equal(struct dv_verify *v, struct dv_scan *scan, int fd,
-			const struct dv_look *look, int raw, const struct dv_stat *st, bool *out)
+/* Of one that decodes, and the raw one. */
+static dv_err are_equal(struct dv_verify *v, const struct dv_look *look, const struct dv_look *raw,
+			bool *out)
 {
 	DV_AUTO_FREE struct comparing *c = malloc(sizeof(*c));
 	struct dv_scan_result r;
 	*out = false;
-	if (look->plain != st->size)
+	if (look->plain != raw->st.size)
 		return 0;
 	if (!c)
 		return -ENOMEM;
 	c->s = v->s;
-	c->raw = raw;
+	c->raw = raw->fd;
 	c->differ = false;
 	const struct dv_scan_ops ops = {.self = c, .bytes = compare};
-	dv_err err = dv_scan_frames(v->s, scan, fd, look->st.size, look->ours, &v->wide, &ops, &r);
+	dv_err err = dv_verify_scan(v, look, &ops, &r);
 	if (err == -EILSEQ)
 		return 0;
-	*out = !err && !r.bad && r.plain == st->size;
+	*out = !err && !r.bad && r.plain == raw->st.size;
 	return err;
 }
 
@@ -82,40 +82,41 @@ static bool is_under_way(struct dv_verify *v, const struct dv_verify_item *item,
 	return way != DV_WAY_NONE;
 }
 
-static dv_err judge(struct dv_verify *v, struct dv_scan *scan, struct dv_verify_item *item, int fd,
-		    struct dv_look *look, int raw, const struct dv_stat *st)
+static dv_err judge(struct dv_verify *v, struct dv_verify_item *item, struct dv_look *look,
+		    const struct dv_look *raw)
 {
 	char detail[DV_NAME_MAX + 128];
 	bool equal = false;
-	dv_err err = are_equal(v, scan, fd, look, raw, st, &equal);
+	dv_err err = are_equal(v, look, raw, &equal);
 	if (err && err != -EIO)
 		return err;
 	if (!dv_verify_is_same(v, item, item->stored, &look->st) ||
-	    !dv_verify_is_same(v, item, item->pair, st))
+	    !dv_verify_is_same(v, item, item->pair, &raw->st))
 		return -EAGAIN;
-	uint64_t ino = dv_twin_ino(v->s, item->dir->fd, item->pair, st);
+	uint64_t ino = dv_twin_ino(v->s, item->dir->fd, item->pair, &raw->st);
 	bool same_value = !dv_twin_is_foreign(v->s, item->dir->fd, item->stored, ino);
 	snprintf(detail, sizeof(detail), "%s%s beside %s, which is served",
 		 same_value ? "another form of the value, " : "",
 		 equal ? "equal bytes" : "other bytes", item->pair);
 	if (equal && v->options->repair)
-		dv_repair_twin(v, item, fd, &look->st, raw, st, detail);
+		dv_repair_twin(v, item, look, raw, detail);
 	else
 		tell(v, item, detail);
 	return 0;
 }
 
-dv_err dv_verify_pair(struct dv_verify *v, struct dv_scan *scan, struct dv_verify_item *item,
-		      int fd, struct dv_look *look)
+dv_err dv_verify_pair(struct dv_verify *v, struct dv_verify_item *item, struct dv_look *look)
 {
 	struct dv_store *s = v->s;
 	char detail[DV_NAME_MAX + 128];
-	struct dv_stat st;
-	if (DV_B(s, stat, item->dir->fd, item->pair, &st)) /* one is left by now */
+	DV_AUTO_FREE struct dv_look *raw = calloc(1, sizeof(*raw));
+	if (!raw)
+		return -ENOMEM;
+	if (DV_B(s, stat, item->dir->fd, item->pair, &raw->st)) /* one is left by now */
 		return 0;
-	if (is_under_way(v, item, look, &st))
+	if (is_under_way(v, item, look, &raw->st))
 		return 0;
-	if (!S_ISREG(st.mode) || item->form != DV_FORM_PACKED) {
+	if (!S_ISREG(raw->st.mode) || item->form != DV_FORM_PACKED) {
 		if (!dv_verify_is_same(v, item, item->stored, &look->st))
 			return -EAGAIN;
 		snprintf(detail, sizeof(detail), "not served: %s has the name of its key",
@@ -123,10 +124,10 @@ dv_err dv_verify_pair(struct dv_verify *v, struct dv_scan *scan, struct dv_verif
 		tell(v, item, detail);
 		return 0;
 	}
-	int raw = dv_open_quiet(s, item->dir->fd, item->pair, DV_VERIFY_READ);
-	if (raw < 0)
-		return raw == -ENOENT ? 0 : -EAGAIN;
-	dv_err err = judge(v, scan, item, fd, look, raw, &st);
-	DV_B(s, close, raw);
+	raw->fd = dv_open_quiet(s, item->dir->fd, item->pair, DV_VERIFY_READ);
+	if (raw->fd < 0)
+		return raw->fd == -ENOENT ? 0 : -EAGAIN;
+	dv_err err = judge(v, item, look, raw);
+	DV_B(s, close, raw->fd);
 	return err;
 }

@@ -107,13 +107,18 @@ void dv_faults_add(struct dv_faults *f, enum dv_finding_kind kind, const char *f
 	__attribute__((format(printf, 3, 4)));
 
 struct dv_look {
+	struct dv_scan *scan; /* borrowed */
+	int fd;		      /* of the file, borrowed */
+	struct dv_stat st;    /* as it was when it was opened */
 	struct dv_faults faults;
-	struct dv_scan_result scan; /* of one that is packed in our layout */
-	struct dv_stat st;	    /* as it was when it was opened */
-	bool ours;		    /* has a tag that is not a copy's */
-	bool cut;		    /* its tag tells of more bytes than there are */
+	struct dv_scan_result found; /* of one that is packed in our layout */
+	bool ours;		     /* has a tag that is not a copy's */
 	uint64_t plain;
 };
+
+/* All of a packed file that is looked at. */
+DV_CHECK dv_err dv_verify_scan(struct dv_verify *v, const struct dv_look *look,
+			       const struct dv_scan_ops *ops, struct dv_scan_result *out);
 
 void dv_verify_file(struct dv_verify *v, struct dv_scan *scan, struct dv_verify_item *item);
 /* Opens it, once. -> descriptor; *st is its state. -ESTALE: no regular file, or gone. */
@@ -126,8 +131,8 @@ bool dv_verify_is_same(struct dv_verify *v, const struct dv_verify_item *item, c
 /* ---- verify_pair.c ---- */
 
 /* item has a pair. -EAGAIN: it is changing. */
-DV_CHECK dv_err dv_verify_pair(struct dv_verify *v, struct dv_scan *scan,
-			       struct dv_verify_item *item, int fd, struct dv_look *look);
+DV_CHECK dv_err dv_verify_pair(struct dv_verify *v, struct dv_verify_item *item,
+			       struct dv_look *look);
 
 /* ---- verify_control.c ---- */
 
@@ -148,11 +153,10 @@ bool dv_verify_others(struct dv_verify *v, char *who, size_t size);
 /* ---- verify_repair.c ---- */
 
 /* Each does what it can, and tells the finding. */
-void dv_repair_value(struct dv_verify *v, struct dv_scan *scan, struct dv_verify_item *item, int fd,
-		     const struct dv_look *look);
-void dv_repair_twin(struct dv_verify *v, struct dv_verify_item *item, int fd,
-		    const struct dv_stat *st, int raw, const struct dv_stat *raw_st,
-		    const char *detail);
+void dv_repair_value(struct dv_verify *v, struct dv_verify_item *item, const struct dv_look *look);
+/* raw: the other one, which is served. */
+void dv_repair_twin(struct dv_verify *v, struct dv_verify_item *item, const struct dv_look *look,
+		    const struct dv_look *raw, const char *detail);
 /* name: its key, which lies elsewhere. */
 void dv_repair_misplaced(struct dv_verify *v, const struct dv_verify_at *at, enum dv_form form,
 			 const char *detail);

@@ -78,31 +78,29 @@ static bool has_kind(const struct dv_faults *f, enum dv_finding_kind kind)
 }
 
 /* To lost/, with what is whole beside it. */
-static dv_err put_aside(struct dv_verify *v, struct dv_scan *scan,
-			const struct dv_verify_item *item, int fd, const struct dv_look *look,
-			struct outcome *o)
+static dv_err put_aside(struct dv_verify *v, const struct dv_verify_item *item,
+			const struct dv_look *look, struct outcome *o)
 {
 	struct dv_lost_dir d;
-	char name[DV_NAME_MAX + 1], frames[DV_NAME_MAX + 1] = "";
-	uint64_t whole = 0;
+	struct dv_saved saved = {.frames = 0};
+	char name[DV_NAME_MAX + 1];
 	const struct dv_ident id = dv_ident_of(&look->st);
 	dv_err err = dv_lost_open(v, item->dir->path, &d);
-	if (!err && look->scan.frames)
-		err = dv_mend_save_frames(v, scan, item, fd, look, &d, frames, &whole);
+	if (!err && look->found.frames)
+		err = dv_mend_save_frames(v, item, look, &d, &saved);
 	if (!err)
 		err = dv_lost_take(v, &d, item->dir->fd, item->stored, &id, name);
-	if (!err && whole)
+	if (!err && saved.frames)
 		done(o, true, "moved to %s/%s, its %" PRIu64 " whole frames saved in %s", d.path,
-		     name, whole, frames);
+		     name, saved.frames, saved.name);
 	else if (!err)
 		done(o, true, "moved to %s/%s", d.path, name);
 	dv_lost_close(v, &d);
 	return err;
 }
 
-static dv_err mend_table(struct dv_verify *v, struct dv_scan *scan,
-			 const struct dv_verify_item *item, int fd, const struct dv_look *look,
-			 struct outcome *o)
+static dv_err mend_table(struct dv_verify *v, const struct dv_verify_item *item,
+			 const struct dv_look *look, struct outcome *o)
 {
 	struct dv_lost_dir d;
 	char name[DV_NAME_MAX + 1];
@@ -112,16 +110,15 @@ static dv_err mend_table(struct dv_verify *v, struct dv_scan *scan,
 	}
 	dv_err err = dv_lost_open(v, item->dir->path, &d);
 	if (!err)
-		err = dv_mend_table(v, scan, item, fd, look, &d, name);
+		err = dv_mend_table(v, item, look, &d, name);
 	if (!err)
 		done(o, true, "a new table was made; as it was it lies in %s/%s", d.path, name);
 	dv_lost_close(v, &d);
 	return err;
 }
 
-static void repair_value(struct dv_verify *v, struct dv_scan *scan,
-			 const struct dv_verify_item *item, int fd, const struct dv_look *look,
-			 struct outcome *o)
+static void repair_value(struct dv_verify *v, const struct dv_verify_item *item,
+			 const struct dv_look *look, struct outcome *o)
 {
 	const struct dv_faults *f = &look->faults;
 	struct dv_store *s = v->s;
@@ -134,27 +131,26 @@ static void repair_value(struct dv_verify *v, struct dv_scan *scan,
 		done(o, false, "left as it is");
 		return;
 	}
-	dv_err err = dv_lock_wait(s, fd, LOCK_EX, 0);
+	dv_err err = dv_lock_wait(s, look->fd, LOCK_EX, 0);
 	if (!err && !dv_verify_is_same(v, item, item->stored, &look->st))
 		err = -EAGAIN;
 	if (!err && has_kind(f, DV_FINDING_FRAME))
-		err = put_aside(v, scan, item, fd, look, o);
+		err = put_aside(v, item, look, o);
 	else if (!err)
-		err = mend_table(v, scan, item, fd, look, o);
+		err = mend_table(v, item, look, o);
 	if (err)
 		left(o, err);
-	dv_ignore(DV_B(s, flock, fd, LOCK_UN)); /* it goes with the descriptor */
+	dv_ignore(DV_B(s, flock, look->fd, LOCK_UN)); /* it goes with the descriptor */
 }
 
-void dv_repair_value(struct dv_verify *v, struct dv_scan *scan, struct dv_verify_item *item, int fd,
-		     const struct dv_look *look)
+void dv_repair_value(struct dv_verify *v, struct dv_verify_item *item, const struct dv_look *look)
 {
 	const struct dv_verify_at at = {item->dir, item->stored, item->name};
 	DV_AUTO_FREE struct outcome *o = calloc(1, sizeof(*o));
 	if (!o)
 		return;
 	pthread_mutex_lock(&v->mending);
-	repair_value(v, scan, item, fd, look, o);
+	repair_value(v, item, look, o);
 	pthread_mutex_unlock(&v->mending);
 	for (unsigned i = 0; i < look->faults.count; i++)
 		tell(v, &at, look->faults.at[i].kind, look->faults.at[i].detail, o);
@@ -174,34 +170,33 @@ static dv_err move_aside(struct dv_verify *v, const struct dv_verify_at *at,
 	return err;
 }
 
-void dv_repair_twin(struct dv_verify *v, struct dv_verify_item *item, int fd,
-		    const struct dv_stat *st, int raw, const struct dv_stat *raw_st,
-		    const char *detail)
+void dv_repair_twin(struct dv_verify *v, struct dv_verify_item *item, const struct dv_look *look,
+		    const struct dv_look *raw, const char *detail)
 {
 	const struct dv_verify_at at = {item->dir, item->stored, item->name};
 	DV_AUTO_FREE struct outcome *o = calloc(1, sizeof(*o));
-	const struct dv_ident id = dv_ident_of(st);
+	const struct dv_ident id = dv_ident_of(&look->st);
 	struct dv_store *s = v->s;
 	if (!o)
 		return;
 	pthread_mutex_lock(&v->mending);
 	/* What stays is on the disk before the other one goes. */
-	dv_err err = dv_lock_wait(s, fd, LOCK_EX, 0);
+	dv_err err = dv_lock_wait(s, look->fd, LOCK_EX, 0);
 	if (!err)
-		err = dv_lock_wait(s, raw, LOCK_EX, 0);
+		err = dv_lock_wait(s, raw->fd, LOCK_EX, 0);
 	if (!err)
-		err = DV_B(s, fsync, raw);
+		err = DV_B(s, fsync, raw->fd);
 	if (!err)
 		err = DV_B(s, fsync, item->dir->fd);
-	if (!err && (!dv_verify_is_same(v, item, item->stored, st) ||
-		     !dv_verify_is_same(v, item, item->pair, raw_st)))
+	if (!err && (!dv_verify_is_same(v, item, item->stored, &look->st) ||
+		     !dv_verify_is_same(v, item, item->pair, &raw->st)))
 		err = -EAGAIN;
 	if (!err)
 		err = move_aside(v, &at, &id, o);
 	if (err)
 		left(o, err);
-	dv_ignore(DV_B(s, flock, raw, LOCK_UN));
-	dv_ignore(DV_B(s, flock, fd, LOCK_UN));
+	dv_ignore(DV_B(s, flock, raw->fd, LOCK_UN));
+	dv_ignore(DV_B(s, flock, look->fd, LOCK_UN));
 	pthread_mutex_unlock(&v->mending);
 	tell(v, &at, DV_FINDING_TWIN, detail, o);
 }

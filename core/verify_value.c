@@ -92,25 +92,25 @@ static void end_reading(struct reading *r)
 }
 
 /* Reads what is not a hole. */
-static dv_err read_raw(struct dv_verify *v, struct dv_scan *scan, int fd, struct dv_look *look)
+static dv_err read_raw(struct dv_verify *v, struct dv_look *look)
 {
 	struct dv_store *s = v->s;
 	struct reading r = {.v = v};
-	uint8_t *buf = dv_scan_buffer(scan);
+	uint8_t *buf = dv_scan_buffer(look->scan);
 	uint64_t off = 0, size = look->st.size, data = 0, data_end = 0;
 	unsigned bad = 0;
 	while (off < size && bad < RAW_BAD_MAX) {
 		if (off >= data_end) {
-			dv_err err = DV_B(s, seek, fd, off, SEEK_DATA, &data);
+			dv_err err = DV_B(s, seek, look->fd, off, SEEK_DATA, &data);
 			if (err == -ENXIO)
 				break;
-			if (err || DV_B(s, seek, fd, data, SEEK_HOLE, &data_end) ||
+			if (err || DV_B(s, seek, look->fd, data, SEEK_HOLE, &data_end) ||
 			    data_end <= data)
 				data = off, data_end = size; /* knows no holes */
 			off = data > off ? data : off;
 		}
 		uint64_t want = data_end - off < DV_SCAN_BYTES ? data_end - off : DV_SCAN_BYTES;
-		ssize_t n = DV_B(s, pread, fd, buf, (size_t)want, off);
+		ssize_t n = DV_B(s, pread, look->fd, buf, (size_t)want, off);
 		if (n == 0)
 			break; /* it is shorter now */
 		if (n < 0) {
@@ -128,10 +128,10 @@ static dv_err read_raw(struct dv_verify *v, struct dv_scan *scan, int fd, struct
 	return 0;
 }
 
-static dv_err read_sealed(struct dv_verify *v, int fd, struct dv_look *look)
+static dv_err read_sealed(struct dv_verify *v, struct dv_look *look)
 {
 	struct dv_walk w;
-	dv_err err = dv_sealed_walk(v->s, fd, look->st.size, false, &w);
+	dv_err err = dv_sealed_walk(v->s, look->fd, look->st.size, false, &w);
 	look->plain = w.plain_size;
 	dv_verify_progress(v, 0, look->st.size);
 	switch (err) {
@@ -174,7 +174,7 @@ static void packed_bytes(void *self, uint64_t bytes)
 /* Against what its attribute says of it, where that is not a copy's. */
 static void judge_tag(struct dv_look *look, const struct dv_tag *tag)
 {
-	struct dv_scan_result *r = &look->scan;
+	struct dv_scan_result *r = &look->found;
 	bool less = tag->plain_size > r->plain && tag->plain_size <= INT64_MAX;
 	if (r->bad || r->table == DV_SCAN_TABLE_BAD)
 		return;
@@ -184,7 +184,6 @@ static void judge_tag(struct dv_look *look, const struct dv_tag *tag)
 			      r->plain, tag->plain_size);
 	} else if (!tag->has_size && less && tag->stored_size > look->st.size && r->like_ours &&
 		   r->table == DV_SCAN_NO_TABLE && !tag->single) {
-		look->cut = true;
 		dv_faults_add(&look->faults, DV_FINDING_SIZE,
 			      "cut off at byte %" PRIu64 ": %" PRIu64 " of %" PRIu64
 			      " plain bytes are left, in whole frames",
@@ -195,18 +194,22 @@ static void judge_tag(struct dv_look *look, const struct dv_tag *tag)
 	}
 }
 
-static dv_err read_packed(struct dv_verify *v, struct dv_scan *scan, int fd, struct dv_look *look)
+dv_err dv_verify_scan(struct dv_verify *v, const struct dv_look *look,
+		      const struct dv_scan_ops *ops, struct dv_scan_result *out)
+{
+	const struct dv_scan_file file = {look->fd, look->st.size, look->ours, &v->wide};
+	return dv_scan_frames(v->s, look->scan, &file, ops, out);
+}
+
+static dv_err read_packed(struct dv_verify *v, struct dv_look *look)
 {
 	struct packed_read p = {.r = {.v = v}, .look = look};
 	const struct dv_scan_ops ops = {.self = &p, .fault = add_fault, .read = packed_bytes};
 	struct dv_tag tag;
-	look->ours = dv_tag_load_fd(v->s, fd, &look->st, &tag);
-	/* A foreign file gets a tag too, for its size: it is known by `stream`, or by its frames. */
-	bool own = look->ours && !tag.stream;
-	dv_err err =
-		dv_scan_frames(v->s, scan, fd, look->st.size, own, &v->wide, &ops, &look->scan);
+	look->ours = dv_tag_load_fd(v->s, look->fd, &look->st, &tag);
+	dv_err err = dv_verify_scan(v, look, &ops, &look->found);
 	end_reading(&p.r);
-	look->plain = look->scan.plain;
+	look->plain = look->found.plain;
 	if (!err && look->ours)
 		judge_tag(look, &tag);
 	return err;
@@ -214,18 +217,18 @@ static dv_err read_packed(struct dv_verify *v, struct dv_scan *scan, int fd, str
 
 /* ---- one look ---- */
 
-static dv_err look_once(struct dv_verify *v, struct dv_scan *scan, struct dv_verify_item *item,
-			int fd, struct dv_look *look)
+static dv_err look_once(struct dv_verify *v, const struct dv_verify_item *item,
+			struct dv_look *look)
 {
 	look->faults.count = 0;
 	look->faults.more = 0;
-	look->cut = look->ours = false;
-	look->scan = (struct dv_scan_result){0};
+	look->ours = false;
+	look->found = (struct dv_scan_result){0};
 	if (item->form == DV_FORM_RAW)
-		return read_raw(v, scan, fd, look);
+		return read_raw(v, look);
 	if (dv_coding_is_sealed(&v->s->coding))
-		return read_sealed(v, fd, look);
-	return read_packed(v, scan, fd, look);
+		return read_sealed(v, look);
+	return read_packed(v, look);
 }
 
 static bool is_young(const struct dv_stat *st)
@@ -277,8 +280,8 @@ static void count_value(struct dv_verify *v, const struct dv_verify_item *item,
 	pthread_mutex_lock(&v->lock);
 	struct dv_verify_result *r = v->r;
 	*(item->form == DV_FORM_RAW ? &r->raw : &r->packed) += 1;
-	r->frames += look->scan.frames;
-	r->unsummed += look->scan.unsummed;
+	r->frames += look->found.frames;
+	r->unsummed += look->found.unsummed;
 	r->plain_bytes += item->form == DV_FORM_RAW ? 0 : look->plain;
 	pthread_mutex_unlock(&v->lock);
 }
@@ -301,8 +304,7 @@ static void tell_failure(struct dv_verify *v, const struct dv_verify_item *item,
 }
 
 /* It is bad, and was so for a while. -EAGAIN: whoever was at it has come to its end meanwhile. */
-static dv_err judge(struct dv_verify *v, struct dv_scan *scan, struct dv_verify_item *item, int fd,
-		    struct dv_look *look)
+static dv_err judge(struct dv_verify *v, struct dv_verify_item *item, struct dv_look *look)
 {
 	const struct dv_verify_at at = {item->dir, item->stored, item->name};
 	DV_AUTO_FREE char *key = dv_verify_join(item->dir->key, item->name);
@@ -322,7 +324,7 @@ static dv_err judge(struct dv_verify *v, struct dv_scan *scan, struct dv_verify_
 	if (!dv_verify_is_same(v, item, item->stored, &look->st))
 		return -EAGAIN;
 	if (v->options->repair) {
-		dv_repair_value(v, scan, item, fd, look);
+		dv_repair_value(v, item, look);
 		return 0;
 	}
 	for (unsigned i = 0; i < look->faults.count; i++)
@@ -337,12 +339,11 @@ static dv_err judge(struct dv_verify *v, struct dv_scan *scan, struct dv_verify_
 	return 0;
 }
 
-static dv_err take_settled(struct dv_verify *v, struct dv_scan *scan, struct dv_verify_item *item,
-			   int fd, struct dv_look *look)
+static dv_err take_settled(struct dv_verify *v, struct dv_verify_item *item, struct dv_look *look)
 {
 	dv_err err = 0;
 	if (look->faults.count)
-		err = judge(v, scan, item, fd, look);
+		err = judge(v, item, look);
 	else
 		was_seen(v, &look->st, true);
 	if (!err)
@@ -351,30 +352,29 @@ static dv_err take_settled(struct dv_verify *v, struct dv_scan *scan, struct dv_
 }
 
 /* -> false: to be looked at again */
-static bool look_at_file(struct dv_verify *v, struct dv_scan *scan, struct dv_verify_item *item,
-			 struct dv_look *look)
+static bool look_at_file(struct dv_verify *v, struct dv_verify_item *item, struct dv_look *look)
 {
 	struct dv_store *s = v->s;
-	int fd = dv_verify_open(v, item, &look->st);
-	if (fd == -ESTALE) /* gone, which is nobody's fault */
+	look->fd = dv_verify_open(v, item, &look->st);
+	if (look->fd == -ESTALE) /* gone, which is nobody's fault */
 		return true;
-	if (fd < 0) {
-		tell_failure(v, item, fd);
+	if (look->fd < 0) {
+		tell_failure(v, item, look->fd);
 		return true;
 	}
 	bool seen = was_seen(v, &look->st, false);
-	dv_err err = seen ? 0 : look_once(v, scan, item, fd, look);
+	dv_err err = seen ? 0 : look_once(v, item, look);
 	bool settled = seen || (err != -EAGAIN && is_settled(v, item, look));
 	if (settled && err && err != -EAGAIN) {
 		tell_failure(v, item, err);
 	} else if (settled) {
 		/* A file that is put aside, or bad, is no half of a pair. */
 		if (item->pair[0] && !look->faults.count)
-			settled = dv_verify_pair(v, scan, item, fd, look) == 0;
+			settled = dv_verify_pair(v, item, look) == 0;
 		if (settled)
-			settled = take_settled(v, scan, item, fd, look) == 0;
+			settled = take_settled(v, item, look) == 0;
 	}
-	DV_B(s, close, fd);
+	DV_B(s, close, look->fd);
 	return settled;
 }
 
@@ -385,8 +385,9 @@ void dv_verify_file(struct dv_verify *v, struct dv_scan *scan, struct dv_verify_
 		tell_failure(v, item, -ENOMEM);
 		return;
 	}
+	look->scan = scan;
 	for (int i = 0; i < TRIES; i++) {
-		if (look_at_file(v, scan, item, look))
+		if (look_at_file(v, item, look))
 			return;
 		let_it_age();
 	}
