@@ -3,20 +3,24 @@
  * cmd_mount.c - diskvfs mount STORE MOUNTPOINT: checks, then the life of a mount from first to
  * last.
  *
- *   parse -> check the two folders -> fork -> open the store -> mount -> serve
- *         -> finish deferred requests -> give nodes back -> close the store
+ *   parse -> check the two folders -> fork -> fork the steward -> mount -> give up what is not
+ *         needed -> open the store -> serve -> finish deferred requests -> give nodes back -> close
+ *         the store
  */
 #include "fs/cmd.h"
 
 #include "core/log.h"
 #include "core/store.h"
 #include "fs/client.h"
+#include "fs/confine.h"
 #include "fs/daemon.h"
+#include "fs/expire.h"
 #include "fs/mountpoint.h"
 #include "fs/notify.h"
 #include "fs/plugin.h"
 #include "fs/probe.h"
 #include "fs/session.h"
+#include "fs/steward.h"
 
 #include <limits.h>
 #include <malloc.h>
@@ -180,11 +184,18 @@ static int check_places(const char *store, const char *mountpoint, struct places
 	return 0;
 }
 
-static int open_store(const struct fs_options *o, const struct places *p,
-		      const struct fs_plugin *plugin, struct dv_store **out)
+/* From first to last. */
+struct life {
+	struct fs_session fs;
+	struct fs_expire_gc gc;
+	struct dv_store *store;
+	char why[512]; /* one sentence, where the status is not 0 */
+};
+
+static int open_store(struct life *l, const struct places *p, const struct fs_plugin *plugin)
 {
+	const struct fs_options *o = l->fs.options;
 	struct dv_store_options so;
-	char why[512] = "";
 	dv_err err;
 
 	memset(&so, 0, sizeof(so));
@@ -202,11 +213,13 @@ static int open_store(const struct fs_options *o, const struct places *p,
 	so.frame_size = (uint32_t)o->frame_bytes;
 	so.nopack = o->nopack;
 	so.mountpoint = p->mountpoint;
-	err = dv_store_open(dv_backing_posix(), p->store, &so, out, why, sizeof(why));
+	err = dv_store_open(dv_backing_posix(), p->store, &so, &l->store, l->why, sizeof(l->why));
+	l->fs.store = l->store;
 	if (err == 0)
 		return 0;
-	return fs_daemon_fail(err == -EACCES || err == -EPERM ? FS_EXIT_USAGE : FS_EXIT_MOUNT, "%s",
-			      why[0] ? why : strerror(-err));
+	if (!l->why[0])
+		snprintf(l->why, sizeof(l->why), "%s", strerror(-err));
+	return err == -EACCES || err == -EPERM ? FS_EXIT_USAGE : FS_EXIT_MOUNT;
 }
 
 static void ready(struct fs_session *fs)
@@ -219,35 +232,53 @@ static void ready(struct fs_session *fs)
 	dv_info("%s is mounted on %s", fs->options->fsname, fs->mountpoint);
 }
 
-/* From the mount to its end. */
-static int serve(struct fs_session *fs)
+/* Until the mount ends. */
+static int serve(struct life *l)
 {
-	const struct dv_store_hooks none = {.self = NULL};
-	char why[512] = "";
-	int status = 0;
-	dv_err err;
+	struct fs_session *fs = &l->fs;
+	dv_err err = fs_session_open(fs, l->why, sizeof(l->why));
 
-	err = fs_session_open(fs, why, sizeof(why));
 	if (err == 0) {
 		err = fs_daemon_watch_signals(fs);
 		if (err < 0)
-			snprintf(why, sizeof(why), "can not start a thread: %s", strerror(-err));
+			snprintf(l->why, sizeof(l->why), "can not start a thread: %s",
+				 strerror(-err));
 	}
-	if (err < 0) {
-		status = fs_daemon_fail(FS_EXIT_MOUNT, "%s", why);
-	} else {
-		err = fs_session_loop(fs);
-		if (err < 0)
-			dv_error("the connection to the kernel broke: %s", strerror(-err));
-		if (!atomic_load(&fs->serving))
-			status = fs_daemon_fail(FS_EXIT_INTERNAL,
-						"the kernel ended the mount before it was ready");
+	if (err < 0)
+		return FS_EXIT_MOUNT;
+	err = fs_session_loop(fs);
+	if (err < 0)
+		dv_error("the connection to the kernel broke: %s", strerror(-err));
+	if (!atomic_load(&fs->serving)) {
+		snprintf(l->why, sizeof(l->why), "the kernel ended the mount before it was ready");
+		return FS_EXIT_INTERNAL;
+	}
+	return err < 0 ? FS_EXIT_SYSTEM : 0;
+}
+
+/* The mount comes before the sandbox, which forbids it, and that before anything of the store is read. */
+static int mount_and_serve(struct life *l, const struct places *p, const struct fs_plugin *plugin)
+{
+	const struct dv_store_hooks none = {.self = NULL};
+	struct fs_session *fs = &l->fs;
+	const bool confined = fs->options->sandbox;
+	int status = FS_EXIT_MOUNT;
+
+	if (fs_session_mount(fs, l->why, sizeof(l->why)) == 0) {
+		if (confined)
+			fs_confine(&(struct fs_confines){p->store, p->mountpoint,
+							 fs->options->read_only, fs->dev_major,
+							 fs->dev_minor});
+		status = open_store(l, p, plugin);
+		if (!status)
+			status = serve(l);
 	}
 	atomic_store(&fs->ending, true);
 	fs_daemon_unwatch_signals();
-	dv_store_set_hooks(fs->store, &none);
+	if (l->store)
+		dv_store_set_hooks(l->store, &none);
 	fs_session_close(fs);
-	return status ? status : err < 0 ? FS_EXIT_SYSTEM : 0;
+	return status;
 }
 
 /*
@@ -264,44 +295,53 @@ static void bound_heap(void)
 	mallopt(M_TRIM_THRESHOLD, 1 << 20);
 }
 
-static int run(struct fs_options *o, const struct places *p, const struct fs_plugin *plugin)
+static int close_store(struct life *l, const struct places *p, int status)
 {
-	struct fs_session *fs;
-	struct dv_store *store = NULL;
 	unsigned left = 0;
-	dv_err err;
-	int status;
+	dv_err err = dv_store_close(&l->store, &left);
 
-	if (o->debug)
-		dv_log_set_level(DV_LOG_DEBUG);
-	bound_heap();
-	fs_daemon_start(o->foreground);
-	dv_backing_posix_prepare();
-	fs_daemon_block_signals();
-	status = open_store(o, p, plugin, &store);
-	if (status)
-		return status;
-	fs = calloc(1, sizeof(*fs));
-	if (!fs) {
-		status = fs_daemon_fail(FS_EXIT_SYSTEM, "out of memory");
-	} else {
-		fs->options = o;
-		fs->store = store;
-		fs->mountpoint = p->mountpoint;
-		fs->plugin = plugin->named;
-		fs->stats.store_path = p->store;
-		fs->timeout_s = o->coherence_s;
-		fs->ready = ready;
-		status = serve(fs);
-	}
-	err = dv_store_close(&store, &left);
 	if (err < 0 || left > 0)
 		dv_error("%u values are left pending in the store, recorded for the next mount: %s",
 			 left, err < 0 ? strerror(-err) : "still in use");
 	else if (!status)
 		dv_info("everything is finished, %s is closed", p->store);
-	free(fs);
 	return status ? status : err < 0 ? FS_EXIT_SYSTEM : 0;
+}
+
+static int run(struct fs_options *o, const struct places *p, const struct fs_plugin *plugin)
+{
+	struct life *l = calloc(1, sizeof(*l));
+	int status = FS_EXIT_SYSTEM;
+	dv_err err = -ENOMEM;
+
+	if (o->debug)
+		dv_log_set_level(DV_LOG_DEBUG);
+	bound_heap();
+	fs_daemon_start(o->foreground);
+	if (l) {
+		l->fs.options = o;
+		l->fs.mountpoint = p->mountpoint;
+		l->fs.stats.store_path = p->store;
+		l->fs.timeout_s = o->coherence_s;
+		l->fs.ready = ready;
+		fs_expire_gc_args(o, p->mountpoint, plugin->named, &l->gc);
+		err = fs_steward_new(p->mountpoint, l->gc.argv[0] ? l->gc.argv : NULL, o->sandbox,
+				     &l->fs.steward);
+	}
+	if (err == 0) {
+		dv_backing_posix_prepare();
+		fs_daemon_block_signals();
+		status = mount_and_serve(l, p, plugin);
+		if (l->why[0])
+			fs_daemon_fail(status, "%s", l->why);
+		if (l->store)
+			status = close_store(l, p, status);
+		fs_steward_free(&l->fs.steward);
+	} else {
+		fs_daemon_fail(status, "can not start the daemon: %s", strerror(-err));
+	}
+	free(l);
+	return status;
 }
 
 int fs_cmd_mount(int argc, char **argv)

@@ -5,8 +5,8 @@
 #include "fs/daemon.h"
 
 #include "core/log.h"
-#include "fs/mountpoint.h"
 #include "fs/session.h"
+#include "fs/steward.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -175,7 +175,7 @@ static void finish_and_unmount(struct fs_session *fs)
 	for (int i = 0; i < UNMOUNT_TRIES; i++) {
 		if (atomic_load(&fs->ending))
 			return;
-		err = fs_mountpoint_unmount(fs->mountpoint, false);
+		err = fs_steward_do(fs->steward, FS_ERRAND_UNMOUNT);
 		if (err != -EBUSY)
 			break;
 		pause_ns(UNMOUNT_PAUSE_NS);
@@ -184,7 +184,7 @@ static void finish_and_unmount(struct fs_session *fs)
 		dv_warn("%s is in use: unmounted for new users only; a second signal ends it at "
 			"once",
 			fs->mountpoint);
-		err = fs_mountpoint_unmount(fs->mountpoint, true);
+		err = fs_steward_do(fs->steward, FS_ERRAND_UNMOUNT_LAZY);
 	}
 	if (err == 0)
 		atomic_store(&fs->unmounted, true);

@@ -4,7 +4,7 @@
  * on signals.
  *
  *   parent            child
- *   fork ------------> session of its own, opens the store, mounts, serves
+ *   fork ------------> session of its own, mounts, opens the store, serves
  *   waits on a pipe <- one byte, the exit status, and a line of text where it is not 0
  *   exits with it
  *

@@ -4,28 +4,25 @@
 
 #include "core/log.h"
 #include "fs/options.h"
+#include "fs/steward.h"
 
 #include <inttypes.h>
 #include <pthread.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <time.h>
 
 #define LOOK_MS 20 /* how often the child is looked after */
 
 struct fs_expire {
-	const char *mountpoint, *plugin;
-	char size[32], age[32]; /* arguments; "": none */
+	const char *mountpoint;
+	struct fs_steward *steward;
 	int64_t every_ms;
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t ended;
 	bool ending; /* lock */
-	pid_t child; /* lock; 0: none */
 };
 
 static int64_t now_ms(void)
@@ -53,49 +50,24 @@ static bool wait_ms(struct fs_expire *e, int64_t ms)
 	return !e->ending;
 }
 
-static pid_t spawn(struct fs_expire *e)
-{
-	char *argv[10] = {"diskvfs", "gc", "-q"};
-	char *const env[] = {NULL};
-	posix_spawnattr_t attr;
-	sigset_t none;
-	pid_t pid = 0;
-	int n = 3, err;
-
-	if (e->size[0])
-		argv[n++] = e->size;
-	if (e->age[0])
-		argv[n++] = e->age;
-	if (e->plugin[0]) {
-		argv[n++] = "--transform";
-		argv[n++] = (char *)e->plugin;
-	}
-	argv[n++] = "--";
-	argv[n] = (char *)e->mountpoint;
-	sigemptyset(&none);
-	posix_spawnattr_init(&attr);
-	posix_spawnattr_setsigmask(&attr, &none);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
-	err = posix_spawn(&pid, "/proc/self/exe", NULL, &attr, argv, env);
-	posix_spawnattr_destroy(&attr);
-	if (err)
-		dv_warn("values that are too old, or too many, stay: no process for it: %s",
-			strerror(err));
-	return err ? 0 : pid;
-}
-
 /* lock held, but for moments. */
 static void run_child(struct fs_expire *e)
 {
-	int status = 0;
+	const struct timespec pause = {.tv_nsec = LOOK_MS * 1000000};
+	dv_err err = fs_steward_do(e->steward, FS_ERRAND_GC);
 
-	e->child = spawn(e);
-	if (!e->child)
+	if (err < 0) {
+		dv_warn("values that are too old, or too many, stay: no process for it: %s",
+			strerror(-err));
 		return;
-	while (waitpid(e->child, &status, e->ending ? 0 : WNOHANG) == 0)
-		wait_ms(e, LOOK_MS);
-	e->child = 0;
-	if (!e->ending && status)
+	}
+	while ((err = fs_steward_do(e->steward, FS_ERRAND_GC_LOOK)) == -EAGAIN) {
+		if (e->ending) /* it was killed, and may wait for the end of the connection */
+			nanosleep(&pause, NULL);
+		else
+			wait_ms(e, LOOK_MS);
+	}
+	if (!e->ending && err < 0)
 		dv_warn("not all values that are too old, or too many, could be erased; "
 			"`diskvfs gc %s` tells why",
 			e->mountpoint);
@@ -119,7 +91,39 @@ static void *expire_thread(void *arg)
 	return NULL;
 }
 
-dv_err fs_expire_new(const struct fs_options *o, const char *mountpoint, const char *plugin,
+static bool asks(const struct fs_options *o)
+{
+	return (o->max_size || o->max_age_s > 0) && !o->read_only;
+}
+
+void fs_expire_gc_args(const struct fs_options *o, const char *mountpoint, const char *plugin,
+		       struct fs_expire_gc *out)
+{
+	int n = 0;
+
+	memset(out, 0, sizeof(*out));
+	if (!asks(o))
+		return;
+	out->argv[n++] = (char *)"diskvfs";
+	out->argv[n++] = (char *)"gc";
+	out->argv[n++] = (char *)"-q";
+	if (o->max_size) {
+		snprintf(out->size, sizeof(out->size), "--max-size=%" PRIu64, o->max_size);
+		out->argv[n++] = out->size;
+	}
+	if (o->max_age_s > 0) {
+		snprintf(out->age, sizeof(out->age), "--max-age=%" PRIu64, (uint64_t)o->max_age_s);
+		out->argv[n++] = out->age;
+	}
+	if (plugin[0]) {
+		out->argv[n++] = (char *)"--transform";
+		out->argv[n++] = (char *)plugin;
+	}
+	out->argv[n++] = (char *)"--";
+	out->argv[n] = (char *)mountpoint;
+}
+
+dv_err fs_expire_new(const struct fs_options *o, const char *mountpoint, struct fs_steward *steward,
 		     struct fs_expire **out)
 {
 	struct fs_expire *e;
@@ -127,17 +131,13 @@ dv_err fs_expire_new(const struct fs_options *o, const char *mountpoint, const c
 	double every = FS_EXPIRE_S;
 	int err;
 
-	if ((!o->max_size && o->max_age_s <= 0) || o->read_only)
+	if (!asks(o))
 		return 0;
 	e = calloc(1, sizeof(*e));
 	if (!e)
 		return -ENOMEM;
 	e->mountpoint = mountpoint;
-	e->plugin = plugin;
-	if (o->max_size)
-		snprintf(e->size, sizeof(e->size), "--max-size=%" PRIu64, o->max_size);
-	if (o->max_age_s > 0)
-		snprintf(e->age, sizeof(e->age), "--max-age=%" PRIu64, (uint64_t)o->max_age_s);
+	e->steward = steward;
 	if (o->max_age_s > 0 && o->max_age_s / 10 < every)
 		every = o->max_age_s / 10;
 	e->every_ms = every < 1 ? 1000 : (int64_t)(every * 1000);
@@ -161,8 +161,7 @@ void fs_expire_stop(struct fs_expire *e)
 		return;
 	pthread_mutex_lock(&e->lock);
 	e->ending = true;
-	if (e->child)
-		kill(e->child, SIGKILL);
+	dv_ignore(fs_steward_do(e->steward, FS_ERRAND_GC_END)); /* where there is one */
 	pthread_cond_signal(&e->ended);
 	pthread_mutex_unlock(&e->lock);
 }

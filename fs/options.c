@@ -21,7 +21,7 @@ void fs_options_init(struct fs_options *o)
 	for (size_t i = 0; i < fs_option_count; i++) {
 		const struct fs_option *opt = &fs_option_table[i];
 		bool number = opt->type == FS_OPT_BYTES || opt->type == FS_OPT_COUNT ||
-			      opt->type == FS_OPT_SECONDS;
+			      opt->type == FS_OPT_SECONDS || opt->type == FS_OPT_SWITCH;
 
 		if (number && opt->default_value && opt->commands == FS_FOR_MOUNT)
 			dv_ignore(fs_option_set(o, FS_FOR_MOUNT, opt->name, opt->default_value, why,
@@ -140,6 +140,17 @@ static dv_err pass_on(struct fs_options *o, const char *name, const char *value)
 	return 0;
 }
 
+static dv_err set_switch(bool *field, const struct fs_option *opt, const char *value, char *why,
+			 size_t why_size)
+{
+	if (strcmp(value, "yes") != 0 && strcmp(value, "no") != 0) {
+		snprintf(why, why_size, "option %s: '%s' is not yes or no", opt->name, value);
+		return -EINVAL;
+	}
+	*field = value[0] == 'y';
+	return 0;
+}
+
 static dv_err set_string(char **field, const char *value)
 {
 	char *copy = strdup(value);
@@ -200,6 +211,8 @@ dv_err fs_option_set(struct fs_options *o, unsigned command, const char *name, c
 	case FS_OPT_CLEAR:
 		*(bool *)field = opt->type == FS_OPT_SET;
 		return 0;
+	case FS_OPT_SWITCH:
+		return set_switch(field, opt, value, why, why_size);
 	case FS_OPT_STRING:
 		return set_string(field, value);
 	case FS_OPT_LIST:

@@ -24,6 +24,7 @@ enum { FS_FOR_MOUNT = 1, FS_FOR_INIT = 2 };
 enum fs_option_type {
 	FS_OPT_SET,	/* sets a bool */
 	FS_OPT_CLEAR,	/* clears a bool */
+	FS_OPT_SWITCH,	/* bool: yes or no */
 	FS_OPT_STRING,	/* char *, owned */
 	FS_OPT_LIST,	/* the same; given again it is joined by a colon */
 	FS_OPT_BYTES,	/* uint64_t; K, M and G are accepted */
@@ -60,6 +61,7 @@ struct fs_options {
 	bool remount; /* change the mount that is there */
 	bool allow_other, allow_root, noallow_other;
 	bool suid, dev;
+	bool sandbox;			  /* the daemon confines itself */
 	bool foreground, debug;		  /* -f, -d */
 	bool adopt, decode_zst, keep_zst; /* init */
 	char *fsname, *subtype;

@@ -90,6 +90,8 @@ const struct fs_option fs_option_table[] = {
 	{"dev", FS_OPT_SET, NULL, 0, 0, NULL, AT(dev), FS_FOR_MOUNT,
 	 "honour device nodes (root only)"},
 	{"nodev", FS_OPT_CLEAR, NULL, 0, 0, NULL, AT(dev), FS_FOR_MOUNT, NULL},
+	{"sandbox", FS_OPT_SWITCH, "yes|no", 0, 0, "yes", AT(sandbox), FS_FOR_MOUNT,
+	 "the daemon gives up what it does not need: other files, programs, networks"},
 	{"max_read", FS_OPT_COUNT, "BYTES", 4096, MIB, NULL, AT(max_read_bytes), FS_FOR_MOUNT,
 	 "largest read request of the kernel"},
 	{"fsname", FS_OPT_STRING, "NAME", 0, 0, "STORE", AT(fsname), FS_FOR_MOUNT,

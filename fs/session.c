@@ -13,6 +13,8 @@
 #include "fs/expire.h"
 #include "fs/mountpoint.h"
 #include "fs/ops.h"
+#include "fs/session_args.h"
+#include "fs/steward.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -301,7 +303,7 @@ static void before_init(struct fs_session *fs, const struct fuse_in_header *in)
 	fs->init_offered = init->flags;
 }
 
-/* Which device the mount is, for the probe. As root: larger reads ahead. */
+/* Which device the mount is, for the probe and the sandbox. */
 static void look_at_mount(struct fs_session *fs)
 {
 	DV_AUTO_FREE struct fs_mount *m = malloc(sizeof(*m));
@@ -310,12 +312,18 @@ static void look_at_mount(struct fs_session *fs)
 		fs->dev_major = m->major;
 		fs->dev_minor = m->minor;
 	}
-	if (geteuid() == 0) {
-		dv_err err = fs_mountpoint_read_ahead(fs->mountpoint, READ_AHEAD_KIB);
+}
 
-		if (err < 0)
-			dv_debug("read_ahead_kb stays as it is: %s", strerror(-err));
-	}
+/* As root: the kernel reads more ahead. */
+static void read_more_ahead(struct fs_session *fs)
+{
+	dv_err err;
+
+	if (geteuid() != 0)
+		return;
+	err = fs_mountpoint_read_ahead(fs->mountpoint, READ_AHEAD_KIB);
+	if (err < 0)
+		dv_debug("read_ahead_kb stays as it is: %s", strerror(-err));
 }
 
 /* The INIT reply is with the kernel, clients are let in: the mount works. */
@@ -324,7 +332,7 @@ static void after_init(struct fs_session *fs)
 	fs->init_unique = 0;
 	if (fuse_session_exited(fs->se)) /* libfuse refused; the loop ends */
 		return;
-	look_at_mount(fs);
+	read_more_ahead(fs);
 	atomic_store(&fs->serving, true);
 	fs->ready(fs);
 }
@@ -403,62 +411,6 @@ void fs_session_stop(struct fs_session *fs)
 
 /* ---- making and ending ---- */
 
-static bool asks(const struct fs_options *o, bool want_other)
-{
-	return o->allow_other || (want_other && !o->noallow_other && !o->allow_root);
-}
-
-/* The words for libfuse. *out is the caller's. */
-static dv_err session_words(const struct fs_session *fs, char **out)
-{
-	const struct fs_options *o = fs->options;
-	bool root = geteuid() == 0;
-	char number[32];
-	int bad = 0;
-
-	bad |= fuse_opt_add_opt(out, "default_permissions");
-	bad |= fuse_opt_add_opt(out, "subtype=diskvfs");
-	if (asks(o, root))
-		bad |= fuse_opt_add_opt(out, "allow_other");
-	if (o->allow_root)
-		bad |= fuse_opt_add_opt(out, "allow_root");
-	if (o->read_only)
-		bad |= fuse_opt_add_opt(out, "ro");
-	if (o->noatime)
-		bad |= fuse_opt_add_opt(out, "noatime");
-	bad |= fuse_opt_add_opt(out, root && o->suid ? "suid" : "nosuid");
-	bad |= fuse_opt_add_opt(out, root && o->dev ? "dev" : "nodev");
-	if (o->max_read_bytes) {
-		snprintf(number, sizeof(number), "max_read=%u", o->max_read_bytes);
-		bad |= fuse_opt_add_opt(out, number);
-	}
-	if (o->passed) /* escaped already */
-		bad |= fuse_opt_add_opt(out, o->passed);
-	return bad ? -ENOMEM : 0;
-}
-
-static dv_err session_args(const struct fs_session *fs, struct fuse_args *args)
-{
-	char *words = NULL, *fsname = NULL;
-	dv_err err = session_words(fs, &words);
-	int bad = 0;
-
-	if (err == 0) {
-		if (asprintf(&fsname, "fsname=%s", fs->options->fsname) < 0)
-			fsname = NULL;
-		bad |= !fsname || fuse_opt_add_opt_escaped(&words, fsname);
-		bad |= fuse_opt_add_arg(args, "diskvfs");
-		bad |= fuse_opt_add_arg(args, "-o");
-		bad |= !bad && fuse_opt_add_arg(args, words);
-		if (fs->options->debug)
-			bad |= fuse_opt_add_arg(args, "-d");
-		err = bad ? -ENOMEM : 0;
-	}
-	free(words);
-	free(fsname);
-	return err;
-}
-
 static dv_err make_session(struct fs_session *fs, char *why, size_t why_size)
 {
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
@@ -473,7 +425,7 @@ static dv_err make_session(struct fs_session *fs, char *why, size_t why_size)
 	fs_ops_dir_fill(&ops);
 	fs_ops_xattr_fill(&ops);
 	last_message[0] = '\0';
-	err = session_args(fs, &args);
+	err = fs_session_args(fs->options, &args);
 	if (err == 0)
 		fs->se = fuse_session_new(&args, &ops, sizeof(ops), fs);
 	fuse_opt_free_args(&args);
@@ -500,21 +452,13 @@ static unsigned waiting_threads(const struct fs_session *fs)
 	return threads < POOL_THREADS_MIN ? POOL_THREADS_MIN : threads;
 }
 
-dv_err fs_session_open(struct fs_session *fs, char *why, size_t why_size)
+dv_err fs_session_mount(struct fs_session *fs, char *why, size_t why_size)
 {
 	static const struct fuse_custom_io io = {.writev = io_writev, .read = io_read};
-	const struct fs_pool_ops pool = {fs, run_deferred, leave_pool};
 	dv_err err;
 
 	fuse_set_log_func(log_libfuse);
 	fs_control_init(&fs->control);
-	if (getrandom(&fs->generation, sizeof(fs->generation), GRND_NONBLOCK) < 0)
-		fs->generation = (uint32_t)now_ns();
-	err = fs_nodes_new(fs->store, fs->options->max_nodes / IDLE_FRACTION, &fs->nodes);
-	if (err < 0) {
-		snprintf(why, why_size, "out of memory");
-		return err;
-	}
 	mounting = true;
 	err = make_session(fs, why, why_size);
 	if (err == 0) {
@@ -527,15 +471,30 @@ dv_err fs_session_open(struct fs_session *fs, char *why, size_t why_size)
 			snprintf(why, why_size, "libfuse: %s", last_message);
 	}
 	mounting = false;
-	if (err < 0)
+	if (err == 0)
+		look_at_mount(fs);
+	return err;
+}
+
+dv_err fs_session_open(struct fs_session *fs, char *why, size_t why_size)
+{
+	const struct fs_pool_ops pool = {fs, run_deferred, leave_pool};
+	dv_err err;
+
+	if (getrandom(&fs->generation, sizeof(fs->generation), GRND_NONBLOCK) < 0)
+		fs->generation = (uint32_t)now_ns();
+	err = fs_nodes_new(fs->store, fs->options->max_nodes / IDLE_FRACTION, &fs->nodes);
+	if (err < 0) {
+		snprintf(why, why_size, "out of memory");
 		return err;
+	}
 	err = fs_pool_new(&pool, waiting_threads(fs), &fs->pool);
 	if (err == 0)
 		err = fs_notify_new(fs->se, &fs->notify);
 	if (err == 0)
 		err = fs_evict_new(fs, fs->options->max_nodes, &fs->evict);
 	if (err == 0)
-		err = fs_expire_new(fs->options, fs->mountpoint, fs->plugin, &fs->expire);
+		err = fs_expire_new(fs->options, fs->mountpoint, fs->steward, &fs->expire);
 	if (err < 0)
 		snprintf(why, why_size, "can not start threads: %s", strerror(-err));
 	return err;
@@ -547,6 +506,23 @@ static bool disconnected(struct fs_session *fs)
 	struct pollfd p = {.fd = fuse_session_fd(fs->se)};
 
 	return p.fd >= 0 && poll(&p, 1, 0) == 1 && (p.revents & POLLERR);
+}
+
+/*
+ * Closes the connection, before the mount is taken away: the kernel may want to write to it first. libfuse
+ * would unmount by itself, which a confined daemon can not, but where it sees POLLERR: such a pipe
+ * takes the place of the connection.
+ */
+static void disconnect(struct fs_session *fs)
+{
+	int fd = fuse_session_fd(fs->se), fds[2];
+
+	if (fd < 0 || pipe2(fds, O_CLOEXEC) < 0)
+		return;
+	close(fds[0]);
+	dup2(fds[1], fd);
+	close(fds[1]);
+	fuse_session_unmount(fs->se);
 }
 
 void fs_session_close(struct fs_session *fs)
@@ -563,12 +539,15 @@ void fs_session_close(struct fs_session *fs)
 	while (atomic_load(&fs->notices) > 0)
 		nanosleep(&moment, NULL);
 	if (fs->se) {
-		/* libfuse unmounts by path unless the connection is gone: once ours is out of the
-		 * tree that could be somebody else's mount. */
-		if (!atomic_load(&fs->unmounted) || disconnected(fs))
-			fuse_session_unmount(fs->se);
-		fuse_session_destroy(fs->se); /* a probe that waits for an answer fails now */
+		/* By path, and so only where it is ours that is there. */
+		bool mounted = fuse_session_fd(fs->se) >= 0 && !atomic_load(&fs->unmounted) &&
+			       !disconnected(fs);
+
+		disconnect(fs); /* a probe that waits for an answer fails now */
+		fuse_session_destroy(fs->se);
 		fs->se = NULL;
+		if (mounted)
+			dv_ignore(fs_steward_do(fs->steward, FS_ERRAND_UNMOUNT_LAZY));
 	}
 	while (atomic_load(&fs->probes) > 0)
 		nanosleep(&moment, NULL);

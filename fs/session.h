@@ -72,7 +72,7 @@ struct fs_session {
 	const struct fs_options *options;
 	struct dv_store *store;
 	const char *mountpoint; /* absolute */
-	const char *plugin;	/* as --transform names the store's; "": it has none */
+	struct fs_steward *steward;
 	struct fuse_session *se;
 	struct fs_nodes *nodes;
 	struct fs_pool *pool;
@@ -125,9 +125,11 @@ char *fs_turn_buffer(void);
 void fs_turn_release(void);
 
 /*
- * Makes the session and mounts it. The caller sets options, store, mountpoint, timeout_s and
- * ready before. why[] gets one sentence.
+ * Makes the session and mounts it; whoever uses the mount waits. The caller sets options, mountpoint,
+ * steward, timeout_s and ready before. why[] gets one sentence.
  */
+DV_CHECK dv_err fs_session_mount(struct fs_session *fs, char *why, size_t why_size);
+/* After that, and after the caller has set store: starts the threads. why[] as above. */
 DV_CHECK dv_err fs_session_open(struct fs_session *fs, char *why, size_t why_size);
 
 /* Serves until the mount is gone or fs_session_stop(). -> 0 or the error of the device. */

@@ -89,6 +89,18 @@ static void test_an_unknown_word_is_named(void)
 	CHECK_EQ(parse("context"), -EINVAL); /* takes a value */
 }
 
+static void test_a_switch_is_yes_or_no(void)
+{
+	CHECK_EQ(parse(""), 0);
+	CHECK(o.sandbox);
+	CHECK_EQ(parse("sandbox=no"), 0);
+	CHECK(!o.sandbox);
+	CHECK_EQ(parse("sandbox=yes"), 0);
+	CHECK(o.sandbox);
+	CHECK_EQ(parse("sandbox=off"), -EINVAL);
+	CHECK_EQ(parse("sandbox"), -EINVAL);
+}
+
 static void test_words_of_fstab_are_accepted_and_dropped(void)
 {
 	CHECK_EQ(parse("defaults,nofail,noauto,auto,_netdev,user,user=bob,users,nouser,owner,group,"
@@ -167,6 +179,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_values_that_are_no_numbers_are_refused),
 		CHECK_TEST(test_a_value_out_of_range_is_told_with_the_range),
 		CHECK_TEST(test_an_unknown_word_is_named),
+		CHECK_TEST(test_a_switch_is_yes_or_no),
 		CHECK_TEST(test_words_of_fstab_are_accepted_and_dropped),
 		CHECK_TEST(test_the_last_of_two_opposites_wins),
 		CHECK_TEST(test_words_for_libfuse_are_escaped_again),
