@@ -15,6 +15,7 @@
 #include "fs/confine.h"
 
 #include "core/cleanup.h"
+#include "core/digest.h"
 #include "core/log.h"
 
 #include <errno.h>
@@ -125,6 +126,9 @@ static void add_rules(int ruleset, const struct ruleset *r, const struct fs_conf
 	allow(ruleset, r, "/etc/localtime",
 	      LANDLOCK_ACCESS_FS_READ_FILE); /* times in lines of the log */
 	allow(ruleset, r, "/usr/share/zoneinfo", FS_READ);
+	/* Which machine this is. */
+	allow(ruleset, r, "/etc/machine-id", LANDLOCK_ACCESS_FS_READ_FILE);
+	allow(ruleset, r, "/var/lib/dbus/machine-id", LANDLOCK_ACCESS_FS_READ_FILE);
 	allow(ruleset, r, "/dev/null",
 	      LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE);
 	snprintf(bdi, sizeof(bdi), "/sys/class/bdi/%u:%u/read_ahead_kb", c->dev_major,
@@ -291,11 +295,15 @@ static void filter_calls(void)
 
 void fs_confine(const struct fs_confines *c)
 {
+	char digest[DV_DIGEST_TEXT];
+
 	if (INSTRUMENTED) {
 		dv_debug("no sandbox: this program is instrumented");
 		return;
 	}
-	tzset(); /* reads what TZ may name */
+	/* Both read what the environment or a configuration may name. */
+	tzset();
+	dv_ignore(dv_digest("", 0, digest));
 	drop_capabilities();
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) {
 		dv_debug("no sandbox: no_new_privs: %s", strerror(errno));

@@ -11,7 +11,7 @@
  *                      with the calls that need it
  *   no_new_privs                                          set-user-id programs, file capabilities
  *   Landlock           the store; reading the mount,      every other file: opening, making,
- *                      /proc, time zones, processors;     removing, renaming; TCP; abstract sockets
+ *                      /proc, machine, zone, processors;     removing, renaming; TCP; abstract sockets
  *                      /dev/null, the mount's read-ahead  and signals of other processes
  *   seccomp            all that is not denied             programs, mounts, namespaces, tracing,
  *                                                         modules, bpf, keys, io_uring, clocks, all

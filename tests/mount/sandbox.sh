@@ -48,6 +48,9 @@ for what in $calls; do [ "$(tried $what)" = 1 ] || fail "$what: $(tried $what)";
 
 claim "what the daemon needs works: threads, the log's socket, values in all forms"
 for what in thread local; do [ "$(tried $what)" = 0 ] || fail "$what: $(tried $what)"; done
+if [ -s /etc/machine-id ]; then
+	grep -qx "host=$(cat /etc/machine-id)" "$S/.diskvfs/stage"/*/owner || fail "$(cat "$S/.diskvfs/stage"/*/owner)"
+fi
 text 300000 >"$M/a"
 pack_now
 mv "$M/a" "$M/b"
