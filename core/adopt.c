@@ -105,6 +105,8 @@ static dv_err push_level(struct walk *w, int parent, const char *name)
 	int fd = DV_B(s, open, parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	if (fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP)
 		return 0; /* changed meanwhile */
+	if (fd == -EXDEV)
+		return 0; /* something is mounted there */
 	if (fd == -EACCES && w->pass == LOOK)
 		return 0; /* nobody can tell */
 	if (fd < 0)

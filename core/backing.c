@@ -108,6 +108,9 @@ static int posix_stat(void *self, int dirfd, const char *name, struct dv_stat *o
 		return err;
 	err = result(RETRY(statx(at.fd, at.last, flags, STATX_BASIC_STATS | STATX_BTIME, &x)));
 	dv_posix_at_release(&at);
+	/* Something is mounted there: neither in the store nor to be waited for. */
+	if (err == 0 && name[0] && (x.stx_attributes & STATX_ATTR_MOUNT_ROOT))
+		err = -EXDEV;
 	if (err == 0)
 		from_statx(&x, out);
 	return err;

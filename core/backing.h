@@ -10,8 +10,9 @@
  * Errors      every function returns >= 0 or a negative errno. EINTR is retried inside.
  * Threads     all functions may be called from any thread at once.
  * Names       `name` is one component or a relative path that is resolved beneath dirfd, without
- *             following symbolic links (-ELOOP), absolute names or ".." (-EXDEV). Mount points
- *             are entered. "" means dirfd itself. NUL terminated, any other byte allowed.
+ *             following symbolic links (-ELOOP), absolute names or ".." (-EXDEV). What is
+ *             mounted there is not entered (-EXDEV). "" means dirfd itself. NUL terminated, any
+ *             other byte allowed.
  * Descriptors are close-on-exec. A descriptor opened with O_PATH is good for stat, chmod, chown,
  *             utimens, the xattr functions, as dirfd, and for link_fd.
  */

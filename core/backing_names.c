@@ -5,9 +5,9 @@
  *
  * A name with one component goes to the *at call as it is: those that work on a directory entry
  * never follow a symbolic link there. In a name with several components the folder is opened first,
- * beneath dirfd, by openat2(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS), or component by component where
- * the kernel or a seccomp filter has no openat2. ".." is refused everywhere, which makes both ways
- * agree.
+ * beneath dirfd, by openat2(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV), or component by
+ * component where the kernel or a seccomp filter has no openat2. ".." is refused everywhere, which makes
+ * both ways agree but for what is mounted in the store: the second enters it.
  */
 #include "core/backing_private.h"
 
@@ -41,7 +41,8 @@ int dv_posix_open_beneath(int dirfd, const char *name, int flags, mode_t mode)
 	struct open_how how = {
 		.flags = (uint64_t)(unsigned)flags,
 		.mode = flags & O_CREAT ? mode & 07777 : 0,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS |
+			   RESOLVE_NO_XDEV,
 	};
 	if (__atomic_load_n(&no_openat2, __ATOMIC_RELAXED))
 		return -ENOSYS;

@@ -126,8 +126,8 @@ static dv_err enter(struct lib_walk *w, struct level *v, const char *name, mode_
 	if (type && !S_ISDIR(type))
 		return 0;
 	dv_err err = dv_store_lookup(w->s->store, &lib_call, v->dir, name, &n, &st);
-	if (err)
-		return err == -ENOENT || err == -ESTALE ? 0 : err;
+	if (err) /* -EXDEV: something is mounted there */
+		return err == -ENOENT || err == -ESTALE || err == -EXDEV ? 0 : err;
 	type = dv_node_type(n);
 	*is_key = S_ISREG(type);
 	size_t len = strlen(w->path);

@@ -454,7 +454,7 @@ static dv_err next_entry(struct dv_store *s, struct dv_list *l, const struct dv_
 		}
 		err = push_level(s, l, e->name);
 		take(v);
-		if (err && err != -ENOENT && err != -ENOTDIR && err != -ELOOP)
+		if (err && err != -ENOENT && err != -ENOTDIR && err != -ELOOP && err != -EXDEV)
 			return err;
 	}
 	return 0;

@@ -9,6 +9,7 @@
 #include "core/place.h"
 
 #include "core/cleanup.h"
+#include "core/log.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -339,6 +340,11 @@ dv_err dv_place_find(struct dv_store *s, const struct dv_place *p, struct dv_fou
 		err = look(s, p, n->raw, DV_FORM_RAW, DV_SLOT_PLAIN, out, &hit);
 	if (!err && !hit && dv_transform_has_shards(s->transform))
 		err = look(s, p, n->aside, DV_FORM_RAW, DV_SLOT_ASIDE, out, &hit);
+	if (err == -EXDEV) {
+		char text[1024];
+		dv_warn("%s: something is mounted there in the store, which is not entered",
+			dv_log_key(text, sizeof(text), p->name));
+	}
 	if (err)
 		return err == -ENOTDIR ? -ENOENT : err;
 	return hit ? 0 : -ENOENT;

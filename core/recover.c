@@ -324,7 +324,7 @@ static dv_err recover_stage(struct adoption *a, const struct dv_record *r, const
 	struct dv_stat old;
 	bool was_packed = r->flags & DV_RECORD_OLD_PACKED;
 	const char *stored = NULL;
-	int fd = DV_B(s, open, a->dirfd, stage, O_RDWR | O_NOFOLLOW, 0);
+	int fd = DV_B(s, open, a->dirfd, stage, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
 	if (fd == -ENOENT)
 		return finish_published(a, r, t);
 	if (fd < 0)
@@ -364,7 +364,7 @@ static dv_err recover_copy(struct adoption *a, const struct dv_record *r, const 
 	const char *stored = dv_recover_is_object(s, &t->p, t->p.names.packed, &r->packed, &st)
 				     ? t->p.names.packed
 				     : dv_recover_find_raw(s, &t->p, &r->packed, &st);
-	int from = DV_B(s, open, a->dirfd, stage, O_RDONLY | O_NOFOLLOW, 0);
+	int from = DV_B(s, open, a->dirfd, stage, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
 	if (from < 0)
 		return from == -ENOENT ? 0 : from;
 	dv_err err = 0;

@@ -102,7 +102,7 @@ static dv_err add_segments(struct adoption *a, struct dv_tail *t, const struct f
 		const struct found_segment *g = &found[i];
 		if (g->start + g->len < t->size) /* all of it is there */
 			continue;
-		int fd = DV_B(s, open, a->dirfd, g->name, O_RDONLY | O_NOFOLLOW, 0);
+		int fd = DV_B(s, open, a->dirfd, g->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
 		if (fd < 0)
 			return fd;
 		struct dv_file *f = dv_file_new(s, fd, false);
@@ -392,7 +392,7 @@ dv_err dv_recover_stream(struct adoption *a, const struct dv_record *r, const st
 	ssize_t count = find_segments(a, r->id, found);
 	if (count < 0)
 		return (dv_err)count;
-	int fd = DV_B(s, open, a->dirfd, name, O_RDWR | O_NOFOLLOW, 0);
+	int fd = DV_B(s, open, a->dirfd, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
 	if (fd == -ENOENT) /* it has its place; the record of the swap tells of the old one */
 		return 0;
 	if (fd < 0)

@@ -269,8 +269,8 @@ static dv_err sweep_name(void *ctx, struct dv_node *dir, const char *name, unsig
 	if (w->first == -ENOSPC || w->first == -EDQUOT)
 		return w->first;
 	dv_err err = dv_store_lookup(w->s, &call, dir, name, &n, &st);
-	if (err)
-		return err == -ENOENT ? 0 : err;
+	if (err) /* -EXDEV: something is mounted there */
+		return err == -ENOENT || err == -EXDEV ? 0 : err;
 	if (S_ISREG(n->type) && is_meant(w, n, &st)) {
 		take(w, n, st.size);
 		return 0;

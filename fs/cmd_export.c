@@ -347,8 +347,8 @@ static dv_err export_entry(struct export *ex, struct dv_node *dir, const char *n
 	struct dv_stat st;
 	dv_err err = dv_store_lookup(ex->s, &call, dir, name, &n, &st);
 
-	if (err) /* removed meanwhile */
-		return err == -ENOENT ? 0 : err;
+	if (err) /* removed meanwhile; something is mounted there */
+		return err == -ENOENT || err == -EXDEV ? 0 : err;
 	if (!ex->counting && !strcmp(name, PART)) {
 		err = -EEXIST;
 	} else if (S_ISDIR(st.mode)) {

@@ -73,6 +73,7 @@ dv_mount_test(locked LABELS slow TIMEOUT 120)
 # Slow for its time, and for what other processes do to it: README.md of tests, "What is known to fail".
 dv_mount_test(storm LABELS slow TIMEOUT 180)
 dv_mount_test(user)
+dv_mount_test(security TIMEOUT 300)
 dv_mount_test(user_store)
 dv_mount_test(stale)
 dv_mount_test(readonly_media)
