@@ -3,6 +3,7 @@
 #include "core/info.h"
 
 #include "core/cleanup.h"
+#include "core/hash.h"
 #include "core/io.h"
 #include "core/journal.h"
 #include "core/list.h"
@@ -13,7 +14,6 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <uthash.h>
 
 #define DEPTH_MAX   2048 /* as PATH_MAX allows */
 #define READDIR_BUF 32768
@@ -119,7 +119,10 @@ static dv_err remember_busy(struct look *k, const char *key)
 		return -ENOMEM;
 	memcpy(b->key, key, len + 1);
 	HASH_ADD_KEYPTR(hh, k->busy, b->key, (unsigned)len, b);
-	return 0;
+	if (DV_HASHED(b))
+		return 0;
+	free(b);
+	return -ENOMEM;
 }
 
 static dv_err tell_record(struct look *k, const struct dv_info_owner *o, const struct dv_record *r)
@@ -234,6 +237,8 @@ static bool is_known(struct look *k, const struct dv_stat *st)
 		return false; /* counted twice, then */
 	memcpy(o->key, key, sizeof(key));
 	HASH_ADD(hh, k->seen, key, sizeof(o->key), o);
+	if (!DV_HASHED(o))
+		free(o);
 	return false;
 }
 

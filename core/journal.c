@@ -8,6 +8,7 @@
 #include "core/journal.h"
 
 #include "core/cleanup.h"
+#include "core/hash.h"
 #include "core/io.h"
 #include "core/owner.h"
 
@@ -16,7 +17,6 @@
 #include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
-#include <uthash.h>
 
 #define MAKE_TRIES 16
 
@@ -261,18 +261,18 @@ static void compact_locked(struct dv_store *s, struct dv_journal *j)
 	pthread_mutex_unlock(&j->sync_lock);
 }
 
-static void remember_locked(struct dv_journal *j, struct open_record *r)
+/* Written again it takes the place of the earlier one, which stays until it is in the log. */
+static dv_err remember_locked(struct dv_journal *j, struct open_record *r, struct open_record **old)
 {
-	struct open_record *old = NULL;
-	HASH_FIND(hh, j->open, &r->id, sizeof(r->id), old);
-	r->ended = old && old->ended;
-	if (old) {
-		HASH_DEL(j->open, old);
-		j->open_len -= old->ended ? 0 : old->len;
-		free(old);
-	}
+	HASH_FIND(hh, j->open, &r->id, sizeof(r->id), *old);
 	HASH_ADD(hh, j->open, id, sizeof(r->id), r);
-	j->open_len += r->ended ? 0 : r->len;
+	return DV_HASHED(r) ? 0 : -ENOMEM;
+}
+
+static void forget_locked(struct dv_journal *j, struct open_record *r)
+{
+	HASH_DEL(j->open, r);
+	free(r);
 }
 
 static dv_err append_open_locked(struct dv_store *s, struct dv_journal *j,
@@ -281,18 +281,30 @@ static dv_err append_open_locked(struct dv_store *s, struct dv_journal *j,
 	size_t len = dv_record_bytes(r);
 	if (r->path_len > DV_RECORD_PATH_MAX)
 		return -ENAMETOOLONG;
-	struct open_record *o = malloc(sizeof(*o) + len);
+	struct open_record *old = NULL, *o = malloc(sizeof(*o) + len);
 	if (!o)
 		return -ENOMEM;
 	o->id = r->id;
 	o->len = len;
+	o->ended = false;
 	dv_record_encode(r, o->bytes);
-	dv_err err = append_locked(s, j, o->bytes, len);
-	if (err)
+	dv_err err = remember_locked(j, o, &old);
+	if (err) {
 		free(o);
-	else
-		remember_locked(j, o);
-	return err;
+		return err;
+	}
+	err = append_locked(s, j, o->bytes, len);
+	if (err) {
+		forget_locked(j, o);
+		return err;
+	}
+	o->ended = old && old->ended;
+	if (old) {
+		j->open_len -= old->ended ? 0 : old->len;
+		forget_locked(j, old);
+	}
+	j->open_len += o->ended ? 0 : o->len;
+	return 0;
 }
 
 dv_err dv_journal_append(struct dv_store *s, const struct dv_record *r)

@@ -8,9 +8,10 @@
  */
 #include "core/loose.h"
 
+#include "core/hash.h"
+
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 #include <utlist.h>
 
 #define KEPT                                                                                       \
@@ -133,7 +134,10 @@ static struct loose_dir *enter_dir(struct dv_loose *l, const struct dv_node *dir
 	d->len = len;
 	memcpy(d->key, key, len);
 	HASH_ADD_KEYPTR(hh, l->dirs, d->key, d->len, d);
-	return d;
+	if (DV_HASHED(d))
+		return d;
+	free(d);
+	return NULL;
 }
 
 static void free_dir_if_empty(struct dv_loose *l, struct loose_dir *d)
@@ -165,6 +169,11 @@ static struct loose_name *enter_name(struct dv_loose *l, const struct dv_loose_a
 	n->len = len;
 	memcpy(n->key, key, len);
 	HASH_ADD_KEYPTR(hh, l->names, n->key, n->len, n);
+	if (!DV_HASHED(n)) {
+		free(n);
+		free_dir_if_empty(l, d);
+		return NULL;
+	}
 	DL_APPEND(d->names, n);
 	l->count++;
 	l->shards += shard;

@@ -71,7 +71,10 @@ static dv_err move_aside(struct dv_store *s, const struct dv_call *call, const c
 	if (!err) {
 		err = dv_place_open(s, s->root, name, false, &p);
 		if (!err) {
-			err = rename_aside(s, n, &p);
+			err = dv_node_reserve_names();
+			if (!err)
+				err = rename_aside(s, n, &p);
+			dv_node_release_names();
 			dv_place_close(s, &p);
 		}
 		dv_gate_open(n);
@@ -445,7 +448,10 @@ dv_err dv_store_link(struct dv_store *s, const struct dv_call *call, struct dv_n
 			return err;
 		}
 		bool busy = dv_is_busy(n);
-		err = busy ? 0 : link_at_rest(s, n, dir, name, call->nowait, out_stat);
+		err = busy ? 0 : dv_node_reserve_names();
+		if (!busy && !err)
+			err = link_at_rest(s, n, dir, name, call->nowait, out_stat);
+		dv_node_release_names();
 		dv_gate_open(n);
 		dv_gate_open(dir);
 		if (!busy && err != -ESTALE)

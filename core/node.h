@@ -220,6 +220,12 @@ DV_CHECK dv_err dv_node_enter(struct dv_store *s, struct dv_node *fresh, const s
 /* How often names were moved. */
 uint64_t dv_node_moves(struct dv_store *s);
 
+/*
+ * Before a change that is not to be taken back for want of memory: the calling thread has room for two
+ * names that it gives, moves or swaps, until it releases what it did not need.
+ */
+DV_CHECK dv_err dv_node_reserve_names(void);
+void dv_node_release_names(void);
 /* Gives n one more name; a name of another node is taken from it. */
 DV_CHECK dv_err dv_node_add_name(struct dv_store *s, struct dv_node *n, struct dv_node *dir,
 				 const char *name, uint8_t slot);

@@ -2,6 +2,8 @@
 /* node_links.c - the names of one node: see node_private.h. */
 #include "core/node_private.h"
 
+#include "core/cleanup.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,10 +26,31 @@ void dv_link_name(struct dv_link *l, const char *name, size_t len)
 	memcpy(l->name, name, len + 1);
 }
 
+#define OTHER_LINK_BYTES(name_len) (offsetof(struct other_link, link) + DV_LINK_BYTES(name_len))
+
+/* Zeroed, for names of any length. */
+static _Thread_local struct other_link *reserve[2];
+
+dv_err dv_node_reserve_names(void)
+{
+	for (size_t i = 0; i < DV_ARRAY_LEN(reserve); i++)
+		if (!reserve[i] && !(reserve[i] = calloc(1, OTHER_LINK_BYTES(DV_NAME_MAX))))
+			return -ENOMEM;
+	return 0;
+}
+
+void dv_node_release_names(void)
+{
+	for (size_t i = 0; i < DV_ARRAY_LEN(reserve); i++)
+		free(dv_take_ptr(&reserve[i]));
+}
+
 struct dv_link *dv_link_new(struct dv_node *dir, const char *name, uint8_t slot)
 {
 	size_t len = strlen(name);
-	struct other_link *o = calloc(1, offsetof(struct other_link, link) + DV_LINK_BYTES(len));
+	struct other_link *o = calloc(1, OTHER_LINK_BYTES(len));
+	for (size_t i = 0; !o && i < DV_ARRAY_LEN(reserve); i++)
+		o = dv_take_ptr(&reserve[i]);
 	if (!o)
 		return NULL;
 	o->link.slot = slot;

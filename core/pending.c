@@ -27,10 +27,14 @@ static dv_err write_again(struct dv_open_record **all, struct dv_open_record *o,
 	struct dv_open_record *later = calloc(1, sizeof(*later));
 	if (!later)
 		return -ENOMEM;
-	HASH_DEL(*all, o);
 	later->r = *r;
 	later->before = o;
 	HASH_ADD(hh, *all, r.id, sizeof(r->id), later);
+	if (!DV_HASHED(later)) {
+		free(later);
+		return -ENOMEM;
+	}
+	HASH_DEL(*all, o);
 	return 0;
 }
 
@@ -58,6 +62,10 @@ static dv_err collect(const uint8_t *log, size_t len, struct dv_open_record **ou
 			return -ENOMEM;
 		o->r = r;
 		HASH_ADD(hh, *out, r.id, sizeof(r.id), o);
+		if (!DV_HASHED(o)) {
+			free(o);
+			return -ENOMEM;
+		}
 	}
 	return 0;
 }

@@ -5,10 +5,10 @@
 #ifndef DV_PENDING_H
 #define DV_PENDING_H
 
+#include "core/hash.h"
 #include "core/internal.h"
 #include "core/record.h"
 
-#include <uthash.h>
 
 struct dv_open_record {
 	struct dv_record r;	       /* its path points into the log */

@@ -3,6 +3,7 @@
 #include "core/recover_private.h"
 
 #include "core/cleanup.h"
+#include "core/hash.h"
 #include "core/io.h"
 #include "core/journal.h"
 #include "core/log.h"
@@ -19,7 +20,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-#include <uthash.h>
 
 #define ROUNDS_MAX   16 /* of mounts that take dead ones' folders from each other */
 #define SWEEP_ROUNDS 64 /* of 512 names: more stage files than that are left for the next time */

@@ -197,8 +197,7 @@ static dv_err move(struct dv_store *s, struct renaming *r, uint8_t *slot, uint64
 	*slot = DV_SLOT_PLAIN;
 	if (packed_over_other(r))
 		return move_over_other(s, r);
-	bool over_aside =
-		r->dst_there && r->dst.slot == DV_SLOT_ASIDE; /* one step: it stays there */
+	bool over_aside = r->dst_there && r->dst.slot == DV_SLOT_ASIDE; /* it stays there */
 	if (r->n->form == DV_FORM_RAW && r->to.names.aside[0] &&
 	    (over_aside || (DV_B(s, stat, r->to.dirfd, as, &st) == 0 && S_ISDIR(st.mode)))) {
 		*slot = DV_SLOT_ASIDE;
@@ -388,8 +387,7 @@ static dv_err rename_exchange(struct dv_store *s, struct renaming *r)
 	bool alike = r->n->form == DV_FORM_RAW &&
 		     r->over->form == DV_FORM_RAW; /* aside of a shard directory or not */
 	if (!alike && (strcmp(from_as, r->dst.stored) != 0 || strcmp(to_as, r->src.stored) != 0))
-		return -EINVAL; /* a directory and a file whose names are stored in different ways
-				 */
+		return -EINVAL; /* a directory and a file that are stored in different ways */
 	dv_err err = repath(s, r, false);
 	if (!err)
 		err = DV_B(s, rename, r->from.dirfd, r->src.stored, r->to.dirfd, r->dst.stored,
@@ -531,7 +529,10 @@ static dv_err rename_once(struct dv_store *s, const struct dv_call *call, struct
 		return err;
 	err = gate_values(r->n, r->over, call->nowait);
 	if (!err) {
-		err = rename_gated(s, call, r);
+		err = dv_node_reserve_names();
+		if (!err)
+			err = rename_gated(s, call, r);
+		dv_node_release_names();
 		open_values(r->n, r->over);
 	}
 	dv_gates_open(olddir, r->newdir);
@@ -549,8 +550,7 @@ dv_err dv_store_rename(struct dv_store *s, const struct dv_call *call, struct dv
 		return -EROFS;
 	dv_err err = -ESTALE;
 	bool renamed = false;
-	struct dv_call waits =
-		*call; /* half of it can not be made again: the rest may take its time */
+	struct dv_call waits = *call; /* half of it is for good: the rest may take its time */
 	waits.nowait = waits.parks = false;
 	for (unsigned tries = 0; dv_goes_on(call, &err, &tries);) {
 		struct renaming r = {.olddir = olddir,

@@ -158,10 +158,11 @@ static dv_err begin(struct dv_store *s, struct dv_node *n, struct dv_stage *stag
 		struct timespec times[2] = {st.atime, st.mtime};
 		err = DV_B(s, utimens, stage->tail->last->file->fd, times);
 	}
-	stage->began_size = err ? 0 : stage->tail->size;
+	if (err)
+		return err;
+	stage->began_size = stage->tail->size;
 	stage->from = (struct dv_range){dv_tail_plain(stage->tail), dv_tail_stored(stage->tail)};
-	if (!err)
-		err = dv_tail_mark(s, stage->file->fd, stage->from.len, &stage->mark);
+	err = dv_tail_mark(s, stage->file->fd, stage->from.len, &stage->mark);
 	return err ? err : dv_append_record(s, n, stage);
 }
 
