@@ -9,7 +9,6 @@
 #include "core/internal.h"
 #include "core/record.h"
 
-
 struct dv_open_record {
 	struct dv_record r;	       /* its path points into the log */
 	struct dv_open_record *before; /* as it was written before, with another path */

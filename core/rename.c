@@ -19,6 +19,7 @@
 #include "core/keeper.h"
 #include "core/ops.h"
 #include "core/pack.h"
+#include "core/rename_private.h"
 #include "core/rival.h"
 #include "core/sealed.h"
 #include "core/twin.h"
@@ -26,20 +27,6 @@
 
 #include <stdio.h>
 #include <string.h>
-
-struct renaming {
-	struct dv_node *olddir, *newdir, *n, *over; /* over: NULL where the new name is free */
-	const char *oldname, *newname;
-	const struct dv_renamed_in *in; /* from the owner folder: no olddir, no oldname */
-	unsigned flags;
-	bool patient; /* it may wait for what another mount is about to take away */
-	struct dv_place from, to;
-	struct dv_found src, dst;
-	bool dst_there;
-	struct dv_beside twin;	/* the packed form beside a source that is not packed */
-	struct dv_beside other; /* at the target, in the form that the source has not */
-	bool more; /* another mount has made a raw form of the source just now: it is to follow */
-};
 
 /*
  * The gates of what is renamed and what it replaces, in a fixed order. Directories among them are
@@ -114,124 +101,6 @@ static dv_err check_types(const struct renaming *r)
 	return 0;
 }
 
-/* The path of name in dir, on the heap. */
-static dv_err path_in(struct dv_store *s, struct dv_node *dir, const char *name, char **out)
-{
-	char *above = NULL;
-	dv_err err = dir == s->root ? 0 : dv_node_path_alloc(s, dir, &above);
-	if (!err && asprintf(out, "%s%s%s", above ? above : "", above ? "/" : "", name) < 0) {
-		*out = NULL;
-		err = -ENOMEM;
-	}
-	free(above);
-	return err;
-}
-
-/* I4: the packed value that loses its name is recorded before the winner appears. */
-static dv_err record_loser(struct dv_store *s, const struct renaming *r, bool packed_wins,
-			   uint64_t *out_id)
-{
-	char *path = NULL;
-	dv_err err = path_in(s, r->newdir, r->newname, &path);
-	if (err)
-		return err;
-	*out_id = dv_journal_new_id(s->journal);
-	struct dv_ident over = dv_ident_of(&r->dst.st);
-	struct dv_record rec = {.id = *out_id,
-				.type = DV_RECORD_SWAP,
-				.flags = packed_wins ? DV_RECORD_PACKED_WINS : 0,
-				.raw = packed_wins ? over : r->n->id,
-				.packed = packed_wins ? r->n->id : over,
-				.st_ino = r->n->ino,
-				.path = path,
-				.path_len = strlen(path)};
-	err = dv_journal_append(s, &rec);
-	free(path);
-	return err ? err : dv_journal_sync(s);
-}
-
-/* Under another stored name: in diskv's compressed layouts a link has the name that the value is to
- * have, and is replaced as by any rename. */
-static bool packed_over_other(const struct renaming *r)
-{
-	return r->dst_there && r->n->form == DV_FORM_PACKED && r->dst.form != DV_FORM_PACKED &&
-	       strcmp(r->dst.stored, r->to.names.packed) != 0;
-}
-
-/* A packed value with several links takes the place of what is not packed. May wait. */
-static dv_err move_over_other(struct dv_store *s, struct renaming *r)
-{
-	uint64_t record = 0;
-	struct dv_ident over = dv_ident_of(&r->dst.st);
-	if (!r->to.names.packed[0])
-		return -ENAMETOOLONG;
-	dv_err err = dv_settle_move(s, &r->to, r->to.names.packed);
-	if (!err)
-		err = record_loser(s, r, true, &record);
-	if (err)
-		return err;
-	err = DV_B(s, rename, r->from.dirfd, r->src.stored, r->to.dirfd, r->to.names.packed,
-		   RENAME_NOREPLACE);
-	if (err) {
-		dv_journal_end(s, record);
-		return err == -EEXIST ? -ESTALE : err;
-	}
-	struct dv_loose_at at = dv_place_at(&r->to);
-	err = dv_loose_sync(s, &at, r->to.dirfd); /* I3 */
-	if (!err)
-		err = dv_unlink_form(s, &r->to, r->dst.stored, &over, false);
-	if (err == DV_IS_ANOTHER) /* others have put another one there, after the packed one came */
-		err = 0;
-	atomic_fetch_add(&s->swaps, 1);
-	if (!err) /* else recovery drops it */
-		dv_journal_end(s, record);
-	return err;
-}
-
-/* Moves the object; *crossed: a packed form stays beside it for now. */
-static dv_err move(struct dv_store *s, struct renaming *r, uint8_t *slot, uint64_t *record,
-		   bool *crossed)
-{
-	const char *as = dv_place_stored(&r->to, r->n->form, DV_SLOT_PLAIN);
-	struct dv_stat st;
-	*slot = DV_SLOT_PLAIN;
-	if (packed_over_other(r))
-		return move_over_other(s, r);
-	bool over_aside = r->dst_there && r->dst.slot == DV_SLOT_ASIDE; /* it stays there */
-	if (r->n->form == DV_FORM_RAW && r->to.names.aside[0] &&
-	    (over_aside || (DV_B(s, stat, r->to.dirfd, as, &st) == 0 && S_ISDIR(st.mode)))) {
-		*slot = DV_SLOT_ASIDE;
-		as = r->to.names.aside;
-	}
-	if (!as[0])
-		return -ENAMETOOLONG;
-	*crossed = r->dst_there && r->dst.form == DV_FORM_PACKED && r->n->form != DV_FORM_PACKED;
-	if (*crossed) {
-		dv_err err = dv_node_reserve_loser(s, r->n);
-		if (!err)
-			err = dv_settle_move(s, &r->to, as);
-		if (!err)
-			err = record_loser(s, r, false, record);
-		if (err)
-			return err;
-	}
-	unsigned flags = *crossed ? RENAME_NOREPLACE : r->flags & RENAME_NOREPLACE;
-	dv_err err = DV_B(s, rename, r->from.dirfd, r->src.stored, r->to.dirfd, as, flags);
-	if (err && *crossed) {
-		dv_journal_end(s, *record);
-		if (!r->n->loser)
-			dv_node_end_loser(s, r->n);
-	}
-	if (err == -EEXIST && *crossed) /* another mount has put a raw value there meanwhile */
-		err = -ESTALE;
-	/* A target under another stored name (a link where files carry a suffix) is gone only now.
-	 */
-	if (!err && r->dst_there && !*crossed && strcmp(r->dst.stored, as) != 0)
-		err = dv_unlink_form(s, &r->to, r->dst.stored, NULL, false);
-	atomic_fetch_add(&s->swaps, 1);
-	return err;
-}
-
 /*
  * Records beneath directories that are about to move learn their new paths; back: the move has
  * failed. Until it is made, and durable, recovery finds them under the old ones too.
@@ -243,9 +112,9 @@ static dv_err repath(struct dv_store *s, const struct renaming *r, bool back)
 		return 0;
 	DV_AUTO_FREE char *old = NULL;
 	DV_AUTO_FREE char *new = NULL;
-	dv_err err = path_in(s, r->olddir, r->oldname, &old);
+	dv_err err = dv_rename_path_in(s, r->olddir, r->oldname, &old);
 	if (!err)
-		err = path_in(s, r->newdir, r->newname, &new);
+		err = dv_rename_path_in(s, r->newdir, r->newname, &new);
 	const char *from = back ? new : old, *to = back ? old : new;
 	if (!err && two) /* out of the way: no key has this path */
 		err = dv_journal_repath(s, to, DV_CONTROL_DIR);
@@ -326,7 +195,7 @@ static dv_err rename_plain(struct dv_store *s, struct renaming *r, bool nowait)
 	bool crossed = false;
 	bool over_value = r->dst_there && S_ISREG(r->over->type);
 	bool crossing = over_value && r->over->form == DV_FORM_PACKED && r->n->form == DV_FORM_RAW;
-	if (nowait && packed_over_other(r))
+	if (nowait && dv_renames_over_other(r))
 		return -EAGAIN;
 	if (over_value && S_ISREG(r->n->type) && (crossing || atomic_load(&r->n->dirty))) { /* I2 */
 		if (nowait)
@@ -344,7 +213,7 @@ static dv_err rename_plain(struct dv_store *s, struct renaming *r, bool nowait)
 		dv_keep_open(s, r->over, S_ISDIR(r->over->type) ? 1 : r->dst.st.nlink);
 	dv_err err = repath(s, r, false);
 	if (!err)
-		err = move(s, r, &slot, &record, &crossed);
+		err = dv_rename_move(s, r, &slot, &record, &crossed);
 	if (err) {
 		if (r->over)
 			dv_node_unpin(s, r->over);
@@ -452,8 +321,7 @@ static dv_err prepare(struct dv_store *s, const struct dv_call *call, const stru
 		err = look_at(r->n, nowait, &packed, &unsettled);
 	if (err)
 		return err;
-	if (packed && !r->in && !dv_is_sealed(s) &&
-	    (!names.packed[0] || (r->over && !over_packed)))
+	if (packed && !r->in && !dv_is_sealed(s) && (!names.packed[0] || (r->over && !over_packed)))
 		err = dv_make_raw(s, r->n, nowait);
 	if (!err && (r->flags & RENAME_EXCHANGE) && over_packed && !packed)
 		err = dv_make_raw(s, r->over, nowait);
@@ -483,7 +351,7 @@ static dv_err rename_gated(struct dv_store *s, const struct dv_call *call, struc
 			err = find_both(s, r);
 		if (!err && r->dst_there) /* else the form that it makes would be left */
 			err = dv_rival_packs(s, r->over, &r->to, r->patient);
-		if (!err && packed_over_other(r) && !dv_is_sealed(s) &&
+		if (!err && dv_renames_over_other(r) && !dv_is_sealed(s) &&
 		    (dv_node_links(r->n, r->src.st.nlink) == 1 || (r->flags & RENAME_EXCHANGE)))
 			err = -ESTALE; /* it can be made raw */
 		if (!err)
