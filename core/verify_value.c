@@ -297,6 +297,11 @@ static void tell_failure(struct dv_verify *v, const struct dv_verify_item *item,
 {
 	const struct dv_verify_at at = {item->dir, item->stored, item->name};
 	char text[128];
+	if (err == -EXDEV) {
+		dv_verify_tell(v, &at, DV_FINDING_STRAY, DV_CLASS_NOTE,
+			       "something is mounted there, which is not looked at", NULL);
+		return;
+	}
 	snprintf(text, sizeof(text), "it could not be looked at: %s", strerror(-err));
 	bool disk = err == -EIO || err == -EUCLEAN;
 	dv_verify_tell(v, &at, disk ? DV_FINDING_READ : DV_FINDING_ACCESS,

@@ -116,6 +116,11 @@ static dv_err enter(struct walk *w, struct level *l, const char *stored, const c
 	int fd = dv_open_quiet(s, l->dir->fd, stored, DV_VERIFY_READ | O_DIRECTORY);
 	if (fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP) /* gone meanwhile */
 		return 0;
+	if (fd == -EXDEV) {
+		tell(w, l, stored, NULL, DV_FINDING_STRAY, DV_CLASS_NOTE,
+		     "something is mounted there, which is not entered");
+		return 0;
+	}
 	if (fd < 0) {
 		tell_failure(w, l, stored, fd);
 		return 0;

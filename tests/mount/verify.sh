@@ -128,6 +128,16 @@ if mount --bind "$S" "$S" 2>/dev/null && mount -o remount,bind,ro "$S"; then
 	umount "$S"
 fi
 
+claim "what is mounted in the store is not in it"
+mkdir "$S/other"
+if mount -t tmpfs none "$S/other" 2>/dev/null; then
+	echo "not zstd" >"$S/other/x.zst"
+	verify 0 "$S"
+	told '^stray: other: something is mounted there'
+	umount "$S/other"
+fi
+rmdir "$S/other"
+
 claim "two files of one key, and what is used wrongly"
 zstd -q -k "$S/noise" -o "$S/noise.zst"
 text 20 | zstd -q >"$S/small.zst"
