@@ -30,6 +30,10 @@ static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 	if (name_is_taken(req, parent, name, EEXIST) || !fs_op_begin(&op, req, "MKNOD", parent))
 		return;
 	err = dv_store_mknod(op.fs->store, &op.call, op.node, name, mode, rdev, &child, &st);
+	/* Others have made it since the kernel was told that it is missing. It is the kernel that knows
+	 * whether that is an error (O_EXCL, mknod(2)): it looks the name up again. */
+	if (err == -EEXIST)
+		err = -ESTALE;
 	fs_reply_entry(&op, err, child, &st);
 }
 

@@ -52,6 +52,22 @@ rm "$A/x2"
 mkdir "$B/dir"
 seen test -d "$A/dir"
 
+claim "open(2) that creates finds what the other mount has made since it was missing here, O_EXCL says so"
+for i in $(seq 20); do
+	! stat "$A/made.$i" 2>/dev/null || fail "made.$i is there"
+	echo other >"$B/made.$i"
+	echo here >>"$A/made.$i" || fail "append"
+done
+cat "$A"/made.* >"$T/made"
+[ "$(grep -c other "$T/made")" = 20 ] && [ "$(grep -c here "$T/made")" = 20 ] || fail "lost: $(cat "$T/made")"
+for i in $(seq 20); do
+	! stat "$A/excl.$i" 2>/dev/null || fail "excl.$i is there"
+	echo other >"$B/excl.$i"
+	! (set -C; echo here >"$A/excl.$i") 2>/dev/null || fail "made anew"
+	[ "$(cat "$A/excl.$i")" = other ] || fail "excl.$i"
+done
+rm "$A"/made.* "$A"/excl.*
+
 claim "bytes that the other mount changed are seen, whatever attributes were set here since"
 for set in "chmod 600" "chown 1:1" "touch -a" "touch -d 2020-01-01" "setfattr -n user.x -v 1" "truncate -s 3000"; do
 	text 3000 >"$A/same"
