@@ -504,6 +504,29 @@ static void adopt(struct adoption *a, int stagefd, const char *owner)
 		a->err = sweep(a, stagefd, owner);
 }
 
+/*
+ * Records say what is to be written where, with the rights of whoever acts on them. So those of another
+ * user are not acted on, but for root's: he could have files that he may not read copied into his own, or
+ * have his bytes put into files of others that lie in the store. (A filesystem may show what root makes as
+ * somebody else's.)
+ */
+static bool is_trusted(struct adoption *a, const char *owner)
+{
+	struct dv_store *s = a->s;
+	struct dv_stat own, st;
+	char text[DV_OWNER_MAX + 1];
+	if (DV_B(s, stat, dv_journal_dirfd(s->journal), "", &own) ||
+	    DV_B(s, stat, a->dirfd, "", &st))
+		return false;
+	if (st.uid == own.uid || st.uid == 0)
+		return true;
+	if (!dv_owner_is_here(s, a->dirfd, text))
+		dv_warn("work that a mount of user %u has left in %s/%s is for a mount of that "
+			"user to finish; until then the values are as they were",
+			(unsigned)st.uid, DV_STAGE_DIR, owner);
+	return false;
+}
+
 static dv_err adopt_if_dead(struct dv_store *s, int stagefd, struct dv_owner *owner)
 {
 	struct adoption a = {.s = s};
@@ -513,6 +536,10 @@ static dv_err adopt_if_dead(struct dv_store *s, int stagefd, struct dv_owner *ow
 		return -ESTALE;
 	if (a.dirfd < 0)
 		return a.dirfd == -ENOTDIR || a.dirfd == -ELOOP ? 0 : a.dirfd;
+	if (!is_trusted(&a, owner->folder)) {
+		DV_B(s, close, a.dirfd);
+		return 0;
+	}
 	dv_err err = dv_owner_take(s, stagefd, a.dirfd, owner, &lock, &a.same_boot);
 	if (err == -ENOENT) {
 		/* Its making, or its sweeping, was cut short: no record of it counts. */

@@ -134,7 +134,7 @@ out_stays
 mnt_down
 rm -rf "$S"
 
-claim "control files that are something else: one line, in time, nothing followed"
+claim "what another user's records say is not acted on, but by his own mount"
 mk_store
 mnt_up
 text 50000 >"$M/a"
@@ -146,6 +146,20 @@ exec 7>&-
 umount -l "$M"
 owner=$(ls "$S/.diskvfs/stage")
 cp -a "$S" "$T/killed"
+chown -R 65534 "$S/.diskvfs/stage/$owner"
+"$DISKVFS" mount "$S" "$M" -f 2>"$T/err" &
+until_true 30 is_mounted
+same "$M/a" <(text 50000)
+grep -q "work that a mount of user 65534 has left" "$T/err" || fail "not told: $(cat "$T/err")"
+"$DISKVFS" unmount "$M"
+wait $!
+[ -s "$S/.diskvfs/stage/$owner/log" ] || fail "the record is gone"
+chown -R 0 "$S/.diskvfs/stage/$owner"
+mnt_up
+[ "$(cat "$M/a")" = new ] || fail "not finished: $(head -c 100 "$M/a")"
+mnt_down
+
+claim "control files that are something else: one line, in time, nothing followed"
 tries() { # tries TEXT COMMAND...: the store of the killed daemon, changed by COMMAND, is mounted or refused
 	claim_now="$1"
 	shift
