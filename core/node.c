@@ -414,6 +414,22 @@ dv_err dv_node_name(struct dv_store *s, struct dv_node *n, unsigned skip, struct
 	return err;
 }
 
+size_t dv_node_names(struct dv_store *s, struct dv_node *n, size_t skip, struct dv_name_of *out,
+		     size_t max)
+{
+	size_t count = 0;
+	pthread_mutex_lock(&s->names_lock);
+	struct dv_link *l = n->links;
+	while (l && skip--)
+		l = l->next;
+	for (; l && count < max; l = l->next, count++) {
+		out[count].dir = dv_node_ref(l->dir);
+		memcpy(out[count].name, l->name, l->name_len + 1u);
+	}
+	pthread_mutex_unlock(&s->names_lock);
+	return count;
+}
+
 void dv_node_path(struct dv_store *s, struct dv_node *n, char *buf, size_t buf_size)
 {
 	size_t at = buf_size - 1;

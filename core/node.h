@@ -246,6 +246,15 @@ DV_CHECK dv_err dv_node_name(struct dv_store *s, struct dv_node *n, unsigned ski
 			     struct dv_node **out_dir, char name[DV_NAME_MAX + 1],
 			     uint8_t *out_slot);
 
+/* So many of them at once, from the skip-th on; each dir lends a reference. -> how many: fewer than
+ * max where there are no more. For who goes over all names of a value that has many. */
+struct dv_name_of {
+	struct dv_node *dir;
+	char name[DV_NAME_MAX + 1];
+};
+size_t dv_node_names(struct dv_store *s, struct dv_node *n, size_t skip, struct dv_name_of *out,
+		     size_t max);
+
 /* Without the gate: as it was a moment ago. */
 bool dv_node_is(struct dv_store *s, struct dv_node *n, const struct dv_ident *id,
 		enum dv_form form);

@@ -261,24 +261,20 @@ static dv_err find_for(struct dv_store *s, struct dv_node *n, const struct dv_pl
 	return err ? err : dv_place_find(s, p, out);
 }
 
-/* One name: kept, taken over or dropped. *kept is set where it leads to n's value. */
-static dv_err refresh_name(struct dv_store *s, struct dv_node *n, unsigned skip, bool *kept)
+/* One name: kept, taken over or dropped. -> is it kept, and leads to n's value? */
+static dv_err refresh_name(struct dv_store *s, struct dv_node *n, const struct dv_name_of *at,
+			   bool *kept)
 {
-	struct dv_node *dir = NULL;
-	char name[DV_NAME_MAX + 1];
 	struct dv_place p;
 	struct dv_found f;
 	*kept = false;
-	dv_err err = dv_node_name(s, n, skip, &dir, name, NULL);
-	if (err)
-		return err;
-	err = dv_place_open(s, dir, name, false, &p);
+	dv_err err = dv_place_open(s, at->dir, at->name, false, &p);
 	if (!err)
 		err = find_for(s, n, &p, &f);
 	struct dv_ident id = dv_ident_of(&f.st);
 	if (err == -ENOENT || err == -ESTALE) {
 		atomic_store(&n->replaced, true);
-		dv_node_drop_name(s, dir, name);
+		dv_node_drop_name(s, at->dir, at->name);
 		err = 0;
 	} else if (!err && f.form == n->form && dv_ident_equal(&id, &n->id)) {
 		*kept = true;
@@ -291,27 +287,48 @@ static dv_err refresh_name(struct dv_store *s, struct dv_node *n, unsigned skip,
 		*kept = true;
 	} else if (!err) {
 		atomic_store(&n->replaced, true);
-		dv_node_drop_name(s, dir, name);
+		dv_node_drop_name(s, at->dir, at->name);
 	}
 	dv_place_close(s, &p);
-	dv_node_unref(s, dir);
+	return err;
+}
+
+/* Some at a time: to come to the i-th name costs i steps. */
+enum { NAMES_FEW = 4, NAMES_MANY = 1024 };
+
+static dv_err refresh_names(struct dv_store *s, struct dv_node *n, bool *any)
+{
+	struct dv_name_of few[NAMES_FEW], *names = few;
+	DV_AUTO_FREE struct dv_name_of *many = NULL;
+	size_t max = NAMES_FEW, count, skip = 0;
+	dv_err err = 0;
+	do {
+		count = dv_node_names(s, n, skip, names, max);
+		bool all = count < max;
+		for (size_t i = 0; i < count; i++) {
+			bool kept = false;
+			if (!err)
+				err = refresh_name(s, n, &names[i], &kept);
+			dv_node_unref(s, names[i].dir);
+			skip += kept;
+			*any |= kept;
+		}
+		if (all)
+			break;
+		if (!many && (many = malloc(NAMES_MANY * sizeof(*many)))) {
+			names = many;
+			max = NAMES_MANY;
+		}
+	} while (!err);
 	return err;
 }
 
 dv_err dv_value_refresh_locked(struct dv_store *s, struct dv_node *n)
 {
 	bool any = n == s->root;
-	unsigned skip = 0;
-	while (n != s->root) {
-		bool kept;
-		dv_err err = refresh_name(s, n, skip, &kept);
-		if (err == -ESTALE)
-			break; /* no more names */
-		if (err)
-			return err;
-		skip += kept;
-		any |= kept;
-	}
+	dv_err err = any ? 0 : refresh_names(s, n, &any);
+	if (err)
+		return err;
 	if (any)
 		return 0;
 	struct dv_file *f = dv_node_file(s, n, false);

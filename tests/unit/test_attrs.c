@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_attrs.c - extended attributes as they are read: of the object that the node stands for, and of
- * no other one under its name; what that costs in calls. On simfs.
+ * test_attrs.c - attributes as they are read: of the object that the node stands for, and of no other
+ * one under its name; what that costs in calls; values of many names. On simfs.
  */
 #include "core/cleanup.h"
 #include "core/store.h"
@@ -115,12 +115,49 @@ static void test_a_file_that_nobody_has_open_is_asked_with_two_calls(void)
 	end();
 }
 
+/* More than are looked at in one go. */
+static void test_names_that_others_removed_are_forgotten_however_many_there_are(void)
+{
+	enum { NAMES = 2500 };
+	char name[16];
+	struct dv_stat st;
+	begin();
+	put("f", "one");
+	struct dv_node *f = find("f"), *n;
+	for (int i = 0; i < NAMES; i++) {
+		snprintf(name, sizeof(name), "n%d", i);
+		CHECK_EQ(b.ops->link(b.self, top, "f", top, name), 0);
+		n = find(name);
+		CHECK(n == f);
+		dv_node_unref(s, n);
+	}
+	for (int i = 0; i < NAMES; i++) {
+		snprintf(name, sizeof(name), "n%d", i);
+		if (i % 5)
+			CHECK_EQ(b.ops->unlink(b.self, top, name), 0);
+	}
+	CHECK_EQ(dv_store_lookup(s, &call, root, "n1", &n, &st), -ENOENT);
+	unsigned long before = simfs_calls(fs);
+	CHECK_EQ(dv_store_getattr(s, &call, f, &st), 0);
+	CHECK(simfs_calls(fs) - before <= 2); /* by a name that is there: the others are gone */
+	CHECK_EQ(st.nlink, NAMES / 5 + 1);
+	for (int i = 0; i < NAMES; i += 5) {
+		snprintf(name, sizeof(name), "n%d", i);
+		n = find(name);
+		CHECK(n == f);
+		dv_node_unref(s, n);
+	}
+	dv_node_unref(s, f);
+	end();
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check_test tests[] = {
 		CHECK_TEST(test_attributes_are_those_of_the_object_and_not_of_its_successor),
 		CHECK_TEST(test_attributes_are_found_by_a_name_that_is_left),
 		CHECK_TEST(test_a_file_that_nobody_has_open_is_asked_with_two_calls),
+		CHECK_TEST(test_names_that_others_removed_are_forgotten_however_many_there_are),
 	};
 	return check_main(argc, argv, tests, DV_ARRAY_LEN(tests));
 }

@@ -85,6 +85,18 @@ static void check_names(struct dv_node *n)
 		dv_node_unref(&store, in);
 	}
 	CHECK_EQ(dv_node_name(&store, n, model_count, &in, name, NULL), -ESTALE);
+	struct dv_name_of some[5];
+	for (size_t at = 0, count; at <= model_count; at += count) {
+		count = dv_node_names(&store, n, at, some, DV_ARRAY_LEN(some));
+		for (size_t i = 0; i < count; i++) {
+			CHECK_STR(some[i].name, name_of(model[at + i]).text);
+			dv_node_unref(&store, some[i].dir);
+		}
+		if (count < DV_ARRAY_LEN(some)) {
+			CHECK_EQ(at + count, model_count);
+			break;
+		}
+	}
 }
 
 static void test_names_come_and_go_in_any_order_and_are_told_last_first(void)
