@@ -24,6 +24,7 @@ struct open_record {
 	uint64_t id;
 	bool ended; /* of a swap: what it led to may not be durable yet, so that the log goes on to
 		       have it */
+	uint64_t moved; /* the renaming that gave it its path, 0: none */
 	UT_hash_handle hh;
 	size_t len;
 	uint8_t bytes[];
@@ -43,6 +44,7 @@ struct dv_journal {
 	uint64_t next_id;
 	unsigned ended; /* records of `open` that are */
 	struct open_record *open;
+	uint64_t moves; /* counts renamings of directories */
 };
 
 /* ---- the owner folder ---- */
@@ -287,6 +289,7 @@ static dv_err append_open_locked(struct dv_store *s, struct dv_journal *j,
 	o->id = r->id;
 	o->len = len;
 	o->ended = false;
+	o->moved = 0;
 	dv_record_encode(r, o->bytes);
 	dv_err err = remember_locked(j, o, &old);
 	if (err) {
@@ -380,13 +383,31 @@ dv_err dv_journal_sync(struct dv_store *s)
 	return err;
 }
 
-dv_err dv_journal_repath(struct dv_store *s, const char *from, const char *to)
+/* r once more, with its path beneath `to` in place of `from`; the last one counts. */
+static dv_err move_locked(struct dv_store *s, struct dv_journal *j, struct dv_record *r,
+			  size_t from_len, const char *to)
+{
+	size_t to_len = strlen(to), len = to_len + r->path_len - from_len;
+	DV_AUTO_FREE char *path = malloc(len + 1);
+	if (!path)
+		return -ENOMEM;
+	memcpy(path, to, to_len);
+	memcpy(path + to_len, r->path + from_len, r->path_len - from_len);
+	r->path = path;
+	r->path_len = len;
+	return append_open_locked(s, j, r);
+}
+
+dv_err dv_journal_repath(struct dv_store *s, const char *from, const char *to, bool back,
+			 uint64_t *move)
 {
 	struct dv_journal *j = s->journal;
-	size_t from_len = strlen(from), to_len = strlen(to);
+	size_t from_len = strlen(from);
 	dv_err err = 0;
 	bool sync = false;
 	pthread_mutex_lock(&j->lock);
+	if (move && !back && !*move)
+		*move = ++j->moves;
 	struct open_record *o, *next;
 	HASH_ITER(hh, j->open, o, next)
 	{
@@ -394,20 +415,13 @@ dv_err dv_journal_repath(struct dv_store *s, const char *from, const char *to)
 		if (!dv_record_decode(o->bytes, o->len, &r) || r.path_len <= from_len ||
 		    memcmp(r.path, from, from_len) != 0 || r.path[from_len] != '/')
 			continue;
-		size_t len = to_len + r.path_len - from_len;
-		DV_AUTO_FREE char *path = malloc(len + 1);
-		if (!path) {
-			err = -ENOMEM;
-			break;
-		}
-		memcpy(path, to, to_len);
-		memcpy(path + to_len, r.path + from_len, r.path_len - from_len);
-		r.path = path;
-		r.path_len = len;
-		err = append_open_locked(s, j,
-					 &r); /* the whole record again: the last one counts */
+		if (move && back && o->moved != *move) /* lay there before */
+			continue;
+		err = move_locked(s, j, &r, from_len, to);
 		if (err)
 			break;
+		HASH_FIND(hh, j->open, &r.id, sizeof(r.id), o);
+		o->moved = move && !back ? *move : 0;
 		/* Those do not outlive the power. */
 		sync |= r.type != DV_RECORD_STAGE && r.type != DV_RECORD_STREAM;
 	}

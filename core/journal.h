@@ -41,9 +41,14 @@ DV_CHECK dv_err dv_journal_append(struct dv_store *s, const struct dv_record *r)
 void dv_journal_end(struct dv_store *s, uint64_t id);
 /* All records appended so far are durable. */
 DV_CHECK dv_err dv_journal_sync(struct dv_store *s);
-/* The directory `from` is about to become `to`: records beneath it learn their new path, durably
- * (I4) where they outlive a power cut. */
-DV_CHECK dv_err dv_journal_repath(struct dv_store *s, const char *from, const char *to);
+/*
+ * The directory `from` is about to become `to`: records beneath it learn their new path, durably
+ * (I4) where they outlive a power cut. *move, 0 at first, then tells this renaming; back: it has
+ * failed, and `from` and `to` come the other way round: the records that it moved, not those which
+ * lay beneath its target already. move NULL: all.
+ */
+DV_CHECK dv_err dv_journal_repath(struct dv_store *s, const char *from, const char *to, bool back,
+				  uint64_t *move);
 uint64_t dv_journal_open_records(struct dv_store *s);
 
 #endif

@@ -105,7 +105,7 @@ static dv_err check_types(const struct renaming *r)
  * Records beneath directories that are about to move learn their new paths; back: the move has
  * failed. Until it is made, and durable, recovery finds them under the old ones too.
  */
-static dv_err repath(struct dv_store *s, const struct renaming *r, bool back)
+static dv_err repath(struct dv_store *s, struct renaming *r, bool back)
 {
 	bool two = (r->flags & RENAME_EXCHANGE) && S_ISDIR(r->over->type);
 	if ((!S_ISDIR(r->n->type) && !two) || dv_journal_open_records(s) == 0)
@@ -117,11 +117,11 @@ static dv_err repath(struct dv_store *s, const struct renaming *r, bool back)
 		err = dv_rename_path_in(s, r->newdir, r->newname, &new);
 	const char *from = back ? new : old, *to = back ? old : new;
 	if (!err && two) /* out of the way: no key has this path */
-		err = dv_journal_repath(s, to, DV_CONTROL_DIR);
+		err = dv_journal_repath(s, to, DV_CONTROL_DIR, back, NULL);
 	if (!err)
-		err = dv_journal_repath(s, from, to);
+		err = dv_journal_repath(s, from, to, back, two ? NULL : &r->move);
 	if (!err && two)
-		err = dv_journal_repath(s, DV_CONTROL_DIR, from);
+		err = dv_journal_repath(s, DV_CONTROL_DIR, from, back, NULL);
 	return err;
 }
 
