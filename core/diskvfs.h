@@ -36,7 +36,9 @@
  *             leave it alone, dvfs_close() and the ends of readers and writers too, which free nothing
  *             there; it opens its own. As long as a child lives that execs nothing it keeps the
  *             parent's store in use.
- * Signals     None are taken. Calls are not interrupted by them.
+ * Signals     None are taken, and the library's threads have them blocked. Calls are not interrupted by
+ *             them. SIGURG, which is ignored by itself, comes where another program opens a file that
+ *             is being packed for writing.
  * ABI         Until 1.0 it may change with each release (SOVERSION 0). Structs that the caller fills
  *             begin with their size; those that the library fills have room to grow.
  */

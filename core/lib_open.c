@@ -7,6 +7,7 @@
 #include "core/log.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,6 +114,22 @@ static dv_err create(const struct dvfs *s, const char *path, char *why, size_t w
 	return err;
 }
 
+/* The program's signals are for its own threads: those of the store are all made here, and have the
+ * mask of who makes them. */
+static dv_err open_without_signals(const char *path, const struct dv_store_options *so,
+				   struct dv_store **out, char *why, size_t why_size)
+{
+	static const int of_ones_own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
+	sigset_t all, before;
+	sigfillset(&all);
+	for (size_t i = 0; i < DV_ARRAY_LEN(of_ones_own); i++)
+		sigdelset(&all, of_ones_own[i]);
+	pthread_sigmask(SIG_BLOCK, &all, &before);
+	dv_err err = dv_store_open(dv_backing_posix(), path, so, out, why, why_size);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return err;
+}
+
 static dv_err open_store(struct dvfs *s, const char *path, const struct dv_plugin *plugin,
 			 char *why, size_t why_size)
 {
@@ -128,7 +145,7 @@ static dv_err open_store(struct dvfs *s, const char *path, const struct dv_plugi
 					    .nopack = s->o.nopack};
 	dv_err err = s->o.create && !s->o.read_only ? create(s, path, why, why_size) : 0;
 	if (!err)
-		err = dv_store_open(dv_backing_posix(), path, &so, &s->store, why, why_size);
+		err = open_without_signals(path, &so, &s->store, why, why_size);
 	if (!err && s->maps && !dv_store_has_dirs(s->store))
 		err = say(
 			why, why_size, -EINVAL,

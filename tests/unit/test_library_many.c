@@ -6,6 +6,7 @@
  */
 #include "tests/support/lib.h"
 
+#include <dirent.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -382,6 +383,51 @@ static void test_the_child_of_a_fork_is_refused_and_harms_nothing(void)
 	lib_end(&l);
 }
 
+/* Threads of this process, but the calling one, that have a signal of SIGALRM and SIGUSR1 unblocked.
+ * *count: how many there are. */
+static unsigned listening(unsigned *count)
+{
+	const unsigned long long wanted = 1ull << (SIGALRM - 1) | 1ull << (SIGUSR1 - 1);
+	unsigned found = 0;
+	struct dirent *e;
+	DIR *d = opendir("/proc/self/task");
+	CHECK(d != NULL);
+	*count = 0;
+	while ((e = readdir(d))) {
+		char path[300], line[256];
+		unsigned long long blocked = 0;
+		if (e->d_name[0] == '.' || atoi(e->d_name) == getpid())
+			continue;
+		snprintf(path, sizeof(path), "/proc/self/task/%s/status", e->d_name);
+		FILE *f = fopen(path, "r");
+		while (f && fgets(line, sizeof(line), f))
+			sscanf(line, "SigBlk: %llx", &blocked);
+		if (f)
+			fclose(f);
+		++*count;
+		found += (blocked & wanted) != wanted;
+	}
+	closedir(d);
+	return found;
+}
+
+static void test_signals_are_for_the_threads_of_the_program(void)
+{
+	struct lib l;
+	sigset_t now;
+	unsigned count;
+	char *text = lib_text(12u << 20, 1);
+	lib_begin(&l, "path");
+	lib_write(&l, "stream", text);
+	CHECK_EQ(dvfs_pack(l.s, NULL), 0);
+	CHECK_EQ(listening(&count), 0);
+	CHECK(count > 1);
+	CHECK_EQ(pthread_sigmask(SIG_SETMASK, NULL, &now), 0);
+	CHECK_EQ(sigismember(&now, SIGALRM), 0); /* the caller's mask is as it was */
+	lib_end(&l);
+	free(text);
+}
+
 struct meeting {
 	struct dvfs *s;
 	pthread_barrier_t in, out;
@@ -476,6 +522,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_processes_share_a_store),
 		CHECK_TEST(test_a_killed_process_leaves_whole_values),
 		CHECK_TEST(test_threads_share_a_store),
+		CHECK_TEST(test_signals_are_for_the_threads_of_the_program),
 		CHECK_TEST(test_the_child_of_a_fork_is_refused_and_harms_nothing),
 		CHECK_TEST(test_nobody_closes_a_store_that_another_thread_is_in),
 		CHECK_TEST(test_the_sink_of_the_log_is_refused),
