@@ -117,8 +117,10 @@ for where in "$S" "$M"; do
 	[ "$status" = 1 ] && [ "$(wc -l <"$T/err")" = 2 ] || fail "$status: $(cat "$T/err")"
 	grep -q '^form *raw$' "$T/out" || fail "$(cat "$T/out")"
 done
+# What its daemon has not put in place, or has just.
 exec 8>>"$M/d/packed"
 echo more >&8
-"$DISKVFS" info "$S" d/packed | grep -q '^form *editing' || fail "$("$DISKVFS" info "$S" d/packed)"
+[ "$("$DISKVFS" info --json "$S" d/packed | jq -c '[.size, .form != "packed"]')" = '[600005,true]' ] ||
+	fail "$("$DISKVFS" info "$S" d/packed)"
 exec 8>&-
 mnt_down
