@@ -387,7 +387,7 @@ static dv_err set_size(struct dv_store *s, const struct dv_call *call, struct dv
 	if (!err && set->size == 0)
 		n->in_sequence = 0;
 	else if (!err) /* bytes are left */
-		atomic_store(&n->told_ns, 0);
+		atomic_store(&n->told, 0);
 	return err;
 }
 
@@ -460,9 +460,9 @@ static void keep_facts(struct dv_store *s, struct dv_node *n, int fd, struct dv_
 static void look_if_told(struct dv_store *s, struct dv_node *n, int fd)
 {
 	struct dv_stat st;
-	if (S_ISREG(n->type) && (n->stage || DV_B(s, stat, fd, "", &st) ||
-				 dv_time_ns(st.mtime) != atomic_load(&n->told_ns)))
-		atomic_store(&n->told_ns, 0);
+	if (S_ISREG(n->type) &&
+	    (n->stage || DV_B(s, stat, fd, "", &st) || dv_told_mark(&st) != atomic_load(&n->told)))
+		atomic_store(&n->told, 0);
 }
 
 static dv_err set_others(struct dv_store *s, struct dv_node *n, const struct dv_setattr *set,

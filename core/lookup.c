@@ -388,21 +388,21 @@ bool dv_store_dir_moved(struct dv_node *n, const struct dv_stat *st, bool told)
 {
 	if (!S_ISDIR(n->type))
 		return false;
-	int64_t ctime = dv_time_ns(st->ctime), before = atomic_load(&n->told_ns);
+	int64_t ctime = dv_time_ns(st->ctime), before = atomic_load(&n->told_ctime_ns);
 	/* A name that came or went moves both, and what is kept by the mtime goes by itself. */
 	bool moved = before && before != ctime && dv_time_ns(st->mtime) != ctime;
 	if (before != ctime && (told || !moved))
-		atomic_store(&n->told_ns, ctime);
+		atomic_store(&n->told_ctime_ns, ctime);
 	return moved;
 }
 
 void dv_store_told(struct dv_node *n, const struct dv_stat *st)
 {
 	if (S_ISREG(n->type))
-		atomic_store(&n->told_ns, dv_time_ns(st->mtime));
+		atomic_store(&n->told, dv_told_mark(st));
 }
 
 bool dv_store_bytes_moved(const struct dv_node *n)
 {
-	return S_ISREG(n->type) && atomic_load(&n->told_ns) == 0;
+	return S_ISREG(n->type) && atomic_load(&n->told) == 0;
 }

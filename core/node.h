@@ -103,11 +103,10 @@ struct dv_node {
 	 * the gate shared too (packed.c, keep_in_tag): the latter first. */
 	atomic_llong real_ctime_ns, kept_ctime_ns;
 
-	/* What a driver was last told of it, by which it keeps names or bytes: a directory's ctime, a
-	 * value's mtime. 0: never, or what is kept may be older. */
-	atomic_llong told_ns;
-
-	uint64_t writes;	  /* counts changes of bytes or attributes */
+	uint32_t writes; /* counts changes of bytes or attributes; wraps */
+	atomic_uint
+		told; /* of a value: mark of the mtime that a driver was last told, by which it keeps
+			     bytes; 0: never, or what is kept may be older */
 	uint32_t in_sequence;	  /* bytes written one after the other since it was empty;
 				   DV_NOT_IN_SEQUENCE: not so, or it is not to be streamed */
 	atomic_uint unsynced;	  /* DV_NAMES_MADE: a name may be lost with the power (what may come
@@ -148,13 +147,22 @@ struct dv_node {
 			int64_t touched_ns;	 /* names_lock; shard transforms: the root's mtime
 						    as seen by names */
 			atomic_uint listers;	 /* listings under way, as far as can be told */
+			atomic_llong
+				told_ctime_ns; /* when a driver was last told of it; 0: never */
 		};
 	};
 };
 
 /* What a node with one name takes, without the name and what malloc adds: as many as the kernel
  * knows files are there. */
-_Static_assert(sizeof(struct dv_node) + DV_LINK_BYTES(0) <= 260, "P6: about 300 bytes in all");
+_Static_assert(sizeof(struct dv_node) + DV_LINK_BYTES(0) <= 252, "P6: about 300 bytes in all");
+
+/* For dv_node.told; never 0. */
+static inline uint32_t dv_told_mark(const struct dv_stat *st)
+{
+	uint64_t v = (uint64_t)dv_time_ns(st->mtime) * 0x9E3779B97F4A7C15u;
+	return (uint32_t)(v >> 32) | 1;
+}
 
 #define DV_NOT_IN_SEQUENCE UINT32_MAX
 
