@@ -134,13 +134,17 @@ if strace -o "$T/calls" true 2>/dev/null; then
 	mkdir "$T/names"
 	echo old >"$T/names/a"
 	ln "$T/names/a" "$T/names/b"
-	# The import stands for two seconds where it has removed a.
+	# The import stands still where it has removed a.
 	ASAN_OPTIONS="${ASAN_OPTIONS-}:detect_leaks=0" strace -f -o "$T/calls" -P "$T/names/a" -e trace=unlinkat \
-		-e inject=unlinkat:delay_exit=2000000 \
+		-e inject=unlinkat:signal=STOP \
 		"$DISKVFS" import "$S" "$T/names/a" "$T/names/b" --move >"$T/text" 2>&1 &
 	pid=$!
 	until_true 30 test ! -e "$T/names/a"
 	echo more >>"$T/names/b"
+	until ! kill -0 $pid 2>/dev/null; do
+		pkill -CONT -P $pid || true
+		sleep 0.05
+	done
 	wait $pid || fail "$(cat "$T/text")"
 	[ "$("$DISKVFS" get "$S" a)" = old ] || fail "a: $("$DISKVFS" get "$S" a)"
 	[ "$("$DISKVFS" get "$S" b | tail -n 1)" = more ] || fail "b: $("$DISKVFS" get "$S" b)"
