@@ -457,7 +457,7 @@ static void *list_keys(void *arg)
 static void test_nobody_closes_a_store_that_another_thread_is_in(void)
 {
 	struct lib l;
-	struct meeting m = {NULL};
+	struct meeting m = {.s = NULL};
 	const struct dvfs_transform t = {.struct_size = sizeof(t), .self = &m, .compare = meet};
 	pthread_t other;
 	CHECK_EQ(pthread_barrier_init(&m.in, NULL, 2), 0);
