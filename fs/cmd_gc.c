@@ -85,7 +85,7 @@ int fs_cmd_gc(int argc, char **argv)
 	if (fs_args_parse(&a, argc, argv, &operands, &status) < 0)
 		return status;
 	if (!gc.max_bytes && !gc.max_age_s)
-		return fs_cmd_fail(2, "gc: say --max-size or --max-age");
+		return fs_cmd_fail(2, "gc: say --max-size N or --max-age AGE, of more than 0");
 	gc.tell = list ? tell_key : NULL;
 	status = fs_door_open(d, operands[0]);
 	if (!status)
