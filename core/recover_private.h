@@ -40,12 +40,18 @@ bool dv_recover_is_whole(const struct adoption *a, const struct dv_record *r);
 enum dv_stage_file { DV_STAGE_FILE, DV_STAGE_OLD_OBJECT, DV_STAGE_OF_OTHERS };
 enum dv_stage_file dv_recover_what_lies(struct adoption *a, const struct dv_record *r,
 					const struct target *t, const char *name);
+/* Its bytes, where it has any, and its name. */
+DV_CHECK dv_err dv_recover_sync(struct dv_store *s, const struct dv_place *p, const char *stored);
 /* The directory's mtime stays. */
 DV_CHECK dv_err dv_recover_unlink(struct dv_store *s, const struct dv_place *p, const char *stored);
 
 /* from is copied over the packed object at stored, which keeps its links and attributes. */
 DV_CHECK dv_err dv_recover_rewrite(struct adoption *a, const struct dv_record *r,
 				   const struct target *t, int from, const char *stored);
+
+/* One that is one file, `stage`. */
+DV_CHECK dv_err dv_recover_stage(struct adoption *a, const struct dv_record *r,
+				 const struct target *t, const char *stage);
 
 /* A stage of a value whose one file is compressed (sealed.h). */
 DV_CHECK dv_err dv_recover_sealed(struct adoption *a, const struct dv_record *r,

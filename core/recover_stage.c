@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+/* recover_stage.c - stages that are one file (stage.c), which a dead owner has left. */
+#include "core/recover_private.h"
+
+#include "core/cleanup.h"
+#include "core/meta.h"
+#include "core/rewrite.h"
+#include "core/swap.h"
+
+#include <stdio.h>
+
+/* Is that raw file a stage that was made for the record? Its tag says so. */
+static bool was_stage(struct dv_store *s, const struct target *t, const char *raw,
+		      const struct dv_record *r)
+{
+	struct dv_stat st;
+	struct dv_tag tag;
+	return raw[0] && DV_B(s, stat, t->p.dirfd, raw, &st) == 0 && S_ISREG(st.mode) &&
+	       dv_tag_load(s, t->p.dirfd, raw, &st, &tag) && tag.st_ino == r->st_ino;
+}
+
+/* The stage was renamed to the raw name, and then the daemon died: is the packed form still there?
+ */
+static dv_err finish_published(struct adoption *a, const struct dv_record *r,
+			       const struct target *t)
+{
+	struct dv_store *s = a->s;
+	struct dv_stat packed;
+	const char *raw = t->p.names.raw;
+	if (!was_stage(s, t, raw, r))
+		raw = t->p.names.aside;
+	if (!(r->flags & DV_RECORD_OLD_PACKED) ||
+	    !dv_recover_is_object(s, &t->p, t->p.names.packed, &r->packed, &packed) ||
+	    !was_stage(s, t, raw, r))
+		return 0;
+	dv_err err = dv_recover_sync(s, &t->p, raw); /* I3 */
+	return err ? err : dv_recover_unlink(s, &t->p, t->p.names.packed);
+}
+
+/* Puts the stage in the place of the old object, which has one link. */
+static dv_err publish_stage(struct adoption *a, const struct target *t, const char *stage,
+			    const char *stored, bool was_packed)
+{
+	struct dv_store *s = a->s;
+	struct dv_loose_at at = dv_place_at(&t->p);
+	struct dv_dir_times times;
+	dv_dir_times_keep(s, t->p.dirfd, &times);
+	dv_err err = DV_B(s, rename, a->dirfd, stage, t->p.dirfd,
+			  was_packed ? t->p.names.raw : stored, was_packed ? RENAME_NOREPLACE : 0);
+	struct dv_stat raw;
+	if (err == -EEXIST && t->p.names.aside[0] &&
+	    DV_B(s, stat, t->p.dirfd, t->p.names.raw, &raw) == 0 && S_ISDIR(raw.mode))
+		err = DV_B(s, rename, a->dirfd, stage, t->p.dirfd, t->p.names.aside,
+			   RENAME_NOREPLACE);
+	if (!err)
+		err = dv_loose_sync(s, &at, t->p.dirfd); /* I3 */
+	if (!err && was_packed)
+		err = DV_B(s, unlink, t->p.dirfd, t->p.names.packed);
+	dv_dir_times_restore(s, &times);
+	return err;
+}
+
+static dv_err rewrite(struct adoption *a, const struct dv_record *r, const struct target *t,
+		      int from, const char *stored, bool packed)
+{
+	struct dv_store *s = a->s;
+	DV_AUTO_FREE char *path = dv_record_path(r);
+	if (!path)
+		return -ENOMEM;
+	int to = DV_B(s, open, t->p.dirfd, stored, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
+	if (to < 0)
+		return to;
+	uint64_t failed = 0;
+	struct dv_rewrite w = {.from = from,
+			       .to = to,
+			       .packed = packed,
+			       .wait = true,
+			       .st_ino = r->st_ino,
+			       .path = path,
+			       .object = packed ? r->packed : r->raw,
+			       .failed = &failed};
+	dv_err err = dv_rewrite_in_place(s, &w);
+	DV_B(s, close, to);
+	return err;
+}
+
+dv_err dv_recover_rewrite(struct adoption *a, const struct dv_record *r, const struct target *t,
+			  int from, const char *stored)
+{
+	return rewrite(a, r, t, from, stored, true);
+}
+
+/* Does the stage of r hold what was acknowledged? */
+bool dv_recover_is_whole(const struct adoption *a, const struct dv_record *r)
+{
+	return a->same_boot || (r->flags & DV_RECORD_DURABLE);
+}
+
+/* Where the object that the record's stage is to replace lies, or NULL. */
+static const char *find_replaced(struct adoption *a, const struct dv_record *r,
+				 const struct target *t, struct dv_stat *st)
+{
+	if (!(r->flags & DV_RECORD_OLD_PACKED))
+		return dv_recover_find_raw(a->s, &t->p, &r->raw, st);
+	return dv_recover_is_object(a->s, &t->p, t->p.names.packed, &r->packed, st)
+		       ? t->p.names.packed
+		       : NULL;
+}
+
+enum dv_stage_file dv_recover_what_lies(struct adoption *a, const struct dv_record *r,
+					const struct target *t, const char *name)
+{
+	struct dv_store *s = a->s;
+	struct dv_stat st;
+	struct dv_tag tag;
+	bool was_packed = r->flags & DV_RECORD_OLD_PACKED;
+	if (DV_B(s, stat, a->dirfd, name, &st))
+		return DV_STAGE_FILE;
+	struct dv_ident id = dv_ident_of(&st), old = was_packed ? r->packed : r->raw;
+	id.dev = old.dev;
+	if (dv_ident_equal(&id, &old))
+		return DV_STAGE_OLD_OBJECT;
+	if (dv_tag_load(s, a->dirfd, name, &st, &tag) && tag.st_ino == r->st_ino)
+		return DV_STAGE_FILE;
+	if (find_replaced(a, r, t, &st))
+		return DV_STAGE_FILE;
+	bool published = was_packed ? was_stage(s, t, t->p.names.packed, r)
+				    : was_stage(s, t, t->p.names.raw, r) ||
+					      was_stage(s, t, t->p.names.aside, r);
+	return published ? DV_STAGE_OF_OTHERS : DV_STAGE_FILE;
+}
+
+/* Its maker may have been killed before he could write the tag, by which this one's successor, should it be
+ * killed too, knows the file that was published. */
+static void tag_stage(struct dv_store *s, const struct dv_record *r, int fd)
+{
+	struct dv_stat st;
+	struct dv_tag tag;
+	if (DV_B(s, stat, fd, "", &st) ||
+	    (dv_tag_load_fd(s, fd, &st, &tag) && tag.st_ino == r->st_ino))
+		return;
+	struct dv_ident id = dv_ident_of(&st);
+	tag = (struct dv_tag){.st_ino = r->st_ino};
+	dv_tag_store(s, fd, &id, &tag);
+}
+
+dv_err dv_recover_stage(struct adoption *a, const struct dv_record *r, const struct target *t,
+			const char *stage)
+{
+	struct dv_store *s = a->s;
+	struct dv_stat old;
+	bool was_packed = r->flags & DV_RECORD_OLD_PACKED;
+	const char *stored = NULL;
+	int fd = DV_B(s, open, a->dirfd, stage, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
+	if (fd == -ENOENT)
+		return finish_published(a, r, t);
+	if (fd < 0)
+		return fd;
+	dv_err err = 0;
+	/* Where the old object is packed the stage is put beside it. */
+	enum dv_stage_file what = was_packed ? DV_STAGE_FILE : dv_recover_what_lies(a, r, t, stage);
+	if (what == DV_STAGE_OF_OTHERS) {
+		err = -EEXIST;
+	} else if (what == DV_STAGE_OLD_OBJECT || !dv_recover_is_whole(a, r)) {
+		err = DV_B(s, unlink, a->dirfd, stage); /* I6 */
+	} else {
+		stored = find_replaced(a, r, t, &old);
+		if (stored)
+			tag_stage(s, r, fd);
+		err = stored ? DV_B(s, fsync, fd) : -EEXIST; /* I2 */
+		if (!err && (old.nlink > 1 || (r->flags & DV_RECORD_IN_PLACE))) {
+			err = rewrite(a, r, t, fd, stored, was_packed);
+			if (!err)
+				err = DV_B(s, unlink, a->dirfd, stage);
+		} else if (!err) {
+			err = publish_stage(a, t, stage, stored, was_packed);
+		}
+	}
+	DV_B(s, close, fd);
+	if (err == -EEXIST) {
+		DV_AUTO_FREE char *key = dv_record_path(r);
+		err = dv_put_aside(s, a->dirfd, stage, key ? key : "",
+				   "the value was replaced while no mount was there");
+	}
+	return err;
+}
