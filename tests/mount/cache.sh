@@ -143,7 +143,7 @@ refused=0
 claim "wrong usage is told"
 status=0
 "$DISKVFS" gc "$S" 2>"$T/err" || status=$?
-[ "$status" = 2 ] && grep -q 'max-size or --max-age' "$T/err" || fail "$status $(cat "$T/err")"
+[ "$status" = 2 ] && grep -q 'max-size N or --max-age' "$T/err" || fail "$status $(cat "$T/err")"
 status=0
 "$DISKVFS" gc "$S" --max-age soon 2>"$T/err" || status=$?
 [ "$status" = 2 ] && grep -q "max-age: 'soon' is not an age" "$T/err" || fail "$status $(cat "$T/err")"
