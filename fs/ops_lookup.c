@@ -7,6 +7,7 @@
  */
 #include "fs/ops.h"
 #include "fs/reply.h"
+#include "fs/taken.h"
 
 #include <limits.h>
 #include <string.h>
@@ -60,6 +61,8 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	if (!fs_op_begin(&op, req, "LOOKUP", parent))
 		return;
 	err = dv_store_lookup(op.fs->store, &op.call, op.node, name, &child, &st);
+	if (!err)
+		fs_taken_end(&(struct fs_taken){fuse_req_ctx(req)->pid, parent, name});
 	fs_reply_lookup(&op, err, child, &st);
 }
 

@@ -8,6 +8,7 @@
  */
 #include "fs/ops.h"
 #include "fs/reply.h"
+#include "fs/taken.h"
 
 #include <stdio.h>
 
@@ -22,6 +23,7 @@ static bool name_is_taken(fuse_req_t req, fuse_ino_t parent, const char *name, i
 
 static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
+	struct fs_taken who = {fuse_req_ctx(req)->pid, parent, name};
 	struct dv_node *child = NULL;
 	struct dv_stat st;
 	struct fs_op op;
@@ -30,10 +32,11 @@ static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 	if (name_is_taken(req, parent, name, EEXIST) || !fs_op_begin(&op, req, "MKNOD", parent))
 		return;
 	err = dv_store_mknod(op.fs->store, &op.call, op.node, name, mode, rdev, &child, &st);
-	/* Others have made it since the kernel was told that it is missing. It is the kernel that knows
-	 * whether that is an error (O_EXCL, mknod(2)): it looks the name up again. */
-	if (err == -EEXIST)
-		err = -ESTALE;
+	/* bind(2) does not look again, and of what is no regular file it is an error for everybody. */
+	if (err == -EEXIST && S_ISREG(mode))
+		err = -fs_taken_answer(&who);
+	else if (err != -EAGAIN && err != -EINPROGRESS)
+		fs_taken_end(&who);
 	fs_reply_entry(&op, err, child, &st);
 }
 

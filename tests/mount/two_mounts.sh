@@ -68,6 +68,42 @@ for i in $(seq 20); do
 done
 rm "$A"/made.* "$A"/excl.*
 
+claim "of two that make one name on both mounts, with O_EXCL, mknod(2), mkfifo(3) or bind(2), one is told that it is taken"
+cat >"$T/taken.py" <<'EOF'
+import errno, os, socket, stat, sys
+
+path, how = sys.argv[1:]
+
+
+def bind():
+    with socket.socket(socket.AF_UNIX) as s:
+        s.bind(path)
+
+
+make = {
+    "excl": lambda: os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)),
+    "mknod": lambda: os.mknod(path, stat.S_IFREG | 0o600),
+    "mkfifo": lambda: os.mkfifo(path),
+    "bind": bind,
+}[how]
+for _ in range(4000):
+    try:
+        make()
+        os.unlink(path)
+    except OSError as e:
+        if e.errno != (errno.EADDRINUSE if how == "bind" else errno.EEXIST):
+            sys.exit(f"{path}, {how}: {e}")
+EOF
+for how in excl mknod mkfifo bind; do
+	python3 "$T/taken.py" "$A/taken" $how &
+	other=$!
+	good=1
+	python3 "$T/taken.py" "$B/taken" $how || good=0
+	wait $other || good=0
+	[ $good = 1 ] || fail "see above"
+	rm -f "$A/taken"
+done
+
 claim "bytes that the other mount changed are seen, whatever attributes were set here since"
 for set in "chmod 600" "chown 1:1" "touch -a" "touch -d 2020-01-01" "setfattr -n user.x -v 1" "truncate -s 3000"; do
 	text 3000 >"$A/same"

@@ -6,3 +6,4 @@ dv_unit_test(mountpoint MODULES log SOURCES ${PROJECT_SOURCE_DIR}/fs/mountpoint.
 dv_unit_test(node_ids MODULES log SOURCES ${PROJECT_SOURCE_DIR}/fs/node.c)
 target_compile_definitions(test_node_ids PRIVATE LOOKUPS_MAX=1000)
 dv_unit_test(progress SOURCES ${PROJECT_SOURCE_DIR}/fs/progress.c)
+dv_unit_test(taken SOURCES ${PROJECT_SOURCE_DIR}/fs/taken.c)
