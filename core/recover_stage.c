@@ -120,6 +120,10 @@ enum dv_stage_file dv_recover_what_lies(struct adoption *a, const struct dv_reco
 	id.dev = old.dev;
 	if (dv_ident_equal(&id, &old))
 		return DV_STAGE_OLD_OBJECT;
+	if (was_packed && r->type == DV_RECORD_STREAM && r->raw.ino) { /* the record names it */
+		id.dev = r->raw.dev;
+		return dv_ident_equal(&id, &r->raw) ? DV_STAGE_FILE : DV_STAGE_OF_OTHERS;
+	}
 	if (dv_tag_load(s, a->dirfd, name, &st, &tag) && tag.st_ino == r->st_ino)
 		return DV_STAGE_FILE;
 	if (find_replaced(a, r, t, &st))

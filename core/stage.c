@@ -208,6 +208,11 @@ dv_err dv_stage_write_record(struct dv_store *s, struct dv_node *n, struct dv_st
 	}
 	if (stage->tail)
 		r.raw_version = stage->raw;
+	/* What is exchanged with it: another mount's ID.z, or value, has the same number in its tag. */
+	struct dv_stat st;
+	if (r.type == DV_RECORD_STREAM && n->form == DV_FORM_PACKED &&
+	    DV_B(s, stat, stage->tail ? stage->tail->packed->fd : stage->sealed->fd, "", &st) == 0)
+		r.raw = dv_ident_of(&st);
 	r.flags |= (uint8_t)((stage->in_place ? DV_RECORD_IN_PLACE : 0) |
 			     (stage->durable ? DV_RECORD_DURABLE : 0));
 	return dv_record_append(s, n, &r);

@@ -49,7 +49,7 @@ static bool look(const struct publishing *x, struct dv_ident *out)
 /* What lies in the owner folder came under the name before what has it now, or was removed with it. */
 static dv_err put_other_aside(const struct publishing *x, struct dv_node *n)
 {
-	n->stage->named = false; /* gone with what was put in its place */
+	n->stage->named = n->stage->astray = false; /* gone with what was put in its place */
 	dv_err err =
 		dv_put_aside(x->s, x->dirfd, x->name, x->p->name,
 			     "it was replaced in the store while that was being done here too");
@@ -65,12 +65,12 @@ static dv_err exchange_back(const struct publishing *x, struct dv_node *n)
 	struct dv_ident put = {0}, put_before, got;
 	for (unsigned i = 0; i < EXCHANGES_MAX; i++) {
 		put_before = put;
+		n->stage->astray = true; /* where it does not come to an end */
 		if (!look(x, &put))
 			return -EIO;
 		dv_err err = exchange(x);
 		if (err == -ENOENT) /* removed */
 			return put_other_aside(x, n);
-		n->stage->astray = true; /* where it does not come to an end */
 		if (err || !look(x, &got))
 			return err ? err : -EIO;
 		n->stage->astray = false;
@@ -91,7 +91,8 @@ static dv_err take_from_old(const struct publishing *x, struct dv_node *n)
 	if (err)
 		return err == -ENOENT ? -ESTALE : err;
 	if (!look(x, &got)) { /* as before, then: it is tried again */
-		n->stage->astray = exchange(x) != 0;
+		n->stage->astray =
+			exchange(x) != 0 || !look(x, &got) || !dv_ident_equal(&got, &x->stage);
 		return -EIO;
 	}
 	if (!dv_ident_equal(&got, &n->id))
@@ -134,22 +135,31 @@ static dv_err give_back(const struct publishing *x, struct dv_node *n)
 	return err == -EEXIST ? put_other_aside(x, n) : err && err != -ENOENT ? err : -ESTALE;
 }
 
-static bool has_name(const struct publishing *x)
+/* *there: is anything? */
+static dv_err ident_at(const struct publishing *x, int dirfd, const char *name,
+		       struct dv_ident *out, bool *there)
 {
 	struct dv_stat st;
-	if (DV_B(x->s, stat, x->p->dirfd, x->stored, &st))
-		return false;
-	struct dv_ident id = dv_ident_of(&st);
-	return dv_ident_equal(&id, &x->stage);
+	dv_err err = DV_B(x->s, stat, dirfd, name, &st);
+	*there = !err;
+	*out = err ? (struct dv_ident){0} : dv_ident_of(&st);
+	return err == -ENOENT ? 0 : err;
 }
 
 /* An earlier commit was cut short by an error, with the stage under the name already. */
 static dv_err go_on(const struct publishing *x, struct dv_node *n)
 {
-	struct dv_ident id;
-	bool there = look(x, &id);
+	struct dv_ident id, named;
+	bool there, has_name;
+	dv_err err = ident_at(x, x->dirfd, x->name, &id, &there);
+	if (!err)
+		err = ident_at(x, x->p->dirfd, x->stored, &named, &has_name);
+	if (err) /* what can not be seen is not touched */
+		return err;
 	n->stage->astray = false;
-	if (!has_name(x)) { /* or others have the name since */
+	if (!has_name || !dv_ident_equal(&named, &x->stage)) { /* or others have the name since */
+		if (there && !dv_ident_equal(&id, &x->stage) && !dv_ident_equal(&id, &n->id))
+			return put_other_aside(x, n);
 		n->stage->named = there && dv_ident_equal(&id, &x->stage);
 		return -ESTALE;
 	}

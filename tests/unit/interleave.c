@@ -313,7 +313,7 @@ static size_t gzip_value(const char *buf, size_t len, char *out, size_t room)
 	return made;
 }
 
-static struct shape gunzip_shape(const char *file, size_t len)
+struct shape gunzip_shape(const char *file, size_t len)
 {
 	char buf[SIZE_MAX_ALL];
 	z_stream z = {.next_in = (Bytef *)(uintptr_t)file,
@@ -575,6 +575,16 @@ void begin_world(const struct forms *forms, bool there)
 		CHECK_EQ(look_whole(i ? &mount_b : &mount_a, "k", &is), there ? 0 : -ENOENT);
 	}
 	world_is_there = true;
+}
+
+void succeed_world(struct simfs *left)
+{
+	close_mount(&mount_a);
+	close_mount(&mount_b);
+	simfs_free(fs);
+	fs = left;
+	open_mount(&mount_a, 'a');
+	open_mount(&mount_b, 'x');
 }
 
 void end_world(void)

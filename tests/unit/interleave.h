@@ -69,6 +69,9 @@ void come_to_rest(struct mount *m);
 /* What a program in the store finds. both: two forms are there. */
 struct shape look_in_store(const char *name, bool *both);
 
+/* Of a file of the layout gzip. */
+struct shape gunzip_shape(const char *file, size_t len);
+
 /* The store's layout; NULL: our own. With streams values come as frames and segments: all are large. */
 extern const char *world_layout;
 extern bool world_streams;
@@ -80,5 +83,7 @@ struct forms {
 };
 void begin_world(const struct forms *forms, bool there);
 void end_world(void);
+/* Both mounts were killed, and that is what they have left: others are there now. Frees fs. */
+void succeed_world(struct simfs *left);
 
 #endif

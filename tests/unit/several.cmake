@@ -14,3 +14,5 @@ foreach(part replace rename,remove edit,append,create,pack unpack,move packer st
 	add_test(NAME unit/interleave_${name} COMMAND test_interleave ${part})
 	set_tests_properties(unit/interleave_${name} PROPERTIES LABELS "mount;slow" TIMEOUT 300)
 endforeach()
+add_test(NAME unit/interleave_cut COMMAND test_interleave gzip cut)
+set_tests_properties(unit/interleave_cut PROPERTIES LABELS "mount;slow" TIMEOUT 300)

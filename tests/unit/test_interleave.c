@@ -7,7 +7,8 @@
  *
  * With arguments [streams | gzip] SUBJECTS [OUTSIDERS [FORMS [N]]] only those are run: names of doings[]
  * (interleave.c) with commas, "-" for all. streams: every value is a large one. gzip: in a layout where
- * values have one file, which is compressed.
+ * values have one file, which is compressed. gzip cut: there a replacement of the subject is cut short once
+ * the outsider has been there, by kill -9 or by an error.
  */
 #include "tests/unit/interleave.h"
 
@@ -24,6 +25,9 @@ static const struct forms all_forms[] = {{"raw", false, false},
 					 {"raw-packed", false, true}};
 
 /* ---- whose turn it is ---- */
+
+/* What becomes of the subject once the outsider has been there. */
+enum fate { GOES_ON, IS_KILLED, MEETS_AN_ERROR };
 
 enum turn { NOT_ARMED, ARMED, RUNS, WAITS, ENDED };
 
@@ -43,7 +47,12 @@ static struct {
 	unsigned long their_calls;  /* of the outsider so far */
 	bool subject_ended;	    /* lock */
 	unsigned naps, naps_wanted; /* so often the outsider waits in vain */
-	char op[32];		    /* the subject's call */
+	char op[64];		    /* the subject's call */
+	enum fate fate;
+	unsigned long fate_at; /* so many calls later, when all was written */
+	unsigned long calls_since;
+	bool fate_came;
+	struct simfs *left; /* by who was killed */
 } play = {.lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
 
 static __thread bool is_outsider;
@@ -102,6 +111,18 @@ static void be_overtaken(void)
 	pthread_mutex_unlock(&play.lock);
 }
 
+static void meet_fate(const char *op)
+{
+	size_t len = strlen(play.op);
+	snprintf(play.op + len, sizeof(play.op) - len, ", %s %s",
+		 play.fate == IS_KILLED ? "killed" : "EIO", op);
+	play.fate_came = true;
+	if (play.fate == IS_KILLED)
+		play.left = simfs_after_kill(fs);
+	else
+		simfs_fail_nth(fs, 1, EIO, false);
+}
+
 static void before_call(const char *op)
 {
 	if (is_outsider && ++play.their_calls == play.overtaken_at)
@@ -110,6 +131,9 @@ static void before_call(const char *op)
 		return;
 	if (++play.calls == play.at && get_turn() == ARMED)
 		give_turn(op);
+	else if (play.fate && wrote_all && get_turn() == ENDED &&
+		 ++play.calls_since == play.fate_at)
+		meet_fate(op);
 }
 
 /* Stands in for libc's: whoever sleeps waits for the other one. */
@@ -171,6 +195,41 @@ static dv_err see(struct mount *m, struct state *out)
 	return err && err != -ENOENT ? err : err2 && err2 != -ENOENT ? err2 : 0;
 }
 
+static struct shape shape_of_file(const struct dv_backing *k, int dirfd, const char *name)
+{
+	char file[SIZE_MAX_ALL];
+	int fd = k->ops->open(k->self, dirfd, name, O_RDONLY, 0);
+	ssize_t got = fd < 0 ? fd : k->ops->pread(k->self, fd, file, sizeof(file), 0);
+	if (fd >= 0)
+		k->ops->close(k->self, fd);
+	if (got <= 0)
+		return (struct shape){.base = '!'};
+	return file[0] == 0x1f ? gunzip_shape(file, (size_t)got) : parse_value(file, (size_t)got);
+}
+
+/* Is a value in lost/ that has this base? *mixed: one that has none is. */
+static bool is_put_aside(char base, bool *mixed)
+{
+	char buf[4096];
+	struct dv_dirent ents[32];
+	struct dv_backing k = simfs_backing(fs);
+	bool found = false;
+	int root = k.ops->open_root(k.self, "/");
+	int fd = k.ops->open(k.self, root, ".diskvfs/lost", O_RDONLY | O_DIRECTORY, 0);
+	ssize_t n = fd < 0 ? 0 : k.ops->readdir(k.self, fd, 0, buf, sizeof(buf), ents, 32);
+	for (ssize_t i = 0; i < n; i++) {
+		if (ents[i].name[0] == '.')
+			continue;
+		struct shape is = shape_of_file(&k, fd, ents[i].name);
+		found |= is.base == base;
+		*mixed |= is.base == '!';
+	}
+	if (fd >= 0)
+		k.ops->close(k.self, fd);
+	k.ops->close(k.self, root);
+	return found;
+}
+
 static void check_end(const struct doing *subject, const char *forms, const struct state *was,
 		      dv_err err)
 {
@@ -187,8 +246,14 @@ static void check_end(const struct doing *subject, const char *forms, const stru
 	bool twins = (both || both2) && !play.doing->leaves_twin;
 	if (twins)
 		strcat(text, "; two forms are left");
-	if (e1 || e2 || !same_state(&at[0], &at[1]) || !same_state(&at[0], &at[2]) ||
-	    !is_explained(was, &at[0], subject, !err, !play.err) || twins)
+	bool mixed = false, explained = is_explained(was, &at[0], subject, !err, !play.err);
+	/* What came at the moment of the kill, or of the error, is put aside, at least. */
+	if (play.fate_came)
+		explained |= is_put_aside('x', &mixed);
+	if (mixed)
+		strcat(text, "; mixed bytes were put aside");
+	if (e1 || e2 || mixed || !same_state(&at[0], &at[1]) || !same_state(&at[0], &at[2]) ||
+	    !explained || twins)
 		complain(subject, forms, text);
 }
 
@@ -206,7 +271,8 @@ static bool play_once(const struct doing *subject, const struct doing *outsider,
 	play.calls = 0;
 	play.err = 0;
 	play.their_calls = play.naps = 0;
-	play.subject_ended = false;
+	play.subject_ended = play.fate_came = false;
+	play.calls_since = 0;
 	wrote_all = false;
 	simfs_set_before_call(fs, before_call);
 	set_turn(ARMED);
@@ -220,6 +286,10 @@ static bool play_once(const struct doing *subject, const struct doing *outsider,
 		CHECK_EQ(pthread_join(play.outsider, NULL), 0);
 	set_turn(NOT_ARMED);
 	simfs_set_before_call(fs, NULL);
+	simfs_fail_nth(fs, 0, 0, false);
+	if (play.left)
+		succeed_world(play.left);
+	play.left = NULL;
 	if (came) {
 		come_to_rest(&mount_a);
 		come_to_rest(&mount_b);
@@ -341,6 +411,39 @@ static void test_a_change_waits_for_a_packer_however_slow_it_is(void)
 	CHECK_EQ(complaints, 0);
 }
 
+static void play_fates(const struct doing *outsider, const struct forms *forms, enum fate fate)
+{
+	const struct doing *subject = doing_of("replace");
+	bool came = true;
+	for (unsigned long at = 1; came; at++) {
+		play.fate = fate;
+		play.fate_at = 0;
+		do {
+			play.fate_at++;
+			came = play_once(subject, outsider, forms, at);
+			plays += came;
+		} while (came && play.fate_came);
+	}
+}
+
+/* He is killed, or a call fails, at any moment after another one has replaced the value too. */
+static void test_nothing_is_mixed_or_lost_where_a_replacement_is_cut_short(void)
+{
+	static const char *const outsiders[] = {"replace", "shell-replaces", "shell-puts-packed",
+						"remove", "shell-removes"};
+	for (enum fate fate = IS_KILLED; fate <= MEETS_AN_ERROR; fate++)
+		for (size_t o = 0; o < DV_ARRAY_LEN(outsiders); o++) {
+			const struct doing *outsider = doing_of(outsiders[o]);
+			if (!is_possible(outsider) || !wanted(1, outsiders[o]))
+				continue;
+			for (size_t f = 0; f < (world_layout ? 1 : 2); f++)
+				play_fates(outsider, &all_forms[f], fate);
+		}
+	play.fate = GOES_ON;
+	printf("%lu plays\n", plays);
+	CHECK_EQ(complaints, 0);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check_test tests[] = {
@@ -350,11 +453,18 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_a_packer_may_end_at_any_moment_of_another_mounts_change),
 		CHECK_TEST(test_a_change_waits_for_a_packer_however_slow_it_is),
 	};
+	static const struct check_test cut_tests[] = {
+		CHECK_TEST(test_nothing_is_mixed_or_lost_where_a_replacement_is_cut_short),
+	};
 	world_streams = argc > 1 && strcmp(argv[1], "streams") == 0;
 	world_layout = argc > 1 && strcmp(argv[1], "gzip") == 0 ? "diskv:gzip" : NULL;
 	if (world_streams || world_layout) {
 		argc--;
 		argv++;
+	}
+	if (argc > 1 && strcmp(argv[1], "cut") == 0) {
+		only[1] = argc > 2 ? argv[2] : NULL;
+		return check_main(1, argv, cut_tests, DV_ARRAY_LEN(cut_tests));
 	}
 	if (argc == 2 && strcmp(argv[1], "packer") == 0)
 		return check_main(1, argv, packer_tests, DV_ARRAY_LEN(packer_tests));
