@@ -537,8 +537,11 @@ void dv_store_list_undone(struct dv_node *dir)
 	unsigned n = atomic_load(&dir->listers);
 	while (n > 0 && !atomic_compare_exchange_weak(&dir->listers, &n, n - 1))
 		;
-	if (n == 1) /* it was the only one */
-		atomic_store(&dir->listed_until_ns, 0);
+	if (n != 1)
+		return;
+	atomic_store(&dir->listed_until_ns, 0); /* it was the only one */
+	if (atomic_load(&dir->listers) > 0)	/* another has begun meanwhile */
+		atomic_store(&dir->listed_until_ns, dv_now_ns() + LISTED_CUT_NS);
 }
 
 struct names {

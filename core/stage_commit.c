@@ -187,6 +187,9 @@ static bool supersede(struct dv_store *s, struct dv_node *n, const struct dv_pla
 	if (stage->swap_id)	 /* of the object that was there before */
 		dv_journal_end(s, stage->swap_id);
 	stage->swap_id = 0;
+	/* Recovery is to know what is exchanged with the stage; the others write theirs at the commit. */
+	if (!stage->tail && !dv_is_sealed(s) && dv_stage_write_record(s, n, stage))
+		return false;
 	*st = f.st;
 	*slot = f.slot;
 	return true;
