@@ -284,6 +284,13 @@ static dv_err go_on(struct reshard *r)
 
 /* ---- beginning ---- */
 
+/* Nothing was begun. The lock is held. */
+static void remove_lock(struct reshard *r)
+{
+	dv_ignore(DV_B(r->s, unlink, r->s->rootfd, LOCK_FILE));
+	dv_ignore(DV_B(r->s, rmdir, r->s->rootfd, DV_RESHARD_DIR));
+}
+
 static dv_err take_lock(struct reshard *r)
 {
 	struct dv_store *s = r->s;
@@ -303,7 +310,12 @@ static dv_err take_lock(struct reshard *r)
 	if (err == -EWOULDBLOCK)
 		return tell(r, -EBUSY, "another process is giving it another transform");
 	/* And the config, which was read before. A change that was cut short after it has a state. */
-	return err ? err : dv_config_stands(s, r->path, r->why, r->why_size);
+	if (err)
+		return err;
+	err = dv_config_stands(s, r->path, r->why, r->why_size);
+	if (err)
+		remove_lock(r);
+	return err;
 }
 
 static bool is_of(const struct dv_transform *t, const struct dv_plugin *plugin)
@@ -371,8 +383,7 @@ static dv_err begin(struct reshard *r)
 	if (err != -ENOENT)
 		return err;
 	if (same) {
-		dv_ignore(DV_B(r->s, unlink, r->s->rootfd, LOCK_FILE));
-		dv_ignore(DV_B(r->s, rmdir, r->s->rootfd, DV_RESHARD_DIR));
+		remove_lock(r);
 		return tell(r, -EINVAL, "that is the store's transform already");
 	}
 	snprintf(r->state.to, sizeof(r->state.to), "%s", spec);
