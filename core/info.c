@@ -15,10 +15,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define DEPTH_MAX   2048 /* as PATH_MAX allows */
-#define READDIR_BUF 32768
-#define READDIR_MAX 256
-#define QUIET	    (O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+#define DEPTH_MAX 2048 /* as PATH_MAX allows */
+#define QUIET	  (O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
 
 static const struct dv_call call;
 
@@ -40,39 +38,6 @@ struct look {
 	struct busy_key *busy;	  /* both of their forms are there for a while */
 	char path[PATH_MAX];
 };
-
-/* Calls fn for each name of the directory fd. */
-static dv_err for_each(struct look *k, int fd,
-		       dv_err (*fn)(struct look *k, int fd, const char *name))
-{
-	DV_AUTO_FREE char *buf = malloc(READDIR_BUF);
-	DV_AUTO_FREE struct dv_dirent *ents = malloc(READDIR_MAX * sizeof(*ents));
-	struct dv_store *s = k->s;
-	int64_t cookie = 0;
-	if (!buf || !ents)
-		return -ENOMEM;
-	for (;;) {
-		ssize_t n = DV_B(s, readdir, fd, cookie, buf, READDIR_BUF, ents, READDIR_MAX);
-		dv_err err = n < 0 ? (dv_err)n : 0;
-		for (ssize_t i = 0; i < n && !err; i++)
-			err = fn(k, fd, ents[i].name);
-		if (err || n <= 0)
-			return err;
-		cookie = ents[n - 1].cookie;
-	}
-}
-
-static dv_err for_each_in(struct look *k, const char *dir,
-			  dv_err (*fn)(struct look *k, int fd, const char *name))
-{
-	struct dv_store *s = k->s;
-	int fd = dv_open_quiet(s, s->rootfd, dir, QUIET | O_DIRECTORY);
-	if (fd < 0)
-		return fd == -ENOENT ? 0 : fd;
-	dv_err err = for_each(k, fd, fn);
-	DV_B(s, close, fd);
-	return err;
-}
 
 /* ---- owners and what they are at ---- */
 
@@ -211,13 +176,25 @@ static dv_err tell_owners(struct look *k)
 	return err;
 }
 
-static dv_err tell_lost(struct look *k, int fd, const char *name)
+static dv_err tell_lost_one(void *ctx, int fd, const struct dv_dirent *e)
 {
+	struct look *k = ctx;
 	struct dv_store *s = k->s;
 	struct dv_stat st;
-	if (DV_B(s, stat, fd, name, &st) == 0 && k->ops->lost)
-		k->ops->lost(k->ops->self, name, st.size);
+	if (DV_B(s, stat, fd, e->name, &st) == 0 && k->ops->lost)
+		k->ops->lost(k->ops->self, e->name, st.size);
 	return 0;
+}
+
+static dv_err tell_lost(struct look *k)
+{
+	struct dv_store *s = k->s;
+	int fd = dv_open_quiet(s, s->rootfd, DV_LOST_DIR, QUIET | O_DIRECTORY);
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	dv_err err = dv_each_dirent(s, fd, tell_lost_one, k);
+	DV_B(s, close, fd);
+	return err;
 }
 
 /* ---- the walk ---- */
@@ -378,8 +355,10 @@ dv_err dv_store_info(struct dv_backing backing, const char *path, const struct d
 	if (!err)
 		err = tell_owners(k);
 	what = err ? DV_STAGE_DIR : what;
-	if (!err)
-		err = for_each_in(k, what = DV_LOST_DIR, tell_lost);
+	if (!err) {
+		what = DV_LOST_DIR;
+		err = tell_lost(k);
+	}
 	if (!err && walk) {
 		what = "its keys";
 		err = look_in(k, k->s->root, 0);

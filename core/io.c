@@ -2,11 +2,15 @@
 /* io.c - see io.h. */
 #include "core/io.h"
 
+#include "core/cleanup.h"
+
 #include <linux/falloc.h>
 #include <sys/file.h>
 #include <time.h>
 
 #define LOCK_STEP_MS 10u
+#define ENTS_BYTES   8192u /* small: directories are walked inside one another */
+#define ENTS_MAX     64u
 
 dv_err dv_read_full(struct dv_store *s, int fd, void *buf, size_t len, uint64_t off)
 {
@@ -96,4 +100,22 @@ dv_err dv_lock_wait(struct dv_store *s, int fd, int operation, unsigned wait_ms)
 		err = DV_B(s, flock, fd, operation | LOCK_NB);
 	}
 	return err == -EWOULDBLOCK ? -EAGAIN : 0;
+}
+
+dv_err dv_each_dirent(struct dv_store *s, int fd, dv_dirent_fn *fn, void *ctx)
+{
+	DV_AUTO_FREE char *buf = malloc(ENTS_BYTES);
+	DV_AUTO_FREE struct dv_dirent *ents = malloc(ENTS_MAX * sizeof(*ents));
+	int64_t cookie = 0;
+	if (!buf || !ents)
+		return -ENOMEM;
+	for (;;) {
+		ssize_t n = DV_B(s, readdir, fd, cookie, buf, ENTS_BYTES, ents, ENTS_MAX);
+		dv_err err = n < 0 ? (dv_err)n : 0;
+		for (ssize_t i = 0; i < n && !err; i++)
+			err = fn(ctx, fd, &ents[i]);
+		if (err || n <= 0)
+			return err;
+		cookie = ents[n - 1].cookie;
+	}
 }

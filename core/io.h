@@ -20,6 +20,11 @@ DV_CHECK int dv_open_quiet(struct dv_store *s, int dirfd, const char *name, int 
 /* The same for a file that was just made. */
 void dv_keep_quiet(struct dv_store *s, int fd);
 
+/* Calls fn for each entry of the open directory fd, in the order of the backing, until it returns other than
+ * 0. Names that come or go meanwhile may be met or not. */
+typedef dv_err dv_dirent_fn(void *ctx, int fd, const struct dv_dirent *e);
+DV_CHECK dv_err dv_each_dirent(struct dv_store *s, int fd, dv_dirent_fn *fn, void *ctx);
+
 /*
  * fd, which is empty, is about to get size bytes: the space is taken now, or -ENOSPC (-EDQUOT) is
  * told before anything is written. Little is not reserved: it fails as early by itself. fd's size

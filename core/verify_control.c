@@ -16,8 +16,6 @@
 #include <string.h>
 #include <time.h>
 
-#define ENTS_BYTES 8192u
-#define ENTS_MAX   64u
 #define LOST_DEPTH 64u
 /* Two files of one key are there for no longer, where a mount is at work on them: a batch is packed
  * and synced; a name is made, and what is beside it looked at. */
@@ -28,23 +26,18 @@
 typedef dv_err name_fn(struct dv_verify *v, struct dv_verify_dir *d, const struct dv_dirent *e,
 		       void *ctx);
 
-static dv_err each_name(struct dv_verify *v, struct dv_verify_dir *d, name_fn *fn, void *ctx)
+struct naming {
+	struct dv_verify *v;
+	struct dv_verify_dir *d;
+	name_fn *fn;
+	void *ctx;
+};
+
+static dv_err name_one(void *ctx, int fd, const struct dv_dirent *e)
 {
-	DV_AUTO_FREE char *buf = malloc(ENTS_BYTES);
-	DV_AUTO_FREE struct dv_dirent *ents = malloc(ENTS_MAX * sizeof(*ents));
-	struct dv_store *s = v->s;
-	int64_t cookie = 0;
-	if (!buf || !ents)
-		return -ENOMEM;
-	for (;;) {
-		ssize_t n = DV_B(s, readdir, d->fd, cookie, buf, ENTS_BYTES, ents, ENTS_MAX);
-		dv_err err = n < 0 ? (dv_err)n : 0;
-		for (ssize_t i = 0; i < n && !err; i++)
-			err = fn(v, d, &ents[i], ctx);
-		if (err || n <= 0)
-			return err;
-		cookie = ents[n - 1].cookie;
-	}
+	const struct naming *n = ctx;
+	(void)fd;
+	return n->fn(n->v, n->d, e, n->ctx);
 }
 
 /* path is borrowed. Nothing where it is not there. */
@@ -56,7 +49,7 @@ static dv_err each_name_in(struct dv_verify *v, const char *path, name_fn *fn, v
 	d.fd = dv_open_quiet(s, s->rootfd, path, DV_VERIFY_READ | O_DIRECTORY);
 	if (d.fd < 0)
 		return d.fd == -ENOENT || d.fd == -ENOTDIR ? 0 : d.fd;
-	dv_err err = each_name(v, &d, fn, ctx);
+	dv_err err = dv_each_dirent(s, d.fd, name_one, &(struct naming){v, &d, fn, ctx});
 	DV_B(s, close, d.fd);
 	return err;
 }
