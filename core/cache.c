@@ -117,17 +117,23 @@ static uint64_t mix(uint64_t h, uint64_t v)
 	return h ^ (h >> 32);
 }
 
+uint64_t dv_cache_version(int64_t btime_ns, int64_t ctime_ns, uint64_t stored_size)
+{
+	uint64_t h = mix(0, (uint64_t)btime_ns); /* not with each other: they are alike */
+	return mix(mix(h, (uint64_t)ctime_ns), stored_size);
+}
+
 static uint64_t key_hash(const struct dv_cache *c, const struct dv_cache_key *key)
 {
 	uint64_t h = mix(c->seed, key->dev);
 	h = mix(h, key->ino);
-	h = mix(h, (uint64_t)key->version_ns);
+	h = mix(h, key->version);
 	return mix(h, key->part);
 }
 
 static bool key_equal(const struct dv_cache_key *a, const struct dv_cache_key *b)
 {
-	return a->ino == b->ino && a->part == b->part && a->version_ns == b->version_ns &&
+	return a->ino == b->ino && a->part == b->part && a->version == b->version &&
 	       a->dev == b->dev;
 }
 

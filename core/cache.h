@@ -33,10 +33,14 @@ struct dv_cache;
 
 struct dv_cache_key {
 	uint64_t dev, ino;
-	int64_t version_ns; /* a mix of btime, ctime and stored size */
-	uint64_t part;	    /* number of a frame; DV_CACHE_LAYOUT */
+	uint64_t version; /* dv_cache_version() */
+	uint64_t part;	  /* number of a frame; DV_CACHE_LAYOUT */
 };
 #define DV_CACHE_LAYOUT UINT64_MAX
+
+/* Of what does not change but with the object's bytes. Numbers of inodes come again, with times that differ in
+ * a few bits: other times give another version, as good as always. */
+uint64_t dv_cache_version(int64_t btime_ns, int64_t ctime_ns, uint64_t stored_size);
 
 struct dv_cache_entry {
 	size_t len; /* bytes of data, fixed when it was asked for */

@@ -220,7 +220,7 @@ dv_err dv_foreign_decode(struct dv_store *s, const struct dv_unit *u, int to)
 static bool same_unit(const struct slot *t, const struct dv_cache_key *key)
 {
 	return t->ring && t->key.dev == key->dev && t->key.ino == key->ino &&
-	       t->key.version_ns == key->version_ns && t->key.part == key->part;
+	       t->key.version == key->version && t->key.part == key->part;
 }
 
 static bool in_ring(const struct slot *t, uint64_t piece)

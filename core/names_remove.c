@@ -21,6 +21,8 @@ static dv_err unlink_forms(struct dv_store *s, struct dv_node *n, const struct d
 	if (!err)
 		err = dv_rival_packs(s, n, p, patient);
 	if (!err)
+		err = dv_rival_drop_superseded(s, n, p);
+	if (!err)
 		err = dv_place_find(s, p, &f);
 	struct dv_ident id = dv_ident_of(&f.st);
 	/* Beside newer bytes the store's object may have been removed or replaced by others: both

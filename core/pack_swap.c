@@ -118,6 +118,7 @@ static dv_err withdraw(struct dv_store *s, const struct dv_place *p, const char 
 	struct dv_withdrawal w = {.dirfd = dv_journal_dirfd(s->journal),
 				  .id = j->id,
 				  .object = dv_ident_of(&j->raw),
+				  .packed = dv_ident_of(&j->packed),
 				  .version = dv_version_of(&j->raw),
 				  .wanted = dv_pack_stop,
 				  .ctx = &ctx};

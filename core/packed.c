@@ -172,10 +172,8 @@ dv_err dv_packed_facts(struct dv_store *s, struct dv_node *n, struct dv_file *f,
 
 static struct dv_cache_key cache_key(const struct dv_stat *st)
 {
-	uint64_t v = (uint64_t)st->ctime.tv_sec * 1000000000u + (uint64_t)st->ctime.tv_nsec;
-	v ^= ((uint64_t)st->btime.tv_sec * 1000000000u + (uint64_t)st->btime.tv_nsec) << 1;
-	v ^= st->size << 20;
-	return (struct dv_cache_key){.dev = st->dev, .ino = st->ino, .version_ns = (int64_t)v};
+	uint64_t version = dv_cache_version(dv_time_ns(st->btime), dv_time_ns(st->ctime), st->size);
+	return (struct dv_cache_key){.dev = st->dev, .ino = st->ino, .version = version};
 }
 
 static dv_err decode(struct dv_store *s, int fd, const struct dv_frame *fr, void *out, bool nowait)

@@ -63,6 +63,8 @@ enum dv_record_type {
 				it is made of whole frames as far as they go, and of segments of ID
 				behind them. `raw` is void; raw.ino is a checksum of what lies
 				before stored_from */
+	DV_RECORD_VIA, /* file "ID" is what was found under path's raw or packed name where the
+				object `raw` or `packed` was to be unlinked; another one goes back */
 };
 
 /* A record that is written again, with the same id, takes the place of the earlier one (its

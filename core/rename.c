@@ -343,6 +343,8 @@ static dv_err rename_gated(struct dv_store *s, const struct dv_call *call, struc
 	err = dv_place_open(s, r->newdir, r->newname, true, &r->to);
 	if (!err) {
 		err = r->in ? 0 : dv_rival_packs(s, r->n, &r->from, r->patient);
+		if (!err && !r->in)
+			err = dv_rival_drop_superseded(s, r->n, &r->from);
 		bool packed = r->n->form == DV_FORM_PACKED;
 		if (!r->in && !packed)
 			r->twin = dv_rival_look(s, &r->from, r->from.names.packed);

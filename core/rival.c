@@ -111,6 +111,21 @@ dv_err dv_rival_packs(struct dv_store *s, const struct dv_node *n, const struct 
 	return err;
 }
 
+dv_err dv_rival_drop_superseded(struct dv_store *s, const struct dv_node *n,
+				const struct dv_place *p)
+{
+	if (n->form != DV_FORM_RAW || !S_ISREG(n->type) || n->loser)
+		return 0;
+	struct dv_beside packed = dv_rival_look(s, p, p->names.packed);
+	if (!packed.there || !dv_twin_is_recorded(s, &packed.id, &n->id))
+		return 0;
+	struct dv_loose_at at = dv_place_at(p);
+	dv_err err = dv_loose_sync(s, &at, p->dirfd); /* I3 */
+	if (!err)
+		err = dv_unlink_form(s, p, p->names.packed, &packed.id, false);
+	return err == DV_IS_ANOTHER || err == -ENOENT ? 0 : err;
+}
+
 /* ---- the other form ---- */
 
 struct dv_beside dv_rival_look(struct dv_store *s, const struct dv_place *p, const char *stored)

@@ -52,6 +52,14 @@ DV_CHECK dv_err dv_rival_packs(struct dv_store *s, const struct dv_node *n,
 			       const struct dv_place *p, bool patient);
 
 /*
+ * n's raw object at p is about to lose its name: what it superseded there goes before, though another mount
+ * is to take that away, who may be killed first. Then it would be the value again. Gates of n and of p's
+ * directory.
+ */
+DV_CHECK dv_err dv_rival_drop_superseded(struct dv_store *s, const struct dv_node *n,
+					 const struct dv_place *p);
+
+/*
  * A name was made or taken, and another form of it came at the same moment: by one who had looked before, as
  * this caller had. Both forms would stay, and raw would hide what may be newer. So who makes a form looks at
  * the other one before and after: of two, the one whose name came later is the value, and its maker, who

@@ -484,7 +484,8 @@ dv_err dv_stage_conflict(struct dv_store *s, struct dv_node *n)
 	dv_err err = 0;
 	if (stage->tail)
 		err = dv_stage_put_tail_aside(s, n, path, CONFLICT);
-	else if (stage->named) /* else it had come to the name, from where others took it */
+	else if (stage->named ||
+		 stage->astray) /* else it had come to the name, from where others took it */
 		err = dv_put_aside(s, dv_journal_dirfd(s->journal), name, path, CONFLICT);
 	if (err == -ENOENT)
 		err = 0;

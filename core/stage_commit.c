@@ -70,10 +70,14 @@ static dv_err record_swap(struct dv_store *s, struct dv_node *n)
 	dv_err err = DV_B(s, stat, stage->file->fd, "", &st);
 	if (err)
 		return err;
+	if (stage->replacement)
+		dv_stage_note_change(n, &st);
 	uint64_t id = dv_journal_new_id(s->journal);
 	struct dv_record r = {.id = id,
 			      .type = DV_RECORD_SWAP,
 			      .raw = dv_ident_of(&st),
+			      .raw_version.ctime_ns =
+				      stage->replacement ? dv_time_ns(stage->changed.backing) : 0,
 			      .packed = n->id,
 			      .st_ino = n->ino};
 	err = dv_record_append(s, n, &r);
@@ -223,14 +227,29 @@ static dv_err join_in_place(struct dv_store *s, struct dv_node *n)
 	return err;
 }
 
-static bool is_stage(struct dv_store *s, const struct dv_node *n, const struct dv_ident *id)
+/* Has an earlier commit brought the stage to one of the value's names, or to the owner folder what had it? */
+static bool is_half_way(struct dv_store *s, const struct dv_node *n, const struct dv_place *p,
+			const char *stored, struct dv_stat *st)
 {
 	const struct dv_file *f = n->stage->sealed ? n->stage->sealed : n->stage->file;
-	struct dv_stat st;
-	if (DV_B(s, stat, f->fd, "", &st))
+	bool beside = n->form == DV_FORM_PACKED && !n->stage->tail && !n->stage->sealed;
+	bool stream = n->form == DV_FORM_RAW && n->stage->tail;
+	const char *const names[] = {stored, beside ? p->names.raw : "",
+				     beside ? p->names.aside : "", stream ? p->names.packed : ""};
+	struct dv_stat at;
+	if (!n->stage->astray || DV_B(s, stat, f->fd, "", st))
 		return false;
-	struct dv_ident own = dv_ident_of(&st);
-	return dv_ident_equal(&own, id);
+	if (!n->stage->named)
+		return true;
+	struct dv_ident own = dv_ident_of(st);
+	for (size_t i = 0; i < DV_ARRAY_LEN(names); i++) {
+		if (!names[i][0] || DV_B(s, stat, p->dirfd, names[i], &at))
+			continue;
+		struct dv_ident id = dv_ident_of(&at);
+		if (dv_ident_equal(&own, &id))
+			return true;
+	}
+	return false;
 }
 
 /* -ESTALE: others have changed what is under the name meanwhile. */
@@ -263,8 +282,11 @@ static dv_err commit_once(struct dv_store *s, struct dv_node *n, bool settle)
 	err = DV_B(s, stat, p.dirfd, stored, &st);
 	struct dv_ident id = dv_ident_of(&st);
 	bool other = err == -ENOENT || (!err && !dv_ident_equal(&id, &n->id));
-	if (!err && other && n->stage->astray && is_stage(s, n, &id))
-		other = false; /* an earlier commit has come that far */
+	bool half_way = other && is_half_way(s, n, &p, stored, &st);
+	if (half_way) {
+		other = false;
+		err = 0;
+	}
 	if (other && supersede(s, n, &p, &st, &slot)) {
 		other = false;
 		err = 0;
@@ -272,11 +294,10 @@ static dv_err commit_once(struct dv_store *s, struct dv_node *n, bool settle)
 	}
 	bool shared = dv_node_links(n, st.nlink) > 1;
 	/* One with other names is not replaced by a file of its own. */
-	if (!err && !other && dv_stage_streams(n->stage) &&
-	    dv_stream_is_disturbed(s, n->stage, &st))
+	bool streams = !err && !other && !half_way && dv_stage_streams(n->stage);
+	if (streams && dv_stream_is_disturbed(s, n->stage, &st))
 		err = join_in_place(s, n);
-	else if (!err && !other && dv_stage_streams(n->stage) &&
-		 (shared || !is_packed_name_free(s, n, &p)))
+	else if (streams && (shared || !is_packed_name_free(s, n, &p)))
 		err = dv_stage_join(s, n, false);
 	if (other)
 		err = dv_stage_conflict(s, n);

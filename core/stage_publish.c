@@ -106,18 +106,29 @@ static bool is_later(struct timespec a, struct timespec b)
 	return a.tv_sec != b.tv_sec ? a.tv_sec > b.tv_sec : a.tv_nsec > b.tv_nsec;
 }
 
-/* Is n's packed object still there? Not that, but also another one that came after the stage, whose maker
- * sees what that is beside. */
-static bool is_beside_old(const struct publishing *x, const struct dv_node *n)
+/* *old: n's packed object is still there, or another one that came after the stage, whose maker sees what
+ * that is beside. */
+static dv_err is_beside_old(const struct publishing *x, const struct dv_node *n, bool *old)
 {
 	struct dv_stat own, st;
+	*old = false;
 	dv_err err = DV_B(x->s, stat, x->p->dirfd, x->p->names.packed, &st);
-	if (!err)
-		err = DV_B(x->s, stat, n->stage->file->fd, "", &own);
 	if (err)
-		return err != -ENOENT;
+		return err == -ENOENT ? 0 : err;
+	err = DV_B(x->s, stat, n->stage->file->fd, "", &own);
 	struct dv_ident id = dv_ident_of(&st);
-	return dv_ident_equal(&id, &n->id) || is_later(st.ctime, own.ctime);
+	*old = !err && (dv_ident_equal(&id, &n->id) || is_later(st.ctime, own.ctime));
+	return err;
+}
+
+/* What lies in the owner folder had the name, which the stage was thought to have. */
+static dv_err put_other_back(const struct publishing *x, struct dv_node *n)
+{
+	n->stage->named = false;
+	dv_err err =
+		DV_B(x->s, rename, x->dirfd, x->name, x->p->dirfd, x->stored, RENAME_NOREPLACE);
+	n->stage->astray = err && err != -EEXIST && err != -ENOENT;
+	return n->stage->astray ? err : err == -EEXIST ? put_other_aside(x, n) : -ESTALE;
 }
 
 static dv_err give_back(const struct publishing *x, struct dv_node *n)
@@ -128,11 +139,24 @@ static dv_err give_back(const struct publishing *x, struct dv_node *n)
 	n->stage->astray = err != 0; /* it has the name still, perhaps */
 	if (err)
 		return err == -ENOENT || err == -EEXIST ? -ESTALE : err;
-	if (look(x, &got) && dv_ident_equal(&got, &x->stage))
+	n->stage->astray = !look(x, &got); /* then it is looked at again */
+	if (n->stage->astray)
+		return -EIO;
+	if (dv_ident_equal(&got, &x->stage))
 		return -ESTALE;
-	n->stage->named = false; /* others have removed or replaced it by now */
-	err = DV_B(x->s, rename, x->dirfd, x->name, x->p->dirfd, x->stored, RENAME_NOREPLACE);
-	return err == -EEXIST ? put_other_aside(x, n) : err && err != -ENOENT ? err : -ESTALE;
+	return put_other_back(x, n); /* others have removed or replaced it by now */
+}
+
+/* The stage has the raw name: it is to have it beside the old object only. */
+static dv_err keep_or_give_back(const struct publishing *x, struct dv_node *n)
+{
+	bool old;
+	n->stage->astray = true; /* where that is not to be seen */
+	dv_err err = is_beside_old(x, n, &old);
+	if (err)
+		return err;
+	n->stage->astray = false;
+	return old ? 0 : give_back(x, n);
 }
 
 /* *there: is anything? */
@@ -159,12 +183,13 @@ static dv_err go_on(const struct publishing *x, struct dv_node *n)
 	n->stage->astray = false;
 	if (!has_name || !dv_ident_equal(&named, &x->stage)) { /* or others have the name since */
 		if (there && !dv_ident_equal(&id, &x->stage) && !dv_ident_equal(&id, &n->id))
-			return put_other_aside(x, n);
+			return x->beside ? put_other_back(x, n) : put_other_aside(x, n);
 		n->stage->named = there && dv_ident_equal(&id, &x->stage);
-		return -ESTALE;
+		/* It was the value, beside the old object, which is to go, and others came after that. */
+		return x->beside && !there ? 0 : -ESTALE;
 	}
 	if (x->beside)
-		return is_beside_old(x, n) ? 0 : give_back(x, n);
+		return keep_or_give_back(x, n);
 	if (there && !dv_ident_equal(&id, &n->id))
 		return exchange_back(x, n);
 	dv_ignore(DV_B(x->s, unlink, x->dirfd, x->name)); /* swept by the next owner */
@@ -175,9 +200,7 @@ static dv_err take_beside_packed(const struct publishing *x, struct dv_node *n)
 {
 	dv_err err =
 		DV_B(x->s, rename, x->dirfd, x->name, x->p->dirfd, x->stored, RENAME_NOREPLACE);
-	if (!err && !is_beside_old(x, n))
-		return give_back(x, n);
-	return err == -EEXIST ? -ESTALE : err;
+	return err == -EEXIST ? -ESTALE : err ? err : keep_or_give_back(x, n);
 }
 
 static bool is_shard_dir(const struct publishing *x)
@@ -203,17 +226,13 @@ dv_err dv_stage_publish(struct dv_store *s, struct dv_node *n, const struct dv_p
 	x.stage = dv_ident_of(&st);
 	dv_stage_file_name(n->stage, n->stage->hidden, x.name);
 	dv_dir_times_keep(s, p->dirfd, &times);
-	if (n->stage->astray) {
-		err = go_on(&x, n);
-	} else if (!x.beside) {
-		err = take_from_old(&x, n);
-	} else {
-		if (*slot == DV_SLOT_PLAIN && is_shard_dir(&x)) {
-			*slot = DV_SLOT_ASIDE;
-			x.stored = p->names.aside;
-		}
-		err = take_beside_packed(&x, n);
+	if (x.beside && *slot == DV_SLOT_PLAIN && is_shard_dir(&x)) {
+		*slot = DV_SLOT_ASIDE;
+		x.stored = p->names.aside;
 	}
+	err = n->stage->astray ? go_on(&x, n)
+	      : x.beside       ? take_beside_packed(&x, n)
+			       : take_from_old(&x, n);
 	dv_dir_times_restore(s, &times);
 	atomic_fetch_add(&s->swaps, 1);
 	return err;

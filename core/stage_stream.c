@@ -258,11 +258,13 @@ void dv_stage_stream(struct dv_store *s, struct dv_node *n)
 /* ---- join ---- */
 
 /* Before what makes it whole moves the times of what callers wrote to. */
-static void note_change(struct dv_store *s, struct dv_node *n)
+static dv_err note_change(struct dv_store *s, struct dv_node *n)
 {
 	struct dv_stat own;
-	if (DV_B(s, stat, dv_stage_written_fd(n->stage), "", &own) == 0)
+	dv_err err = DV_B(s, stat, dv_stage_written_fd(n->stage), "", &own);
+	if (!err)
 		dv_stage_note_change(n, &own);
+	return err;
 }
 
 /* Has the first segment all bytes from the value's beginning on? */
@@ -353,8 +355,10 @@ dv_err dv_stage_join(struct dv_store *s, struct dv_node *n, bool empty)
 	bool fresh = empty || !holds_head(t);
 	if (stage->astray)
 		return -EBUSY;
-	note_change(s, n);
-	dv_err err = empty ? make_empty(s, stage, &f) : make_whole(s, stage, &f);
+	dv_err err = note_change(s, n);
+	if (err)
+		return err;
+	err = empty ? make_empty(s, stage, &f) : make_whole(s, stage, &f);
 	if (!err)
 		err = dress(s, n, f, empty, &own);
 	stage->tail = NULL; /* the record tells of a stage that is whole */
@@ -440,18 +444,21 @@ static bool raw_is_wanted(void *ctx)
 
 /* It gets its name, and the raw object, which is the node's, goes. */
 static dv_err take_place_of_raw(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
-				const char *stored, const char *name)
+				const char *stored, const struct dv_ident *packed)
 {
 	struct dv_stage *stage = n->stage;
 	bool gone = false, kept = false;
+	char name[DV_TAIL_NAME];
 	struct raw_ctx ctx = {s, stage};
 	struct dv_withdrawal w = {.dirfd = dv_journal_dirfd(s->journal),
 				  .id = stage->swap_id,
 				  .object = n->id,
+				  .packed = *packed,
 				  .version = stage->raw,
 				  .any_version = !stage->locked, /* a replacement */
 				  .wanted = raw_is_wanted,
 				  .ctx = &ctx};
+	dv_tail_packed_name(stage->id, name);
 	dv_err err = take_name(s, stage, p, name);
 	if (err)
 		return err;
@@ -473,11 +480,9 @@ static dv_err take_place_of_raw(struct dv_store *s, struct dv_node *n, const str
 }
 
 static dv_err publish(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
-		      const char *stored)
+		      const char *stored, const struct dv_ident *packed)
 {
-	char name[DV_TAIL_NAME];
 	struct dv_dir_times times;
-	dv_tail_packed_name(n->stage->id, name);
 	dv_err err = 0;
 	if (n->form == DV_FORM_PACKED) {
 		if (!n->stage->astray) /* the object to be replaced may be another than at first */
@@ -486,7 +491,7 @@ static dv_err publish(struct dv_store *s, struct dv_node *n, const struct dv_pla
 			err = dv_stage_publish_packed(s, n, p, stored, n->stage->file->fd);
 	} else {
 		dv_dir_times_keep(s, p->dirfd, &times);
-		err = take_place_of_raw(s, n, p, stored, name);
+		err = take_place_of_raw(s, n, p, stored, packed);
 		dv_dir_times_restore(s, &times);
 	}
 	atomic_fetch_add(&s->swaps, 1);
@@ -499,8 +504,9 @@ dv_err dv_stream_commit(struct dv_store *s, struct dv_node *n, const struct dv_p
 	struct dv_stage *stage = n->stage;
 	struct dv_stat st;
 	bool was_raw = n->form == DV_FORM_RAW;
-	note_change(s, n);
-	dv_err err = dv_stage_finish(s, n);
+	dv_err err = note_change(s, n);
+	if (!err)
+		err = dv_stage_finish(s, n);
 	if (!err)
 		err = DV_B(s, stat, stage->file->fd, "", &st);
 	struct dv_ident id = dv_ident_of(&st);
@@ -510,7 +516,7 @@ dv_err dv_stream_commit(struct dv_store *s, struct dv_node *n, const struct dv_p
 	if (!err)
 		err = dv_settle_move(s, p, p->names.packed);
 	if (!err)
-		err = publish(s, n, p, stored);
+		err = publish(s, n, p, stored, &id);
 	if (err)
 		return err == -EEXIST ? dv_stage_conflict(s, n) : err;
 	dv_node_set_object(s, n, &id, DV_FORM_PACKED);

@@ -227,17 +227,41 @@ dv_err dv_settle_shard(struct dv_store *s, const struct dv_place *p, unsigned wh
 static dv_err bring_back(struct dv_store *s, const struct dv_place *p, const char *stored,
 			 int dirfd, const char *name)
 {
-	dv_err err = DV_B(s, rename, dirfd, name, p->dirfd, stored, RENAME_NOREPLACE);
+	dv_err err = -EIO;
+	for (int tries = 0; err && err != -EEXIST && tries < 2; tries++)
+		err = DV_B(s, rename, dirfd, name, p->dirfd, stored, RENAME_NOREPLACE);
 	if (err == -EEXIST)
 		err = dv_put_aside(
 			s, dirfd, name, p->name,
 			"it was replaced in the store while another form of it was removed");
-	return err ? err : DV_IS_ANOTHER;
+	return err ? err : DV_IS_ANOTHER; /* with an error the record stays: recovery tries again */
+}
+
+/* Who is killed with another object in the owner folder than he wanted leaves word where it belongs. Where the
+ * log can not be written to, the disk being full, he does without: nothing else would make room. */
+static bool note_via(struct dv_store *s, const struct dv_place *p, const char *stored, uint64_t via,
+		     const struct dv_ident *only)
+{
+	bool packed = dv_place_kind(p, stored) == DV_LOOSE_PACKED;
+	struct dv_record r = {.id = via, .type = DV_RECORD_VIA};
+	DV_AUTO_FREE char *path = malloc(DV_RECORD_PATH_MAX + 1);
+	if (!path)
+		return false;
+	dv_node_path(s, p->dir, path, DV_RECORD_PATH_MAX + 1);
+	size_t len = strlen(path);
+	int more =
+		snprintf(path + len, DV_RECORD_PATH_MAX + 1 - len, "%s%s", len ? "/" : "", p->name);
+	if (more < 0 || (size_t)more > DV_RECORD_PATH_MAX - len)
+		return false;
+	*(packed ? &r.packed : &r.raw) = *only;
+	r.path = path;
+	r.path_len = len + (size_t)more;
+	return dv_journal_append(s, &r) == 0;
 }
 
 /* Moves `stored` to the name `via` in the owner folder and unlinks it there. */
-static dv_err unlink_via(struct dv_store *s, const struct dv_place *p, const char *stored,
-			 uint64_t via, const struct dv_ident *only)
+static dv_err move_and_unlink(struct dv_store *s, const struct dv_place *p, const char *stored,
+			      uint64_t via, const struct dv_ident *only)
 {
 	char name[DV_STAGE_NAME];
 	struct dv_stat st;
@@ -255,6 +279,29 @@ static dv_err unlink_via(struct dv_store *s, const struct dv_place *p, const cha
 	if (!err)
 		dv_ignore(DV_B(s, unlink, dirfd, name)); /* swept by the next owner */
 	return err;
+}
+
+static dv_err unlink_via(struct dv_store *s, const struct dv_place *p, const char *stored,
+			 uint64_t via, const struct dv_ident *only)
+{
+	bool noted = only && note_via(s, p, stored, via, only);
+	dv_err err = move_and_unlink(s, p, stored, via, only);
+	if (noted && (!err || err == DV_IS_ANOTHER || err == -ENOENT))
+		dv_journal_end(s, via);
+	return err;
+}
+
+/* As far as can be told where it can not be moved first. */
+static dv_err unlink_here(struct dv_store *s, const struct dv_place *p, const char *stored,
+			  const struct dv_ident *only)
+{
+	struct dv_stat st;
+	dv_err err = only ? DV_B(s, stat, p->dirfd, stored, &st) : 0;
+	if (!err && only) {
+		struct dv_ident id = dv_ident_of(&st);
+		err = dv_ident_equal(&id, only) ? 0 : DV_IS_ANOTHER;
+	}
+	return err ? err : DV_B(s, unlink, p->dirfd, stored);
 }
 
 dv_err dv_unlink_form(struct dv_store *s, const struct dv_place *p, const char *stored,
@@ -275,7 +322,7 @@ dv_err dv_unlink_form(struct dv_store *s, const struct dv_place *p, const char *
 		return err;
 	if (err && kind == DV_LOOSE_PACKED) { /* another filesystem is mounted there, say */
 		via = 0;
-		err = DV_B(s, unlink, p->dirfd, stored);
+		err = unlink_here(s, p, stored, only);
 	} else if (err) {
 		err = dv_loose_settle(s, &at, p->dirfd, behind, nowait);
 		if (!err)

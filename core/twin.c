@@ -88,47 +88,52 @@ static bool is_object(const struct dv_ident *a, const struct dv_ident *b)
 	return a->ino == b->ino && a->btime_ns == b->btime_ns;
 }
 
-/* A value that was packed: its record is open as long as the log, and says nothing against it. */
-static bool is_plainly_packed(const struct dv_record *r)
+/* Of a value that was packed, whose record is open as long as the log, and says nothing against it; or of
+ * what is moved just now. */
+static bool says_nothing(const struct dv_record *r)
 {
-	return r->type == DV_RECORD_SWAP && (r->flags & DV_RECORD_PACKED_WINS);
+	return r->type == DV_RECORD_VIA ||
+	       (r->type == DV_RECORD_SWAP && (r->flags & DV_RECORD_PACKED_WINS));
 }
 
 /* Does an open record of the owner folder speak of the packed object? Where that can not be told it
- * may. */
-static bool folder_speaks_of(struct dv_store *s, int dirfd, const struct dv_ident *packed)
+ * may. raw: does one say that this took its place? Then it is to be told. */
+static bool folder_speaks_of(struct dv_store *s, int dirfd, const struct dv_ident *packed,
+			     const struct dv_ident *raw)
 {
 	struct dv_pending p;
-	bool does = dv_pending_read(s, dirfd, &p) != 0;
+	bool does = dv_pending_read(s, dirfd, &p) != 0 && !raw;
 	for (struct dv_open_record *o = p.open; !does && o; o = o->hh.next)
-		does = is_object(&o->r.packed, packed) && !is_plainly_packed(&o->r);
+		does = is_object(&o->r.packed, packed) && !says_nothing(&o->r) &&
+		       (!raw || (o->r.type == DV_RECORD_SWAP && is_object(&o->r.raw, raw)));
 	dv_pending_release(&p);
 	return does;
 }
 
-static bool is_recorded(struct dv_store *s, const struct dv_ident *packed)
+bool dv_twin_is_recorded(struct dv_store *s, const struct dv_ident *packed,
+			 const struct dv_ident *raw)
 {
 	enum { BUF = 32768, MAX = 256 };
 	DV_AUTO_FREE char *buf = malloc(BUF);
 	DV_AUTO_FREE struct dv_dirent *ents = malloc(MAX * sizeof(*ents));
 	int64_t cookie = 0;
 	ssize_t n = -1;
-	bool is = !buf || !ents;
+	bool known = buf && ents, is = !known && !raw;
 	int stagefd =
 		DV_B(s, open, s->rootfd, DV_STAGE_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	if (stagefd < 0)
-		return true;
-	while (!is && (n = DV_B(s, readdir, stagefd, cookie, buf, BUF, ents, MAX)) > 0)
+		return !raw;
+	while (known && !is && (n = DV_B(s, readdir, stagefd, cookie, buf, BUF, ents, MAX)) > 0)
 		for (ssize_t i = 0; i < n && !is; i++) {
 			int fd = DV_B(s, open, stagefd, ents[i].name,
 				      O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 			cookie = ents[i].cookie;
-			is = fd >= 0 && folder_speaks_of(s, fd, packed);
+			is = fd >= 0 && folder_speaks_of(s, fd, packed, raw);
 			if (fd >= 0)
 				DV_B(s, close, fd);
 		}
 	DV_B(s, close, stagefd);
-	return is || n < 0;
+	return is || (n < 0 && !raw);
 }
 
 /* The key's path, for people. */
@@ -151,7 +156,7 @@ void dv_twin_tell(struct dv_store *s, struct dv_node *dir, const char *name, int
 	if (DV_B(s, stat, dirfd, packed, &st))
 		return;
 	id = dv_ident_of(&st);
-	if (is_recorded(s, &id)) /* superseded, by another mount: it goes soon */
+	if (dv_twin_is_recorded(s, &id, NULL)) /* superseded, by another mount: it goes soon */
 		return;
 	uint64_t mark = 1469598103934665603u ^ dir->ino; /* FNV-1a */
 	for (const char *c = name; *c; c++)
@@ -177,7 +182,7 @@ void dv_twin_release(struct dv_store *s, const struct dv_place *p, uint64_t ino,
 	struct dv_ident id = dv_ident_of(&st);
 	if (!dv_ident_equal(&id, was)) /* a value that has the name since */
 		return;
-	if (is_recorded(s, &id)) /* its owner drops it */
+	if (dv_twin_is_recorded(s, &id, NULL)) /* its owner drops it */
 		return;
 	key_text(s, p->dir, p->name, text, sizeof(text));
 	snprintf(as, sizeof(as), "%s.raw", packed);

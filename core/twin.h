@@ -29,6 +29,13 @@ bool dv_twin_is_foreign(struct dv_store *s, int dirfd, const char *packed, uint6
 /* What (dirfd, stored), which is st, shows as its inode number where no node is known. */
 uint64_t dv_twin_ino(struct dv_store *s, int dirfd, const char *stored, const struct dv_stat *st);
 
+/*
+ * Does an open record of some owner speak of the packed object, but for one that says only that it was packed?
+ * raw: one that says that this took its place. Where logs can not be read: no, if raw is given; else yes.
+ */
+bool dv_twin_is_recorded(struct dv_store *s, const struct dv_ident *packed,
+			 const struct dv_ident *raw);
+
 /* Logs and counts it, once: (dirfd, packed) beside name in dir. Not what an open record of some owner
  * speaks of. */
 void dv_twin_tell(struct dv_store *s, struct dv_node *dir, const char *name, int dirfd,

@@ -17,11 +17,24 @@ static void name_of(uint64_t id, char out[NAME])
 	strcat(out, "r");
 }
 
+/* Has another packed form come since? Then this file would hide what came later. */
+static bool is_replaced(struct dv_store *s, const struct dv_place *p, const struct dv_withdrawal *w)
+{
+	struct dv_stat st;
+	if (DV_B(s, stat, p->dirfd, p->names.packed, &st))
+		return false;
+	struct dv_ident id = dv_ident_of(&st);
+	id.dev = w->packed.dev;
+	return !dv_ident_equal(&id, &w->packed);
+}
+
 /* Back to its name; to lost/ where another one has come there, which is newer. */
 static dv_err put_back(struct dv_store *s, const struct dv_place *p, const char *stored,
 		       const struct dv_withdrawal *w, const char *moved)
 {
-	dv_err err = DV_B(s, rename, w->dirfd, moved, p->dirfd, stored, RENAME_NOREPLACE);
+	dv_err err = is_replaced(s, p, w)
+			     ? -EEXIST
+			     : DV_B(s, rename, w->dirfd, moved, p->dirfd, stored, RENAME_NOREPLACE);
 	if (err != -EEXIST)
 		return err;
 	return dv_put_aside(s, w->dirfd, moved, p->name,
@@ -47,9 +60,10 @@ static dv_err decide(struct dv_store *s, const struct dv_place *p, const char *s
 	if (err)
 		return err;
 	*gone = is_the_file(&st, w) && !(w->wanted && w->wanted(w->ctx));
-	err = *gone ? DV_B(s, unlink, w->dirfd, moved) : put_back(s, p, stored, w, moved);
-	*gone = *gone && !err;
-	return err;
+	if (!*gone)
+		return put_back(s, p, stored, w, moved);
+	dv_ignore(DV_B(s, unlink, w->dirfd, moved)); /* recovery does it by the record */
+	return 0;
 }
 
 dv_err dv_withdraw(struct dv_store *s, const struct dv_place *p, const char *stored,

@@ -22,6 +22,7 @@ struct dv_withdrawal {
 	int dirfd;   /* of the owner folder */
 	uint64_t id; /* of the SWAP record, which is durable */
 	struct dv_ident object;
+	struct dv_ident packed;	   /* the form that was made of it */
 	struct dv_version version; /* its ctime does not count: the move changes it */
 	bool any_version; /* after a power cut, which leaves of bytes that were not synced what it
 			     likes; the packed form was durable before */
@@ -31,8 +32,9 @@ struct dv_withdrawal {
 
 /*
  * Takes the file away from (p, stored). *gone: it is. Else it was another one, or wanted, and is
- * there again, or another one is. After an error it may lie in the owner folder still: *kept, the
- * record must stay open. Directory times are the caller's.
+ * there again, or another one is; or others have replaced the value meanwhile, and it is in lost/.
+ * After an error it may lie in the owner folder still: *kept, the record must stay open. Directory
+ * times are the caller's.
  */
 DV_CHECK dv_err dv_withdraw(struct dv_store *s, const struct dv_place *p, const char *stored,
 			    const struct dv_withdrawal *w, bool *gone, bool *kept);

@@ -313,6 +313,13 @@ static size_t gzip_value(const char *buf, size_t len, char *out, size_t room)
 	return made;
 }
 
+struct shape unpack_shape(const char *file, size_t len)
+{
+	char buf[SIZE_MAX_ALL];
+	size_t got = ZSTD_decompress(buf, sizeof(buf), file, len);
+	return ZSTD_isError(got) ? (struct shape){.base = '!'} : parse_value(buf, got);
+}
+
 struct shape gunzip_shape(const char *file, size_t len)
 {
 	char buf[SIZE_MAX_ALL];
@@ -427,9 +434,7 @@ struct shape look_in_store(const char *name, bool *both)
 		ssize_t got = p.k.ops->pread(p.k.self, fd, raw ? buf : frame, sizeof(buf), 0);
 		size_t len = got < 0 ? 0 : (size_t)got;
 		if (!raw) {
-			len = ZSTD_decompress(buf, sizeof(buf), frame, len);
-			out = ZSTD_isError(len) ? (struct shape){.base = '!'}
-						: parse_value(buf, len);
+			out = unpack_shape(frame, len);
 		} else {
 			out = world_layout ? gunzip_shape(buf, len) : parse_value(buf, len);
 		}

@@ -69,6 +69,8 @@ void come_to_rest(struct mount *m);
 /* What a program in the store finds. both: two forms are there. */
 struct shape look_in_store(const char *name, bool *both);
 
+/* Of a packed file. */
+struct shape unpack_shape(const char *file, size_t len);
 /* Of a file of the layout gzip. */
 struct shape gunzip_shape(const char *file, size_t len);
 

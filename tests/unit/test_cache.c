@@ -22,7 +22,7 @@
 
 static struct dv_cache_key key_of(uint64_t n)
 {
-	return (struct dv_cache_key){.dev = 1, .ino = n / 100, .version_ns = 5, .part = n % 100};
+	return (struct dv_cache_key){.dev = 1, .ino = n / 100, .version = 5, .part = n % 100};
 }
 
 static struct dv_cache *cache_of(size_t bytes, unsigned shards)
@@ -512,6 +512,26 @@ static void test_crowd_sees_right_bytes_one_filler_and_the_bound(void)
 	dv_cache_free(&crowd.cache);
 }
 
+static int compare_u64(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	return x < y ? -1 : x > y;
+}
+
+/* Files that come one after the other under one inode number, at moments near to each other. */
+static void test_other_times_make_another_version(void)
+{
+	enum { TIMES = 64, SIZES = 8, ALL = TIMES * TIMES * SIZES };
+	static uint64_t all[ALL];
+	int64_t start = 1700000000000000000;
+	for (unsigned i = 0; i < ALL; i++)
+		all[i] = dv_cache_version(start + i % TIMES, start + i / TIMES % TIMES,
+					  20 + i / TIMES / TIMES);
+	qsort(all, ALL, sizeof(all[0]), compare_u64);
+	for (unsigned i = 1; i < ALL; i++)
+		CHECK(all[i] != all[i - 1]);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check_test tests[] = {
@@ -531,6 +551,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_one_fill_serves_all_who_wait),
 		CHECK_TEST(test_failure_wakes_all_with_its_error_and_is_not_remembered),
 		CHECK_TEST(test_crowd_sees_right_bytes_one_filler_and_the_bound),
+		CHECK_TEST(test_other_times_make_another_version),
 	};
 	return check_main(argc, argv, tests, DV_ARRAY_LEN(tests));
 }

@@ -204,7 +204,9 @@ static struct shape shape_of_file(const struct dv_backing *k, int dirfd, const c
 		k->ops->close(k->self, fd);
 	if (got <= 0)
 		return (struct shape){.base = '!'};
-	return file[0] == 0x1f ? gunzip_shape(file, (size_t)got) : parse_value(file, (size_t)got);
+	return file[0] == 0x1f	 ? gunzip_shape(file, (size_t)got)
+	       : file[0] == 0x28 ? unpack_shape(file, (size_t)got)
+				 : parse_value(file, (size_t)got);
 }
 
 /* Is a value in lost/ that has this base? *mixed: one that has none is. */
@@ -230,6 +232,29 @@ static bool is_put_aside(char base, bool *mixed)
 	return found;
 }
 
+static bool is_in_packed_form(char base)
+{
+	struct dv_backing k = simfs_backing(fs);
+	int root = k.ops->open_root(k.self, "/");
+	bool is = shape_of_file(&k, root, "k.zst").base == base;
+	k.ops->close(k.self, root);
+	return is;
+}
+
+/*
+ * Who is cut short can not look any more at what he did, nor can recovery tell it from what was finished:
+ * the later value may be in the other form beside his, when a program put it there; and his own may be back
+ * that was removed just before it came.
+ */
+static bool is_explained_by_fate(const struct state *is, bool twins, bool *mixed)
+{
+	static const struct shape a = {.base = 'a'};
+	bool removes = strcmp(play.doing->name, "remove") == 0 ||
+		       strcmp(play.doing->name, "shell-removes") == 0;
+	return is_put_aside('x', mixed) || (removes && same_shape(is->k, a)) ||
+	       (twins && play.doing->program && is_in_packed_form('x'));
+}
+
 static void check_end(const struct doing *subject, const char *forms, const struct state *was,
 		      dv_err err)
 {
@@ -244,12 +269,14 @@ static void check_end(const struct doing *subject, const char *forms, const stru
 		 shape_text(at[1].k2), e2, shape_text(at[2].k), shape_text(at[2].k2), err, play.err,
 		 play.after_close ? ", late" : "");
 	bool twins = (both || both2) && !play.doing->leaves_twin;
+	if (play.fate_came && play.doing->program && at[2].k.base == 'x')
+		twins = false; /* it is served; what it replaced may lie beside it */
 	if (twins)
 		strcat(text, "; two forms are left");
 	bool mixed = false, explained = is_explained(was, &at[0], subject, !err, !play.err);
 	/* What came at the moment of the kill, or of the error, is put aside, at least. */
 	if (play.fate_came)
-		explained |= is_put_aside('x', &mixed);
+		explained |= is_explained_by_fate(&at[0], both, &mixed);
 	if (mixed)
 		strcat(text, "; mixed bytes were put aside");
 	if (e1 || e2 || mixed || !same_state(&at[0], &at[1]) || !same_state(&at[0], &at[2]) ||
