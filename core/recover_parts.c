@@ -259,8 +259,10 @@ static dv_err publish(struct adoption *a, const struct dv_record *r, const struc
 	}
 	dv_dir_times_keep(s, t->p.dirfd, &times);
 	if (!err)
-		err = DV_B(s, rename, a->dirfd, name, t->p.dirfd, t->p.names.packed,
-			   was_packed ? 0 : RENAME_NOREPLACE);
+		err = was_packed ? dv_recover_take_place(a, name, t->p.dirfd, t->p.names.packed,
+							 &r->packed)
+				 : DV_B(s, rename, a->dirfd, name, t->p.dirfd, t->p.names.packed,
+					RENAME_NOREPLACE);
 	if (!err)
 		err = dv_loose_sync(s, &at, t->p.dirfd); /* I3 */
 	if (!err && !was_packed)

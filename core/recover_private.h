@@ -45,6 +45,13 @@ DV_CHECK dv_err dv_recover_sync(struct dv_store *s, const struct dv_place *p, co
 /* The directory's mtime stays. */
 DV_CHECK dv_err dv_recover_unlink(struct dv_store *s, const struct dv_place *p, const char *stored);
 
+/*
+ * `name` of the owner folder gets the name `stored` in dirfd, in place of the object `old`, which is unlinked.
+ * -EEXIST: another one came there meanwhile, or none is there any more; nothing has changed.
+ */
+DV_CHECK dv_err dv_recover_take_place(struct adoption *a, const char *name, int dirfd,
+				      const char *stored, const struct dv_ident *old);
+
 /* from is copied over the packed object at stored, which keeps its links and attributes. */
 DV_CHECK dv_err dv_recover_rewrite(struct adoption *a, const struct dv_record *r,
 				   const struct target *t, int from, const char *stored);

@@ -68,8 +68,11 @@ static dv_err publish(struct adoption *a, const struct dv_record *r, const struc
 	if (err)
 		return err;
 	dv_dir_times_keep(s, t->p.dirfd, &times);
-	err = DV_B(s, rename, a->dirfd, name, t->p.dirfd, t->p.names.packed, 0);
+	err = dv_recover_take_place(a, name, t->p.dirfd, t->p.names.packed, &r->packed);
 	dv_dir_times_restore(s, &times);
+	if (err == -EEXIST)
+		return dv_put_aside(s, a->dirfd, name, t->p.names.packed,
+				    "the value was replaced while no mount was there");
 	return err ? err : dv_loose_sync(s, &at, t->p.dirfd);
 }
 

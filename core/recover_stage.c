@@ -37,18 +37,45 @@ static dv_err finish_published(struct adoption *a, const struct dv_record *r,
 	return err ? err : dv_recover_unlink(s, &t->p, t->p.names.packed);
 }
 
-/* Puts the stage in the place of the old object, which has one link. */
-static dv_err publish_stage(struct adoption *a, const struct target *t, const char *stage,
-			    const char *stored, bool was_packed)
+static bool lies_there(struct adoption *a, const char *name, const struct dv_ident *object)
+{
+	struct dv_stat st;
+	if (DV_B(a->s, stat, a->dirfd, name, &st))
+		return false;
+	struct dv_ident id = dv_ident_of(&st);
+	id.dev = object->dev; /* it changes over a reboot */
+	return dv_ident_equal(&id, object);
+}
+
+dv_err dv_recover_take_place(struct adoption *a, const char *name, int dirfd, const char *stored,
+			     const struct dv_ident *old)
 {
 	struct dv_store *s = a->s;
+	dv_err err = DV_B(s, rename, a->dirfd, name, dirfd, stored, RENAME_EXCHANGE);
+	if (err == -EINVAL || err == -ENOSYS || err == -EOPNOTSUPP) /* NFS and others */
+		return DV_B(s, rename, a->dirfd, name, dirfd, stored, 0);
+	if (err)
+		return err == -ENOENT ? -EEXIST : err;
+	if (lies_there(a, name, old))
+		return DV_B(s, unlink, a->dirfd, name);
+	err = DV_B(s, rename, a->dirfd, name, dirfd, stored, RENAME_EXCHANGE);
+	return err ? err : -EEXIST;
+}
+
+/* Puts the stage in the place of the old object, which has one link. */
+static dv_err publish_stage(struct adoption *a, const struct dv_record *r, const struct target *t,
+			    const char *stage, const char *stored)
+{
+	struct dv_store *s = a->s;
+	bool was_packed = r->flags & DV_RECORD_OLD_PACKED;
 	struct dv_loose_at at = dv_place_at(&t->p);
 	struct dv_dir_times times;
 	dv_dir_times_keep(s, t->p.dirfd, &times);
-	dv_err err = DV_B(s, rename, a->dirfd, stage, t->p.dirfd,
-			  was_packed ? t->p.names.raw : stored, was_packed ? RENAME_NOREPLACE : 0);
+	dv_err err = was_packed ? DV_B(s, rename, a->dirfd, stage, t->p.dirfd, t->p.names.raw,
+				       RENAME_NOREPLACE)
+				: dv_recover_take_place(a, stage, t->p.dirfd, stored, &r->raw);
 	struct dv_stat raw;
-	if (err == -EEXIST && t->p.names.aside[0] &&
+	if (err == -EEXIST && was_packed && t->p.names.aside[0] &&
 	    DV_B(s, stat, t->p.dirfd, t->p.names.raw, &raw) == 0 && S_ISDIR(raw.mode))
 		err = DV_B(s, rename, a->dirfd, stage, t->p.dirfd, t->p.names.aside,
 			   RENAME_NOREPLACE);
@@ -177,7 +204,7 @@ dv_err dv_recover_stage(struct adoption *a, const struct dv_record *r, const str
 			if (!err)
 				err = DV_B(s, unlink, a->dirfd, stage);
 		} else if (!err) {
-			err = publish_stage(a, t, stage, stored, was_packed);
+			err = publish_stage(a, r, t, stage, stored);
 		}
 	}
 	DV_B(s, close, fd);
