@@ -271,5 +271,7 @@ dv_err dv_stage_give_back(struct dv_store *s, struct dv_node *n, const struct dv
 {
 	struct publishing x;
 	dv_err err = packed_end(s, n, p, stored, fd, &x);
-	return err ? err : give_back(&x, n);
+	if (err)
+		return err;
+	return n->stage->named ? give_back(&x, n) : put_other_back(&x, n);
 }

@@ -458,6 +458,8 @@ static dv_err take_place_of_raw(struct dv_store *s, struct dv_node *n, const str
 				  .any_version = !stage->locked, /* a replacement */
 				  .wanted = raw_is_wanted,
 				  .ctx = &ctx};
+	if (stage->astray && !stage->named) /* another's is where it was to lie */
+		return dv_stage_give_back(s, n, p, p->names.packed, stage->file->fd);
 	dv_tail_packed_name(stage->id, name);
 	dv_err err = take_name(s, stage, p, name);
 	if (err)
