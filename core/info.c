@@ -90,7 +90,8 @@ static dv_err remember_busy(struct look *k, const char *key)
 	return -ENOMEM;
 }
 
-static dv_err tell_record(struct look *k, const struct dv_info_owner *o, const struct dv_record *r)
+static dv_err tell_record(struct look *k, const struct dv_info_owner *o, int dirfd,
+			  const struct dv_record *r)
 {
 	DV_AUTO_FREE char *key = calloc(1, (size_t)r->path_len + 1); /* path ends without a NUL */
 	enum dv_info_fate fate = DV_FATE_FINISHED;
@@ -104,6 +105,8 @@ static dv_err tell_record(struct look *k, const struct dv_info_owner *o, const s
 	} else if ((r->type == DV_RECORD_STAGE || r->type == DV_RECORD_STREAM) && !o->same_boot &&
 		   !(r->flags & DV_RECORD_DURABLE)) {
 		fate = DV_FATE_DROPPED;
+	} else if (dv_pending_is_failed(k->s, dirfd, r)) {
+		fate = DV_FATE_FAILED;
 	}
 	if (o->alive)
 		fate = DV_FATE_UNDER_WAY;
@@ -120,7 +123,7 @@ static dv_err tell_folder(struct look *k, int dirfd, const struct dv_info_owner 
 		k->ops->owner(k->ops->self, o);
 	dv_err err = dv_pending_read(k->s, dirfd, &pending);
 	for (p = pending.open; !err && p; p = p->hh.next)
-		err = tell_record(k, o, &p->r);
+		err = tell_record(k, o, dirfd, &p->r);
 	dv_pending_release(&pending);
 	return err;
 }

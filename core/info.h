@@ -16,6 +16,7 @@ enum dv_info_fate {
 	DV_FATE_UNDER_WAY, /* its owner lives */
 	DV_FATE_FINISHED,  /* the next mount puts newer bytes in its place, */
 	DV_FATE_DROPPED,  /* ..leaves the old value: the power went before the new one was whole, */
+	DV_FATE_FAILED,	  /* ..because a write of the new one failed, as on a full disk, */
 	DV_FATE_ONE_FORM, /* ..or removes the form that was superseded */
 };
 

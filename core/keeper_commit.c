@@ -80,6 +80,9 @@ static void prepare_commits(struct dv_store *s, struct commit *c, size_t count,
 			     (!c[i].look.replacement || u->force || !dv_has_writer(s, c[i].node)) &&
 			     !(u->room && c[i].look.failed) &&
 			     (u->now || is_settled_append(s, c[i].node, &c[i].look));
+		/* One that is to be dropped needs neither, and on a full disk gets no record. */
+		if (c[i].look.failed)
+			continue;
 		if (c[i].going && c[i].look.staged)
 			c[i].err = dv_stage_sync(s, c[i].node);
 		if (c[i].going && !c[i].err)

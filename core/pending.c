@@ -118,14 +118,33 @@ void dv_pending_release(struct dv_pending *p)
 	*p = (struct dv_pending){0};
 }
 
+/* Of a stage's file, or of the packed part of a stream until that has its place. */
+static void file_of(const struct dv_record *r, char out[DV_STAGE_NAME + 2])
+{
+	dv_journal_stage_name(r->id, out);
+	if (r->type == DV_RECORD_STREAM)
+		strcat(out, ".z");
+}
+
+bool dv_pending_is_failed(struct dv_store *s, int dirfd, const struct dv_record *r)
+{
+	struct dv_stat st;
+	char name[DV_STAGE_NAME + sizeof(".z.failed")];
+	if (r->type != DV_RECORD_STAGE && r->type != DV_RECORD_STREAM)
+		return false;
+	file_of(r, name);
+	if (DV_B(s, stat, dirfd, name, &st) != -ENOENT)
+		return false;
+	strcat(name, ".failed");
+	return DV_B(s, stat, dirfd, name, &st) == 0;
+}
+
 /* Has the folder bytes that are to come to the store? */
 static bool has_bytes(struct dv_store *s, int dirfd, const struct dv_record *r)
 {
 	struct dv_stat st;
 	char name[DV_STAGE_NAME + 2];
-	dv_journal_stage_name(r->id, name);
-	if (r->type == DV_RECORD_STREAM) /* its packed part, until that has its place */
-		strcat(name, ".z");
+	file_of(r, name);
 	return r->type == DV_RECORD_TAIL ||
 	       ((r->type == DV_RECORD_STAGE || r->type == DV_RECORD_STREAM) &&
 		DV_B(s, stat, dirfd, name, &st) == 0);

@@ -26,6 +26,9 @@ struct dv_pending {
 DV_CHECK dv_err dv_pending_read(struct dv_store *s, int dirfd, struct dv_pending *out);
 void dv_pending_release(struct dv_pending *p);
 
+/* Of a stage in the owner folder dirfd: a write of it failed, so its bytes are not put in place (stage.h). */
+bool dv_pending_is_failed(struct dv_store *s, int dirfd, const struct dv_record *r);
+
 /*
  * Read only nothing is finished, but the user is to know that there is more than is shown: counts
  * the values with newer bytes that dead owners have left (s->left_pending), and logs it. Changes

@@ -72,6 +72,8 @@ static const char *fate_text(enum dv_info_fate fate)
 	case DV_FATE_DROPPED:
 		return "the next mount leaves the old value: the power went before the new one was "
 		       "whole";
+	case DV_FATE_FAILED:
+		return "the next mount leaves the old value: a write of the new one failed";
 	case DV_FATE_ONE_FORM:
 		return "the next mount removes the form that was superseded";
 	}
@@ -80,7 +82,8 @@ static const char *fate_text(enum dv_info_fate fate)
 
 static const char *fate_word(enum dv_info_fate fate)
 {
-	static const char *const words[] = {"under_way", "finished", "dropped", "one_form"};
+	static const char *const words[] = {"under_way", "finished", "dropped", "failed",
+					    "one_form"};
 
 	return words[fate];
 }
@@ -298,6 +301,7 @@ static int info(const char *given, const struct flags *flags)
 				2, "%s: the store that is mounted there can not be told: %s", given,
 				strerror(-err));
 	}
+	dv_log_set_level(DV_LOG_ERROR); /* pending values and twins are in what it prints */
 	err = i ? dv_store_info(dv_backing_posix(), store, fs_plugin_named(), !flags->quick, &ops,
 				i, why, sizeof(why))
 		: -ENOMEM;

@@ -133,6 +133,27 @@ rm "$disk/ballast"
 mnt_up
 same "$T/links.new" "$M/links"
 same "$T/links.new" "$M/two"
+
+claim "a replacement that did not fit, cut off by a kill: info says that the old value stays, and so it is"
+fill 200
+exec 7>"$M/later"
+full sh -c 'head -c 60000000 "$1" >&7' - "$T/n2"
+kill -KILL "$dv_pid"
+exec 7>&-
+dv_wait_end "$dv_pid" 20 || fail "the daemon does not end"
+"$DISKVFS" info "$S" >"$T/info" 2>"$T/err"
+grep -q "later: the next mount leaves the old value: a write of the new one failed" "$T/info" || fail "$(cat "$T/info")"
+[ ! -s "$T/err" ] || fail "it says twice: $(cat "$T/err")"
+rm "$disk/ballast"
+mnt_up
+same "$T/t" "$M/later"
+claim "full: one that fails over a packed value, and of which an fsync fails, is dropped at once"
+pack_now
+fallocate -l 100M "$disk/ballast" 2>>"$T/log" || true
+dd if=/dev/zero of="$disk/ballast2" bs=4096 2>>"$T/log" || true
+full dd if="$T/n" of="$M/later" bs=64K conv=fsync status=none
+until_true 10 cmp -s "$T/t" "$M/later"
+rm -f "$disk/ballast" "$disk/ballast2"
 mnt_down
 all_zst_good
 [ "$(find "$S/.diskvfs" -path '*/stage/*' -type f | wc -l)" = 0 ] || fail "left: $(find "$S/.diskvfs" -type f)"

@@ -293,6 +293,30 @@ static void test_what_there_was_no_room_to_pack_is_packed_when_there_is(void)
 	teardown(&f);
 }
 
+static void test_a_replacement_without_room_is_dropped_where_nothing_can_be_recorded(void)
+{
+	struct fix f;
+	struct dv_stat st;
+	DV_AUTO_FREE char *text = text_of(10 * BLOCK, 13);
+	setup(&f, (struct dv_store_options){0}, NULL);
+	put(&f, "a", text, 10 * BLOCK);
+	pack_all(&f); /* to replace such a one takes a record */
+	CHECK(is_packed(&f, "a"));
+	struct dv_node *n = find(&f, "a");
+	struct dv_setattr set = {.valid = DV_SET_SIZE};
+	CHECK_EQ(dv_store_setattr(f.s, &call, n, &set, &st), 0);
+	simfs_fail_op(f.fs, "pwrite"); /* the log's, too */
+	simfs_fail_nth(f.fs, 1, ENOSPC, true);
+	CHECK_EQ(write_at(&f, n, text, (struct dv_range){0, BLOCK}), -ENOSPC);
+	CHECK_EQ(dv_store_fsync(f.s, &call, n, false), -ENOSPC);
+	dv_store_run(f.s, true);
+	CHECK_EQ(stats(&f).pending, 0);
+	CHECK(is(&f, "a", text, 10 * BLOCK));
+	dv_node_unref(f.s, n);
+	simfs_fail_nth(f.fs, 0, 0, false);
+	teardown(&f);
+}
+
 /* ---- callers who park ---- */
 
 struct told {
@@ -370,6 +394,8 @@ int main(int argc, char **argv)
 			test_without_anything_to_pack_the_error_comes_and_is_believed_for_a_while),
 		CHECK_TEST(test_an_edit_without_room_fails_before_it_takes_any),
 		CHECK_TEST(test_what_there_was_no_room_to_pack_is_packed_when_there_is),
+		CHECK_TEST(
+			test_a_replacement_without_room_is_dropped_where_nothing_can_be_recorded),
 		CHECK_TEST(test_who_parks_is_told_and_who_may_not_wait_never_does),
 	};
 	dv_log_set_sink(no_log);
