@@ -393,118 +393,6 @@ static dv_err set_size(struct dv_store *s, const struct dv_call *call, struct dv
 
 /* ---- attributes ---- */
 
-static void times_of(const struct dv_setattr *set, struct timespec times[2])
-{
-	const struct timespec omit = {.tv_nsec = UTIME_OMIT};
-	times[0] = set->valid & DV_SET_ATIME ? set->atime : omit;
-	times[1] = set->valid & DV_SET_MTIME ? set->mtime : omit;
-}
-
-static dv_err set_on(struct dv_store *s, int fd, const struct dv_setattr *set)
-{
-	dv_err err = 0;
-	if (set->valid & (DV_SET_UID | DV_SET_GID))
-		err = DV_B(s, chown, fd, set->valid & DV_SET_UID ? set->uid : (uid_t)-1,
-			   set->valid & DV_SET_GID ? set->gid : (gid_t)-1);
-	if (!err && (set->valid & DV_SET_MODE))
-		err = DV_B(s, chmod, fd, set->mode & 07777);
-	if (!err && (set->valid & (DV_SET_ATIME | DV_SET_MTIME))) {
-		struct timespec times[2];
-		times_of(set, times);
-		err = DV_B(s, utimens, fd, times);
-	}
-	return err;
-}
-
-static dv_err set_on_stage(struct dv_store *s, struct dv_node *n, const struct dv_setattr *set)
-{
-	struct timespec times[2];
-	dv_err err = set_on(s, dv_stage_fd(n->stage), set);
-	times_of(set, times);
-	if (!err && (set->valid & (DV_SET_ATIME | DV_SET_MTIME)))
-		err = dv_stage_set_times(s, n, times);
-	return err;
-}
-
-static bool sizes_in_tag(struct dv_store *s, struct dv_node *n, int fd, struct dv_tag *tag)
-{
-	struct dv_stat st;
-	return n->form == DV_FORM_PACKED && DV_B(s, stat, fd, "", &st) == 0 &&
-	       dv_tag_load_fd(s, fd, &st, tag) && tag->has_size;
-}
-
-/* The mtime is another by our doing, the bytes are what they were: the tag's sizes go with it, or
- * each first stat would read the frames. */
-static void keep_sizes(struct dv_store *s, int fd, struct dv_tag *tag)
-{
-	struct dv_stat st;
-	if (DV_B(s, stat, fd, "", &st))
-		return;
-	struct dv_ident id = dv_ident_of(&st);
-	tag->mtime = st.mtime;
-	tag->has_ctime = false;
-	dv_tag_store(s, fd, &id, tag);
-}
-
-/* Where no tag tells the sizes either: the frames are read before, since that moves the atime. */
-static void keep_facts(struct dv_store *s, struct dv_node *n, int fd, struct dv_facts *facts)
-{
-	struct dv_stat st;
-	if (DV_B(s, stat, fd, "", &st))
-		return;
-	facts->version = dv_version_of(&st);
-	dv_facts_set(s, n, facts);
-}
-
-/* The attributes of n are about to change, and its mtime perhaps: are the bytes those that were told of? */
-static void look_if_told(struct dv_store *s, struct dv_node *n, int fd)
-{
-	struct dv_stat st;
-	if (S_ISREG(n->type) &&
-	    (n->stage || DV_B(s, stat, fd, "", &st) || dv_told_mark(&st) != atomic_load(&n->told)))
-		atomic_store(&n->told, 0);
-}
-
-static dv_err set_others(struct dv_store *s, struct dv_node *n, const struct dv_setattr *set,
-			 bool nowait)
-{
-	struct dv_file *f = NULL;
-	dv_err err = dv_value_handle(s, n, &f);
-	if (err == -ESTALE && n->stage) { /* replaced by others: the stage is all there is */
-		look_if_told(s, n, -1);
-		n->writes++;
-		return set_on_stage(s, n, set);
-	}
-	if (err)
-		return err;
-	dv_pack_cancel(s, n);
-	look_if_told(s, n, f->fd);
-	struct dv_tag tag;
-	bool sized = (set->valid & DV_SET_MTIME) && sizes_in_tag(s, n, f->fd, &tag);
-	struct dv_facts facts;
-	bool known = (set->valid & DV_SET_ATIME) && !sized && n->form == DV_FORM_PACKED;
-	if (known) {
-		err = dv_packed_facts(s, n, f, nowait, &facts);
-		known = !err;
-	}
-	if (err != -EAGAIN)
-		err = set_on(s, f->fd, set);
-	if (!err && sized)
-		keep_sizes(s, f->fd, &tag);
-	if (!err)
-		dv_forget_kept_ctime(s, n);
-	if (!err && known) /* last: what moves the ctime makes them void */
-		keep_facts(s, n, f->fd, &facts);
-	dv_file_unref(s, f);
-	if (err == -EAGAIN)
-		return err;
-	/* The stage gets the same, so that the value has it after the commit. */
-	if (!err && n->stage)
-		err = set_on_stage(s, n, set);
-	n->writes++;
-	return err;
-}
-
 /* The bytes are about to be changed by a caller who may not keep suid. */
 static dv_err kill_suid_before(struct dv_store *s, const struct dv_call *call, struct dv_node *n)
 {
@@ -541,11 +429,13 @@ dv_err dv_store_setattr(struct dv_store *s, const struct dv_call *call, struct d
 			err = kill_suid_before(s, call, n);
 		if (!err &&
 		    (set->valid & ~(unsigned)(DV_SET_SIZE | DV_SET_KILL_SUIDGID | DV_SET_BY_NAME)))
-			err = set_others(s, n, set, call->nowait);
+			err = dv_set_others(s, n, set, call->nowait);
 		else if (!err && set->valid == DV_SET_KILL_SUIDGID)
 			err = kill_suid_before(s, call, n);
 		if (!err)
 			err = dv_value_stat(s, n, call->nowait, out);
+		if (!err)
+			dv_look_again(n, set, out);
 		dv_gate_open(n);
 	} while (dv_try_again(s, call, n, &err, &tries) || dv_space_wait(s, call, &err, &since));
 	return err && err != -EAGAIN && err != -EINPROGRESS ? dv_count_error(s, err) : err;

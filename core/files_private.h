@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* files_private.h - what files.c and files_parts.c share. Gates exclusive. */
+/* files_private.h - what files.c, files_parts.c and files_attrs.c share. Gates exclusive. */
 #ifndef DV_FILES_PRIVATE_H
 #define DV_FILES_PRIVATE_H
 
@@ -25,5 +25,11 @@ DV_CHECK dv_err dv_before_write(struct dv_store *s, const struct dv_call *call, 
 DV_CHECK dv_err dv_before_other(struct dv_store *s, const struct dv_call *call, struct dv_node *n);
 DV_CHECK ssize_t dv_add_gated(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
 			      const void *buf, size_t len, unsigned flags);
+
+/* All but the size. -EAGAIN: nowait. */
+DV_CHECK dv_err dv_set_others(struct dv_store *s, struct dv_node *n, const struct dv_setattr *set,
+			      bool nowait);
+/* st: after set. What others did while it was set: the mtime is not ours then, where we have set none. */
+void dv_look_again(struct dv_node *n, const struct dv_setattr *set, const struct dv_stat *st);
 
 #endif

@@ -402,6 +402,17 @@ void dv_store_told(struct dv_node *n, const struct dv_stat *st)
 		atomic_store(&n->told, dv_told_mark(st));
 }
 
+bool dv_store_is_told(const struct dv_node *n, const struct dv_stat *st)
+{
+	return S_ISREG(n->type) && atomic_load(&n->told) == dv_told_mark(st);
+}
+
+void dv_store_told_nothing(struct dv_node *n)
+{
+	if (S_ISREG(n->type))
+		atomic_store(&n->told, 0);
+}
+
 bool dv_store_bytes_moved(const struct dv_node *n)
 {
 	return S_ISREG(n->type) && atomic_load(&n->told) == 0;

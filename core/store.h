@@ -270,6 +270,9 @@ bool dv_store_dir_moved(struct dv_node *n, const struct dv_stat *st, bool told);
  * bytes that others changed before: where that may be so, they have moved.
  */
 void dv_store_told(struct dv_node *n, const struct dv_stat *st);
+bool dv_store_is_told(const struct dv_node *n, const struct dv_stat *st);
+/* What was told was not taken: the bytes may have moved since any time before. */
+void dv_store_told_nothing(struct dv_node *n);
 bool dv_store_bytes_moved(const struct dv_node *n);
 
 enum { /* dv_setattr.valid */

@@ -267,7 +267,7 @@ static void count_lookup_locked(struct fs_nodes *nodes, uint32_t slot)
 	}
 }
 
-uint64_t fs_nodes_enter(struct fs_nodes *nodes, struct dv_node *node)
+uint64_t fs_nodes_enter_first(struct fs_nodes *nodes, struct dv_node *node, bool *first)
 {
 	uint32_t slot;
 	uint64_t id = 0;
@@ -275,6 +275,7 @@ uint64_t fs_nodes_enter(struct fs_nodes *nodes, struct dv_node *node)
 
 	pthread_mutex_lock(&nodes->lock);
 	slot = slot_of_locked(node);
+	*first = slot == NONE || at_locked(nodes, slot)->nlookup == 0;
 	if (slot != NONE) {
 		count_lookup_locked(nodes, slot);
 	} else {
@@ -287,6 +288,13 @@ uint64_t fs_nodes_enter(struct fs_nodes *nodes, struct dv_node *node)
 	if (spare)
 		dv_node_unref(nodes->store, node);
 	return id;
+}
+
+uint64_t fs_nodes_enter(struct fs_nodes *nodes, struct dv_node *node)
+{
+	bool first;
+
+	return fs_nodes_enter_first(nodes, node, &first);
 }
 
 /* -> the lookups that are left. The kernel may not count as we do: *odd. */

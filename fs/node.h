@@ -41,6 +41,8 @@ struct dv_node *fs_nodes_get(struct fs_nodes *nodes, uint64_t id);
 
 /* Counts one lookup of node, whose reference is taken in any case. -> its id, 0: out of memory. */
 uint64_t fs_nodes_enter(struct fs_nodes *nodes, struct dv_node *node);
+/* *first: the kernel does not know it, as far as it was told and has forgotten. */
+uint64_t fs_nodes_enter_first(struct fs_nodes *nodes, struct dv_node *node, bool *first);
 
 /* Drops n lookups of id. The root and unknown ids are left alone. */
 void fs_nodes_forget(struct fs_nodes *nodes, uint64_t id, uint64_t n);

@@ -128,7 +128,7 @@ static void forget_reply(struct fs_session *fs, const struct listing *l)
 		const struct fuse_direntplus *d = (const void *)(l->buf + at);
 
 		if (d->entry_out.nodeid)
-			fs_nodes_forget(fs->nodes, d->entry_out.nodeid, 1);
+			fs_entry_undone(fs, d->entry_out.nodeid);
 		at += (size_t)FUSE_DIRENTPLUS_SIZE(d);
 	}
 }
@@ -165,7 +165,7 @@ static dv_err look_up(struct fs_op *op, struct listing *l, const char *name,
 	}
 	fs_entry_fill(fs, child, &st, &e);
 	if (!add_plus(l, name, &e, c->cookie) && e.ino)
-		fs_nodes_forget(fs->nodes, e.ino, 1);
+		fs_entry_undone(fs, e.ino);
 	return 0;
 }
 

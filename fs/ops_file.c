@@ -9,6 +9,7 @@
  */
 #include "fs/ops.h"
 #include "fs/reply.h"
+#include "fs/told.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -114,6 +115,8 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t id, off_t off, struct 
 	if (to && off >= 0 && off_to >= 0 && !flags)
 		n = dv_store_copy(op.fs->store, &op.call, op.node,
 				  (struct dv_range){(uint64_t)off, len}, to, (uint64_t)off_to);
+	if (to)
+		fs_told_change(to, fs_told_now_ms());
 	dv_node_unref(op.fs->store, to);
 	fs_reply_written(&op, n);
 }
@@ -148,6 +151,7 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t off, off
 	else
 		err = dv_store_fallocate(op.fs->store, &op.call, op.node, mode,
 					 (struct dv_range){(uint64_t)off, (uint64_t)len});
+	fs_told_change(op.node, fs_told_now_ms());
 	fs_reply_err(&op, err);
 }
 

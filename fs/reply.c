@@ -6,6 +6,7 @@
 
 #include "core/cleanup.h"
 #include "core/log.h"
+#include "fs/told.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -175,26 +176,51 @@ dv_err fs_listing_check(struct fs_op *op, struct dv_node *node, const struct dv_
 	return 0;
 }
 
-void fs_reply_attr(struct fs_op *op, dv_err err, const struct dv_stat *from)
+static void tell(struct dv_node *node, const struct dv_stat *st, bool fresh)
+{
+	enum fs_told_kind kind = fresh			      ? FS_TOLD_FRESH
+				 : dv_store_is_told(node, st) ? FS_TOLD_SAME
+							      : FS_TOLD_OTHER;
+
+	if (fs_told_answer(node, kind, fs_told_now_ms()))
+		dv_store_told(node, st);
+}
+
+static void reply_attr(struct fs_op *op, const struct dv_stat *from)
 {
 	struct stat st;
 
+	fs_stat_convert(from, dv_node_ino(op->node), &st);
+	if (fuse_reply_attr(op->req, &st, op->fs->timeout_s) < 0) /* interrupted */
+		dv_store_told_nothing(op->node);
+	fs_op_end(op);
+}
+
+void fs_reply_attr(struct fs_op *op, dv_err err, const struct dv_stat *from)
+{
 	if (fs_op_failed(op, err))
 		return;
-	fs_stat_convert(from, dv_node_ino(op->node), &st);
-	dv_store_told(op->node, from);
-	fs_op_end(op);
-	fuse_reply_attr(op->req, &st, op->fs->timeout_s);
+	tell(op->node, from, false);
+	reply_attr(op, from);
 }
 
 void fs_reply_set_attr(struct fs_op *op, dv_err err, const struct dv_stat *from)
 {
 	struct stat st;
 
-	if (err < 0 || !dv_store_bytes_moved(op->node)) {
-		fs_reply_attr(op, err, from);
+	uint32_t now = fs_told_now_ms();
+	bool moved;
+
+	if (fs_op_failed(op, err))
+		return;
+	moved = dv_store_bytes_moved(op->node) || fs_told_is_under_way(op->node, now);
+	fs_told_change(op->node, now);
+	if (!moved) {
+		dv_store_told(op->node, from); /* the kernel takes this one whatever else comes */
+		reply_attr(op, from);
 		return;
 	}
+	dv_store_told_nothing(op->node);
 	fs_stat_convert(from, dv_node_ino(op->node), &st);
 	st.st_mtim.tv_nsec ^= 1;
 	fs_op_end(op);
@@ -204,14 +230,27 @@ void fs_reply_set_attr(struct fs_op *op, dv_err err, const struct dv_stat *from)
 void fs_entry_fill(struct fs_session *fs, struct dv_node *child, const struct dv_stat *st,
 		   struct fuse_entry_param *out)
 {
+	bool first;
+
 	memset(out, 0, sizeof(*out));
 	out->entry_timeout = out->attr_timeout = fs->timeout_s;
 	fs_stat_convert(st, dv_node_ino(child), &out->attr);
 	(void)dv_store_dir_moved(child, st, true);
-	dv_store_told(child, st);
-	out->ino = fs_nodes_enter(fs->nodes, child);
+	out->ino = fs_nodes_enter_first(fs->nodes, child, &first);
+	if (out->ino)
+		tell(child, st, first);
 	if (out->ino != FS_ROOT_ID) /* the kernel made its inode before it could ask */
 		out->generation = fs->generation;
+}
+
+void fs_entry_undone(struct fs_session *fs, uint64_t id)
+{
+	struct dv_node *node = fs_nodes_get(fs->nodes, id);
+
+	if (node)
+		dv_store_told_nothing(node);
+	dv_node_unref(fs->store, node);
+	fs_nodes_forget(fs->nodes, id, 1);
 }
 
 void fs_reply_entry(struct fs_op *op, dv_err err, struct dv_node *child, const struct dv_stat *st)
@@ -229,7 +268,7 @@ void fs_reply_entry(struct fs_op *op, dv_err err, struct dv_node *child, const s
 	}
 	/* The kernel did not take it (interrupted, unmounted): it will not forget it either. */
 	if (fuse_reply_entry(op->req, &e) < 0)
-		fs_nodes_forget(fs->nodes, e.ino, 1);
+		fs_entry_undone(fs, e.ino);
 }
 
 void fs_reply_lookup(struct fs_op *op, dv_err err, struct dv_node *child, const struct dv_stat *st)
@@ -263,6 +302,8 @@ void fs_reply_written(struct fs_op *op, ssize_t count)
 {
 	if (fs_op_failed(op, (dv_err)(count < 0 ? count : 0)))
 		return;
+	if (count > 0)
+		fs_told_change(op->node, fs_told_now_ms());
 	fs_op_end(op);
 	fuse_reply_write(op->req, (size_t)count);
 }

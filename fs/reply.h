@@ -43,7 +43,8 @@ void fs_reply_attr(struct fs_op *op, dv_err err, const struct dv_stat *st);
 /*
  * The same after they were set. The kernel takes the mtime that comes with this answer for that of the pages
  * it keeps, whoever has changed the bytes before. Where that may be: the answer has another mtime, and is
- * not kept, so that it asks again before it shows any of it, finds the mtime changed, and drops the pages.
+ * not kept, so that it asks again before it shows any of it, finds the mtime changed, and drops the pages
+ * (told.h).
  */
 void fs_reply_set_attr(struct fs_op *op, dv_err err, const struct dv_stat *st);
 /*
@@ -73,6 +74,9 @@ void fs_op_end(struct fs_op *op);
  * out->ino 0: out of memory. */
 void fs_entry_fill(struct fs_session *fs, struct dv_node *child, const struct dv_stat *st,
 		   struct fuse_entry_param *out);
+/* The kernel did not get, or take, such an entry: it knows nothing of what it was to be told, and will not
+ * forget it. id: out->ino. */
+void fs_entry_undone(struct fs_session *fs, uint64_t id);
 
 /* ino: of the node, not of the file in the store. */
 void fs_stat_convert(const struct dv_stat *from, uint64_t ino, struct stat *to);

@@ -37,7 +37,9 @@ def check(data, where):
     space = body.find(b" ") + 1
     word = body[:space]
     if body != word * (len(body) // max(space, 1)):
-        bad.append("%s: two versions in one read: %r" % (where, word))
+        at = next((i for i in range(0, len(body), len(word)) if body[i:i + len(word)] != word), len(body))
+        bad.append("%s: two versions in one read: %r, from %d of %d on %r (length %d)" %
+                   (where, word, at + 9, len(data), body[at:at + 40], length))
     elif length != len(body):
         bad.append("%s: %d of %d bytes" % (where, len(body), length))
 
