@@ -529,5 +529,9 @@ dv_err dv_recover(struct dv_store *s, char *why, size_t why_size)
 	bool again = true;
 	for (unsigned round = 0; again && !err && round < ROUNDS_MAX; round++)
 		err = recover_once(s, why, why_size, &again);
+	if (again && !err)
+		dv_warn("other mounts still come and go, or finish what ended ones have left: "
+			"values that "
+			"`diskvfs info` names as pending show what they were until then");
 	return err;
 }

@@ -4,6 +4,7 @@
  * one is not lost by the other. On simfs, through store.h alone; the keepers run when they are told to.
  */
 #include "core/cleanup.h"
+#include "core/log.h"
 #include "core/owner.h"
 #include "core/store.h"
 #include "tests/support/check.h"
@@ -31,7 +32,7 @@ static int has_writer(void *self, struct dv_node *n)
 
 /* ---- at one moment of one mount the other one, or a program, does something ---- */
 
-static struct dv_backing_ops ops; /* simfs', but for rename */
+static struct dv_backing_ops ops; /* simfs', but for rename and chmod */
 static void (*before_rename)(const char *oldname, const char *newname);
 static void (*after_rename)(const char *oldname, const char *newname);
 
@@ -47,11 +48,22 @@ static int watched_rename(void *self, int olddir, const char *oldname, int newdi
 	return err;
 }
 
+static void (*before_chmod)(void);
+
+static int watched_chmod(void *self, int fd, mode_t mode)
+{
+	struct dv_backing k = simfs_backing(self);
+	if (before_chmod)
+		before_chmod();
+	return k.ops->chmod(self, fd, mode);
+}
+
 static struct dv_backing watched(void)
 {
 	struct dv_backing k = simfs_backing(fs);
 	ops = *k.ops;
 	ops.rename = watched_rename;
+	ops.chmod = watched_chmod;
 	return (struct dv_backing){.ops = &ops, .self = fs};
 }
 
@@ -479,6 +491,82 @@ static void test_a_value_renamed_just_before_it_is_packed_is_there_once(void)
 	end();
 }
 
+/* ---- what a driver keeps bytes by ---- */
+
+static void edit_before_chmod(void)
+{
+	before_chmod = NULL;
+	struct dv_node *n = find(&b, "k");
+	pause_ms(2); /* another mtime */
+	write_letter(&b, n, 'x');
+	dv_node_unref(b.s, n);
+}
+
+static void test_an_edit_in_the_middle_of_a_chmod_has_moved_the_bytes(void)
+{
+	struct dv_setattr set = {.valid = DV_SET_MODE, .mode = 0600};
+	struct dv_stat st;
+	begin();
+	make_value("k", false);
+	struct dv_node *n = find(&a, "k");
+	CHECK_EQ(dv_store_getattr(a.s, &root_call, n, &st), 0);
+	dv_store_told(n, &st);
+	CHECK(dv_store_is_told(n, &st));
+	CHECK_EQ(dv_store_setattr(a.s, &root_call, n, &set, &st), 0);
+	CHECK(!dv_store_bytes_moved(n));
+	before_chmod = edit_before_chmod;
+	set.mode = 0640;
+	CHECK_EQ(dv_store_setattr(a.s, &root_call, n, &set, &st), 0);
+	CHECK(before_chmod == NULL);
+	CHECK(dv_store_bytes_moved(n));
+	dv_store_told(n, &st);
+	CHECK(!dv_store_bytes_moved(n));
+	dv_store_told_nothing(n);
+	CHECK(dv_store_bytes_moved(n));
+	dv_node_unref(a.s, n);
+	end();
+}
+
+/* ---- mounts that come and go ---- */
+
+static unsigned warned;
+static bool disturbing;
+
+static void count_warnings(enum dv_log_level level, const char *line)
+{
+	warned += level == DV_LOG_WARN && strstr(line, "diskvfs info") != NULL;
+}
+
+/* As one does that adopts, or makes, a folder there all the time. */
+static void disturb(const char *op)
+{
+	if (disturbing || strcmp(op, "stat"))
+		return;
+	disturbing = true;
+	struct dv_backing k = simfs_backing(fs);
+	int root = k.ops->open_root(k.self, "/");
+	CHECK_EQ(k.ops->mkdir(k.self, root, ".diskvfs/stage/x", 0700), 0);
+	CHECK_EQ(k.ops->rmdir(k.self, root, ".diskvfs/stage/x"), 0);
+	k.ops->close(k.self, root);
+	disturbing = false;
+}
+
+static void test_who_gives_up_waiting_for_other_mounts_recovery_says_so(void)
+{
+	begin();
+	close_mount(&b);
+	dv_log_set_sink(count_warnings);
+	open_mount(&b);
+	CHECK_EQ(warned, 0);
+	close_mount(&b);
+	simfs_set_before_call(fs, disturb);
+	open_mount(&b);
+	simfs_set_before_call(fs, NULL);
+	CHECK_EQ(warned, 1);
+	dv_log_set_sink(NULL);
+	end();
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check_test tests[] = {
@@ -497,6 +585,8 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_a_file_that_a_writer_wants_is_put_back_by_the_packer),
 		CHECK_TEST(test_names_wait_for_another_mounts_packer),
 		CHECK_TEST(test_a_value_renamed_just_before_it_is_packed_is_there_once),
+		CHECK_TEST(test_an_edit_in_the_middle_of_a_chmod_has_moved_the_bytes),
+		CHECK_TEST(test_who_gives_up_waiting_for_other_mounts_recovery_says_so),
 	};
 	return check_main(argc, argv, tests, DV_ARRAY_LEN(tests));
 }
