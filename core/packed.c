@@ -252,8 +252,10 @@ static dv_err packed_open(struct packed *p, struct dv_node *n, struct dv_file *f
 		if (err)
 			return err;
 	}
-	if (p->facts.err)
+	if (p->facts.err) {
+		dv_log_note("what is wrong was told when it was looked at first");
 		return p->facts.err;
+	}
 	if (p->facts.single || p->facts.stream || p->facts.frames == 0) {
 		p->one_stored = p->st.size;
 		p->one_plain = p->facts.plain_size;

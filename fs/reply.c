@@ -105,7 +105,9 @@ static void log_error(struct fs_op *op, dv_err err)
 	dv_node_path(op->fs->store, op->node, path, sizeof(path));
 	dv_log_key(shown, sizeof(shown), path);
 	note = dv_log_note_take();
-	dv_error("%s of '%s': %s%s%s", op->name, shown, strerror(-err), note[0] ? ": " : "", note);
+	dv_error("%s of '%s': %s%s%s", op->name, shown,
+		 err == -EBADMSG ? "its stored bytes are damaged or not supported" : strerror(-err),
+		 note[0] ? ": " : "", note);
 }
 
 bool fs_op_failed(struct fs_op *op, dv_err err)

@@ -115,6 +115,8 @@ empty empty file
 legacy zstd 0.6
 WHY
 
+grep "READ of 'bad_" "$T/foreground" >"$T/reads" || fail "a read that fails is not logged"
+! grep -v "told when it was looked at first\|the frame at byte" "$T/reads" >>"$T/log" || fail "without the reason: $(cat "$T/reads")"
 claim "cp, tar and rsync take the content"
 mkdir "$T/copy" "$T/untar" "$T/sync"
 rm "$M"/bad_*
