@@ -23,7 +23,8 @@ struct mounted {
 	const char *options;			  /* of -o */
 };
 
-static inline void mounted_run(const char *const argv[])
+/* -> as of wait(2) */
+static inline int mounted_status(const char *const argv[])
 {
 	int status = 0;
 	pid_t pid = fork();
@@ -32,22 +33,26 @@ static inline void mounted_run(const char *const argv[])
 		execv(argv[0], (char *const *)argv);
 		_exit(127);
 	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) {
-		fprintf(stderr, "%s %s failed: status %#x\n", argv[0], argv[1], (unsigned)status);
-		exit(1);
-	}
+	return pid < 0 || waitpid(pid, &status, 0) != pid ? -1 : status;
+}
+
+static inline void mounted_failed(const char *const argv[], int status)
+{
+	fprintf(stderr, "%s %s failed: status %#x\n", argv[0], argv[1], (unsigned)status);
+	exit(1);
+}
+
+static inline void mounted_run(const char *const argv[])
+{
+	int status = mounted_status(argv);
+
+	if (status != 0)
+		mounted_failed(argv, status);
 }
 
 static inline void mounted_up(const struct mounted *m)
 {
 	const char *argv[] = {m->program, "mount", m->store, m->mountpoint, "-o", m->options, NULL};
-
-	mounted_run(argv);
-}
-
-static inline void mounted_down(const struct mounted *m)
-{
-	const char *argv[] = {m->program, "unmount", m->mountpoint, NULL};
 
 	mounted_run(argv);
 }
@@ -92,7 +97,45 @@ static inline pid_t mounted_pid(const struct mounted *m)
 	return n > 8 ? (pid_t)strtol(text + 7, NULL, 10) : 0; /* {"pid": N, */
 }
 
-/* kill -9, and the mountpoint is free again. The daemon is nobody's child here. */
+/* The daemon is nobody's child here. A zombie has ended: it holds nothing any more. */
+static inline int mounted_has_ended(pid_t pid)
+{
+	char path[64], text[512];
+	FILE *f;
+	size_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	f = fopen(path, "r");
+	n = f ? fread(text, 1, sizeof(text) - 1, f) : 0;
+	if (f)
+		fclose(f);
+	text[n] = '\0';
+	return n == 0 || strstr(text, ") Z") || strstr(text, ") X");
+}
+
+static inline int mounted_wait_end(pid_t pid, unsigned seconds)
+{
+	for (unsigned i = 0; i < seconds * 1000; i++) {
+		if (mounted_has_ended(pid))
+			return 1;
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	}
+	return 0;
+}
+
+/* Another test's namespace, that was made meanwhile, may have the mount too: unmount says so (2). */
+static inline void mounted_down(const struct mounted *m)
+{
+	const char *argv[] = {m->program, "unmount", m->mountpoint, NULL};
+	pid_t pid = mounted_pid(m);
+	int status = mounted_status(argv);
+
+	if (status != 0 && (pid <= 1 || mounted_pid(m) || !WIFEXITED(status) ||
+			    WEXITSTATUS(status) != 2 || !mounted_wait_end(pid, 120)))
+		mounted_failed(argv, status);
+}
+
+/* kill -9, and the mountpoint is free again. */
 static inline void mounted_kill(const struct mounted *m)
 {
 	pid_t pid = mounted_pid(m);
@@ -102,18 +145,7 @@ static inline void mounted_kill(const struct mounted *m)
 		exit(1);
 	}
 	kill(pid, SIGKILL);
-	for (int i = 0; i < 5000 && kill(pid, 0) == 0; i++) {
-		char path[64], text[512];
-		snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-		FILE *f = fopen(path, "r");
-		size_t n = f ? fread(text, 1, sizeof(text) - 1, f) : 0;
-		if (f)
-			fclose(f);
-		text[n] = '\0';
-		if (strstr(text, ") Z") || strstr(text, ") X"))
-			break; /* a zombie holds nothing any more */
-		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-	}
+	(void)mounted_wait_end(pid, 5);
 	umount2(m->mountpoint, MNT_DETACH);
 }
 
