@@ -44,7 +44,12 @@ struct dv_journal {
 	uint64_t next_id;
 	unsigned ended; /* records of `open` that are */
 	struct open_record *open;
-	uint64_t moves; /* counts renamings of directories */
+	pthread_mutex_t move_lock;   /* before paths_lock: one renaming of directories at a time */
+	pthread_rwlock_t paths_lock; /* before lock; exclusive: directories get other paths */
+	uint64_t moves;		     /* counts renamings of directories */
+	bool moving;		     /* one is under way */
+	bool moved; /* since the log was made: of a record's paths the earlier one may be what the
+		       power leaves */
 };
 
 /* ---- the owner folder ---- */
@@ -121,6 +126,16 @@ static dv_err sync_control_dir(struct dv_store *s)
 	return err;
 }
 
+/* Else a renaming waits as long as there is somebody who appends. */
+static void init_paths_lock(pthread_rwlock_t *lock)
+{
+	pthread_rwlockattr_t attr;
+	pthread_rwlockattr_init(&attr);
+	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(lock, &attr);
+	pthread_rwlockattr_destroy(&attr);
+}
+
 dv_err dv_journal_open(struct dv_store *s, struct dv_journal **out)
 {
 	struct dv_journal *j = calloc(1, sizeof(*j));
@@ -128,6 +143,8 @@ dv_err dv_journal_open(struct dv_store *s, struct dv_journal **out)
 		return -ENOMEM;
 	pthread_mutex_init(&j->lock, NULL);
 	pthread_mutex_init(&j->sync_lock, NULL);
+	pthread_mutex_init(&j->move_lock, NULL);
+	init_paths_lock(&j->paths_lock);
 	j->dirfd = j->ownerfd = j->logfd = -1;
 	j->next_id = 1;
 	dv_err err = DV_B(s, mkdir, s->rootfd, DV_STAGE_DIR, 0700);
@@ -172,6 +189,8 @@ void dv_journal_close(struct dv_store *s, struct dv_journal **slot)
 	close_fd(s, j->stagefd);
 	pthread_mutex_destroy(&j->lock);
 	pthread_mutex_destroy(&j->sync_lock);
+	pthread_mutex_destroy(&j->move_lock);
+	pthread_rwlock_destroy(&j->paths_lock);
 	free(j);
 	*slot = NULL;
 }
@@ -225,7 +244,7 @@ static void drop_ended_locked(struct dv_journal *j)
  * locks. */
 static dv_err renew_locked(struct dv_store *s, struct dv_journal *j)
 {
-	dv_err err = j->ended ? DV_B(s, syncfs, s->rootfd) : 0;
+	dv_err err = j->ended || j->moved ? DV_B(s, syncfs, s->rootfd) : 0;
 	if (err)
 		return err;
 	drop_ended_locked(j);
@@ -247,6 +266,7 @@ static dv_err renew_locked(struct dv_store *s, struct dv_journal *j)
 	}
 	DV_B(s, close, j->logfd);
 	j->logfd = fd;
+	j->moved = j->moving;
 	j->log_len = at;
 	j->synced_len = UINT64_MAX; /* until its name is durable */
 	/* Where the new name is lost with the power, the old log holds every record that counts. */
@@ -256,7 +276,7 @@ static dv_err renew_locked(struct dv_store *s, struct dv_journal *j)
 
 static void compact_locked(struct dv_store *s, struct dv_journal *j)
 {
-	if (j->log_len < DV_LOG_COMPACT || j->log_len / 4 < j->open_len ||
+	if (j->log_len < DV_LOG_COMPACT || j->log_len / 4 < j->open_len || j->moving ||
 	    pthread_mutex_trylock(&j->sync_lock))
 		return;
 	dv_ignore(renew_locked(s, j)); /* the next append tries again */
@@ -398,30 +418,81 @@ static dv_err move_locked(struct dv_store *s, struct dv_journal *j, struct dv_re
 	return append_open_locked(s, j, r);
 }
 
-dv_err dv_journal_repath(struct dv_store *s, const char *from, const char *to, bool back,
-			 uint64_t *move)
+dv_err dv_journal_move_begin(struct dv_store *s, bool nowait)
 {
 	struct dv_journal *j = s->journal;
-	size_t from_len = strlen(from);
-	dv_err err = 0;
-	bool sync = false;
+	if (nowait && pthread_mutex_trylock(&j->move_lock))
+		return -EAGAIN;
+	if (!nowait)
+		pthread_mutex_lock(&j->move_lock);
 	pthread_mutex_lock(&j->lock);
-	if (move && !back && !*move)
-		*move = ++j->moves;
+	j->moves++;
+	j->moving = true;
+	pthread_mutex_unlock(&j->lock);
+	return 0;
+}
+
+void dv_journal_move_hold(struct dv_store *s)
+{
+	pthread_rwlock_wrlock(&s->journal->paths_lock);
+}
+
+void dv_journal_move_end(struct dv_store *s)
+{
+	struct dv_journal *j = s->journal;
+	pthread_rwlock_unlock(&j->paths_lock);
+	pthread_mutex_lock(&j->lock);
+	j->moving = false;
+	pthread_mutex_unlock(&j->lock);
+	pthread_mutex_unlock(&j->move_lock);
+}
+
+void dv_journal_paths_hold(struct dv_store *s)
+{
+	if (s->journal)
+		pthread_rwlock_rdlock(&s->journal->paths_lock);
+}
+
+void dv_journal_paths_release(struct dv_store *s)
+{
+	if (s->journal)
+		pthread_rwlock_unlock(&s->journal->paths_lock);
+}
+
+static bool lies_beneath(const struct dv_record *r, const char *dir, size_t len)
+{
+	return r->path_len > len && memcmp(r->path, dir, len) == 0 && r->path[len] == '/';
+}
+
+dv_err dv_journal_repath(struct dv_store *s, const char *from, const char *to, unsigned flags)
+{
+	struct dv_journal *j = s->journal;
+	bool back = flags & DV_REPATH_BACK, sync = false;
+	dv_err err = 0;
+	if (back) {
+		const char *forth = from;
+		from = to;
+		to = forth;
+	}
+	size_t from_len = strlen(from), to_len = strlen(to);
+	pthread_mutex_lock(&j->lock);
 	struct open_record *o, *next;
 	HASH_ITER(hh, j->open, o, next)
 	{
 		struct dv_record r;
-		if (!dv_record_decode(o->bytes, o->len, &r) || r.path_len <= from_len ||
-		    memcmp(r.path, from, from_len) != 0 || r.path[from_len] != '/')
+		if ((o->moved == j->moves) != back || !dv_record_decode(o->bytes, o->len, &r))
+			continue; /* moved by this renaming already, or lay there before it */
+		if (lies_beneath(&r, from, from_len))
+			err = move_locked(s, j, &r, from_len, to);
+		else if ((flags & DV_REPATH_EXCHANGE) && lies_beneath(&r, to, to_len))
+			err = move_locked(s, j, &r, to_len, from);
+		else
 			continue;
-		if (move && back && o->moved != *move) /* lay there before */
-			continue;
-		err = move_locked(s, j, &r, from_len, to);
 		if (err)
 			break;
 		HASH_FIND(hh, j->open, &r.id, sizeof(r.id), o);
-		o->moved = move && !back ? *move : 0;
+		o->moved = back ? 0 : j->moves;
+		j->moved = true;
 		/* Those do not outlive the power. */
 		sync |= r.type != DV_RECORD_STAGE && r.type != DV_RECORD_STREAM;
 	}

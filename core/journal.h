@@ -42,13 +42,33 @@ void dv_journal_end(struct dv_store *s, uint64_t id);
 /* All records appended so far are durable. */
 DV_CHECK dv_err dv_journal_sync(struct dv_store *s);
 /*
- * The directory `from` is about to become `to`: records beneath it learn their new path, durably
- * (I4) where they outlive a power cut. *move, 0 at first, then tells this renaming; back: it has
- * failed, and `from` and `to` come the other way round: the records that it moved, not those which
- * lay beneath its target already. move NULL: all.
+ * Paths of records and renamed directories. Records beneath a directory that is renamed learn their
+ * new path before it is, so that a kill at any moment finds them under one of both:
+ *
+ *   dv_journal_move_begin      one renaming at a time: of two, each could take up the other's records
+ *   dv_journal_repath          with the sync that this may need, while records are appended
+ *   dv_journal_move_hold       nobody appends until move_end
+ *   dv_journal_repath          of those that were appended meanwhile
+ *   the renaming, on the disk and of the nodes; where it fails: dv_journal_repath, back
+ *   dv_journal_move_end
+ *
+ * Who appends holds the paths from finding out the record's until it is in the log. Both locks come
+ * after all gates and before those of the log.
  */
-DV_CHECK dv_err dv_journal_repath(struct dv_store *s, const char *from, const char *to, bool back,
-				  uint64_t *move);
+DV_CHECK dv_err dv_journal_move_begin(struct dv_store *s, bool nowait); /* -EAGAIN: another one */
+void dv_journal_move_hold(struct dv_store *s);
+void dv_journal_move_end(struct dv_store *s);
+void dv_journal_paths_hold(struct dv_store *s);
+void dv_journal_paths_release(struct dv_store *s);
+
+enum { DV_REPATH_BACK = 1, DV_REPATH_EXCHANGE = 2 };
+/*
+ * Records beneath the directory `from` lie beneath `to` from now on, durably (I4) where they outlive a
+ * power cut; with EXCHANGE those beneath `to` beneath `from`, too. BACK: undone for those that this
+ * renaming has moved.
+ */
+DV_CHECK dv_err dv_journal_repath(struct dv_store *s, const char *from, const char *to,
+				  unsigned flags);
 uint64_t dv_journal_open_records(struct dv_store *s);
 
 #endif

@@ -101,28 +101,53 @@ static dv_err check_types(const struct renaming *r)
 	return 0;
 }
 
-/*
- * Records beneath directories that are about to move learn their new paths; back: the move has
- * failed. Until it is made, and durable, recovery finds them under the old ones too.
- */
-static dv_err repath(struct dv_store *s, struct renaming *r, bool back)
+static bool moves_directories(const struct renaming *r)
 {
-	bool two = (r->flags & RENAME_EXCHANGE) && S_ISDIR(r->over->type);
-	if ((!S_ISDIR(r->n->type) && !two) || dv_journal_open_records(s) == 0)
+	return S_ISDIR(r->n->type) || ((r->flags & RENAME_EXCHANGE) && S_ISDIR(r->over->type));
+}
+
+/* Records beneath directories that are about to move learn their new paths; back: the move failed. */
+static dv_err repath(struct dv_store *s, const struct renaming *r, bool back)
+{
+	unsigned flags = (back ? DV_REPATH_BACK : 0u) |
+			 (r->flags & RENAME_EXCHANGE ? DV_REPATH_EXCHANGE : 0u);
+	if (dv_journal_open_records(s) == 0)
 		return 0;
 	DV_AUTO_FREE char *old = NULL;
 	DV_AUTO_FREE char *new = NULL;
 	dv_err err = dv_rename_path_in(s, r->olddir, r->oldname, &old);
 	if (!err)
 		err = dv_rename_path_in(s, r->newdir, r->newname, &new);
-	const char *from = back ? new : old, *to = back ? old : new;
-	if (!err && two) /* out of the way: no key has this path */
-		err = dv_journal_repath(s, to, DV_CONTROL_DIR, back, NULL);
+	return err ? err : dv_journal_repath(s, old, new, flags);
+}
+
+/* To be ended where it returns 0. Until the move is made, and durable, recovery finds records under
+ * their old paths too. */
+static dv_err begin_move(struct dv_store *s, const struct renaming *r, bool nowait)
+{
+	if (!moves_directories(r))
+		return 0;
+	dv_err err = dv_journal_move_begin(s, nowait);
+	if (err)
+		return err;
+	err = repath(s, r, false);
+	dv_journal_move_hold(s);
 	if (!err)
-		err = dv_journal_repath(s, from, to, back, two ? NULL : &r->move);
-	if (!err && two)
-		err = dv_journal_repath(s, DV_CONTROL_DIR, from, back, NULL);
+		err = repath(s, r, false); /* what was appended meanwhile */
+	if (err) {
+		dv_ignore(repath(s, r, true)); /* recovery looks at both */
+		dv_journal_move_end(s);
+	}
 	return err;
+}
+
+static void end_move(struct dv_store *s, const struct renaming *r, bool failed)
+{
+	if (!moves_directories(r))
+		return;
+	if (failed)
+		dv_ignore(repath(s, r, true)); /* recovery looks at both */
+	dv_journal_move_end(s);
 }
 
 /*
@@ -211,21 +236,22 @@ static dv_err rename_plain(struct dv_store *s, struct renaming *r, bool nowait)
 	}
 	if (r->over)
 		dv_keep_open(s, r->over, S_ISDIR(r->over->type) ? 1 : r->dst.st.nlink);
-	dv_err err = repath(s, r, false);
-	if (!err)
+	dv_err err = begin_move(s, r, nowait);
+	if (!err) {
 		err = dv_rename_move(s, r, &slot, &record, &crossed);
+		if (err)
+			end_move(s, r, true);
+	}
 	if (err) {
 		if (r->over)
 			dv_node_unpin(s, r->over);
-		dv_ignore(repath(s, r, true)); /* recovery looks at both */
 		return err == -ENOENT && !is_there(s, r->from.dirfd, r->src.stored) ? -ESTALE : err;
 	}
 	if (r->src.form != DV_FORM_PACKED && !r->in && r->twin.there)
 		dv_twin_release(s, &r->from, r->n->ino, &r->twin.id);
 	err = r->in ? dv_node_add_name(s, r->n, r->newdir, r->newname, slot)
 		    : dv_node_move_name(s, r->olddir, r->oldname, r->newdir, r->newname, slot);
-	if (!err)
-		err = repath(s, r, false); /* of records that were appended meanwhile */
+	end_move(s, r, false);
 	dv_forget_kept_ctime(s, r->n);
 	note_move(s, r);
 	if (r->over && !dv_node_has_name(s, r->over)) {
@@ -247,7 +273,7 @@ static dv_err rename_plain(struct dv_store *s, struct renaming *r, bool nowait)
 	return err ? err : rivals;
 }
 
-static dv_err rename_exchange(struct dv_store *s, struct renaming *r)
+static dv_err rename_exchange(struct dv_store *s, struct renaming *r, bool nowait)
 {
 	if (!r->dst_there)
 		return -ENOENT;
@@ -257,14 +283,15 @@ static dv_err rename_exchange(struct dv_store *s, struct renaming *r)
 		     r->over->form == DV_FORM_RAW; /* aside of a shard directory or not */
 	if (!alike && (strcmp(from_as, r->dst.stored) != 0 || strcmp(to_as, r->src.stored) != 0))
 		return -EINVAL; /* a directory and a file that are stored in different ways */
-	dv_err err = repath(s, r, false);
-	if (!err)
-		err = DV_B(s, rename, r->from.dirfd, r->src.stored, r->to.dirfd, r->dst.stored,
-			   RENAME_EXCHANGE);
+	dv_err err = begin_move(s, r, nowait);
 	if (err)
-		dv_ignore(repath(s, r, true)); /* recovery looks at both */
+		return err;
+	err = DV_B(s, rename, r->from.dirfd, r->src.stored, r->to.dirfd, r->dst.stored,
+		   RENAME_EXCHANGE);
+	bool failed = err;
 	if (!err)
 		err = dv_node_swap_names(s, r->olddir, r->oldname, r->newdir, r->newname);
+	end_move(s, r, failed);
 	if (!err)
 		note_move(s, r);
 	return err;
@@ -360,12 +387,12 @@ static dv_err rename_gated(struct dv_store *s, const struct dv_call *call, struc
 			err = check_types(r);
 		if (!err && r->in)
 			err = r->in->dress(s, r->in, &r->to, r->dst_there ? r->over : NULL);
-		if (!err && call->nowait && S_ISDIR(r->n->type) && dv_journal_open_records(s))
+		if (!err && call->nowait && moves_directories(r) && dv_journal_open_records(s))
 			err = -EAGAIN; /* they are written anew, and synced */
 		if (!err)
 			err = settle_names(s, r, call->nowait);
 		if (!err)
-			err = r->flags & RENAME_EXCHANGE ? rename_exchange(s, r)
+			err = r->flags & RENAME_EXCHANGE ? rename_exchange(s, r, call->nowait)
 							 : rename_plain(s, r, call->nowait);
 		dv_place_close(s, &r->to);
 	}

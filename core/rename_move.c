@@ -27,9 +27,12 @@ static dv_err record_loser(struct dv_store *s, const struct renaming *r, bool pa
 			   uint64_t *out_id)
 {
 	char *path = NULL;
+	dv_journal_paths_hold(s);
 	dv_err err = dv_rename_path_in(s, r->newdir, r->newname, &path);
-	if (err)
+	if (err) {
+		dv_journal_paths_release(s);
 		return err;
+	}
 	*out_id = dv_journal_new_id(s->journal);
 	struct dv_ident over = dv_ident_of(&r->dst.st);
 	struct dv_record rec = {.id = *out_id,
@@ -41,6 +44,7 @@ static dv_err record_loser(struct dv_store *s, const struct renaming *r, bool pa
 				.path = path,
 				.path_len = strlen(path)};
 	err = dv_journal_append(s, &rec);
+	dv_journal_paths_release(s);
 	free(path);
 	return err ? err : dv_journal_sync(s);
 }

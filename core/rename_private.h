@@ -19,7 +19,6 @@ struct renaming {
 	struct dv_beside twin;	/* the packed form beside a source that is not packed */
 	struct dv_beside other; /* at the target, in the form that the source has not */
 	bool more; /* another mount has made a raw form of the source just now: it is to follow */
-	uint64_t move; /* of a directory: of its records, see journal.h */
 };
 
 /* The path of name in dir, on the heap. */

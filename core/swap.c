@@ -34,6 +34,7 @@ void dv_dir_times_restore(struct dv_store *s, const struct dv_dir_times *t)
 dv_err dv_record_append(struct dv_store *s, struct dv_node *n, struct dv_record *r)
 {
 	char *path = NULL, *now = NULL;
+	dv_journal_paths_hold(s);
 	dv_err err = dv_node_path_alloc(s, n, &path);
 	while (!err) {
 		r->path = path;
@@ -49,6 +50,7 @@ dv_err dv_record_append(struct dv_store *s, struct dv_node *n, struct dv_record 
 		if (same)
 			break;
 	}
+	dv_journal_paths_release(s);
 	free(path);
 	return err;
 }
