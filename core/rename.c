@@ -380,9 +380,12 @@ static dv_err rename_gated(struct dv_store *s, const struct dv_call *call, struc
 			err = find_both(s, r);
 		if (!err && r->dst_there) /* else the form that it makes would be left */
 			err = dv_rival_packs(s, r->over, &r->to, r->patient);
-		if (!err && dv_renames_over_other(r) && !dv_is_sealed(s) &&
-		    (dv_node_links(r->n, r->src.st.nlink) == 1 || (r->flags & RENAME_EXCHANGE)))
-			err = -ESTALE; /* it can be made raw */
+		if (!err && dv_renames_over_other(r) && !dv_is_sealed(s)) {
+			if (dv_node_links(r->n, r->src.st.nlink) == 1)
+				err = -ESTALE; /* it can be made raw */
+			else if (r->flags & RENAME_EXCHANGE)
+				err = -EINVAL; /* no rename brings both to their new names */
+		}
 		if (!err)
 			err = check_types(r);
 		if (!err && r->in)

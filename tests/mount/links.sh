@@ -3,7 +3,7 @@
 # Hard links, as programs make and keep them: any number of names of one value, in all forms, over
 # packing and a remount; rsync -H, cp -al and tar copy them as links.
 . "$(dirname "$0")/harness.sh"
-need jq rsync tar
+need jq python3 rsync tar
 
 # groups DIR: which names are one file, by their number and count.
 groups() {
@@ -14,6 +14,15 @@ groups() {
 same_links() {
 	diff <(groups "$1") <(groups "$2") || fail "$2 has other links than $1"
 	diff -r "$1" "$2" || fail "$2 has other bytes than $1"
+}
+
+# exchange A B: names in the mount.
+exchange() {
+	python3 -c 'import ctypes, os, sys
+c = ctypes.CDLL(None, use_errno=True)
+a, b = map(os.fsencode, sys.argv[1:])
+if c.renameat2(-100, a, -100, b, 2):
+    sys.exit(os.strerror(ctypes.get_errno()))' "$M/$1" "$M/$2"
 }
 
 mk_store
@@ -44,6 +53,22 @@ mv "$M/packed/b" "$M/packed/d/b"
 ln "$M/packed/d/b" "$M/packed/d/e/b.raw"
 ln "$M/packed/c" "$M/packed/d/e/c.zst"
 [ "$(store_form packed/d/a2)" = packed ] || fail "a link has made it raw"
+same_links "$T/plain" "$M/packed"
+
+claim "exchanged with what is not packed it gives EINVAL at once, from either side, and all stays"
+mkdir "$M/dir"
+echo raw >"$M/raw"
+for other in dir raw; do
+	for pair in "packed/a $other" "$other packed/a"; do
+		exchange $pair 2>"$T/err" && fail "$pair changed places"
+		grep -q 'Invalid argument' "$T/err" || fail "$pair: $(cat "$T/err")"
+	done
+done
+[ "$(cat "$M/raw")" = raw ] && [ -d "$M/dir" ] || fail "something changed"
+exchange packed/a packed/c
+same "$M/packed/c" "$T/plain/a"
+exchange packed/a packed/c
+rm -r "$M/dir" "$M/raw"
 same_links "$T/plain" "$M/packed"
 
 claim "cp -al makes a second tree of the same files, in no time and space"
