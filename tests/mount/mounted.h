@@ -128,11 +128,13 @@ static inline void mounted_down(const struct mounted *m)
 {
 	const char *argv[] = {m->program, "unmount", m->mountpoint, NULL};
 	pid_t pid = mounted_pid(m);
+	unsigned left = alarm(0); /* who waits for others does not hang */
 	int status = mounted_status(argv);
 
 	if (status != 0 && (pid <= 1 || mounted_pid(m) || !WIFEXITED(status) ||
 			    WEXITSTATUS(status) != 2 || !mounted_wait_end(pid, 120)))
 		mounted_failed(argv, status);
+	alarm(left);
 }
 
 /* kill -9, and the mountpoint is free again. */

@@ -47,7 +47,24 @@ cat "$M/a" "$M/d/c" >/dev/null
 mnt_down
 [ "$(stat -c %X "$S/d/c")" != "$past" ] || fail "no time moved"
 
-claim "nor of what is made, replaced, appended to, packed or streamed under noatime"
+claim "strictatime is taken, and changes nothing: times of access move as the filesystem below has it"
+text 100000 >"$T/beside"
+text 100000 >"$S/d/strict"
+touch -d '1 hour ago' "$T/beside" "$S/d/strict" # of today and not before mtime: relatime leaves it
+touch -a -d '30 minutes ago' "$T/beside" "$S/d/strict"
+moves() { # moves FILE READ: is its time of access another one after READ was read?
+	local before
+	before=$(stat -c %x "$1")
+	cat "$2" >/dev/null
+	[ "$(stat -c %x "$1")" = "$before" ] && echo no || echo yes
+}
+mnt_up -o strictatime
+[ "$(moves "$S/d/strict" "$M/d/strict")" = "$(moves "$T/beside" "$T/beside")" ] ||
+	fail "not as a file beside the store"
+[ "$(moves "$M/d/strict" "$M/d/strict")" = no ] || fail "reading from memory moved it"
+mnt_down
+
+claim "with noatime none moves of what is made, replaced, appended to, packed or streamed"
 mnt_up -o noatime,settle=0
 text 100000 >"$M/d/made"
 text 5000 >"$M/d/replaced"

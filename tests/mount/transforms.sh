@@ -3,7 +3,7 @@
 # Each transform: the layout is computed here with shell tools alone, from the key and the transform,
 # and compared with what lies in the store.
 . "$(dirname "$0")/harness.sh"
-need jq zstd sha256sum sha1sum md5sum
+need jq setfattr zstd sha256sum sha1sum md5sum
 
 # Keys of which every part of the layout is plain to see, and those that only have to come back.
 plain_keys=(a ab abc abcd abcabd abcdefgh 'with space' -dash 'new
@@ -164,6 +164,33 @@ for t in flat split:2 hash:md5:2x2; do
 	grep -q 'Operation not permitted' "$T/err" || fail "$t: symlink says $(cat "$T/err")"
 	mnt_down
 done
+
+claim "names whose file in the store would be too long are refused; the mount's own attributes too"
+S=$T/limits
+mk_store
+mnt_up
+for suffix in .zst .zst.raw; do
+	for bytes in 251 252 255; do
+		key=$(head -c $((bytes - ${#suffix})) /dev/zero | tr '\0' n)$suffix
+		for act in touch mkdir; do
+			status=0
+			$act "$M/$key" 2>"$T/err" || status=$?
+			[ "$status" = $((bytes > 251)) ] || fail "$act of $bytes bytes with $suffix: status $status"
+			if [ "$bytes" = 251 ]; then
+				rm -r -- "$M/$key"
+			else
+				grep -q 'File name too long' "$T/err" || fail "$(cat "$T/err")"
+			fi
+		done
+	done
+done
+cp "$T/small" "$M/a"
+for name in user.diskvfs user.diskvfs.form user.diskvfs.x; do
+	setfattr -n "$name" -v 1 "$M/a" 2>"$T/err" && fail "$name was set"
+	grep -q 'Operation not permitted' "$T/err" || fail "$name: $(cat "$T/err")"
+done
+setfattr -n user.diskvfsx -v 1 "$M/a"
+mnt_down
 
 claim "another transform than the store's is refused; the same one is not"
 S=$T/same
