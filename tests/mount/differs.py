@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT
+"""differs.py MOUNT NAME - what README's caveats say of single calls: prints `as told`, or what else."""
+import ctypes
+import errno
+import fcntl
+import os
+import stat
+import struct
+import sys
+import time
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long]
+AT_FDCWD = -100
+WHITEOUT, COLLAPSE, INSERT = 4, 8, 32
+FICLONE, GETFLAGS, FIEMAP = 0x40049409, 0x80086601, 0xC020660B
+STATX_BTIME = 0x800
+UNKNOWN_INO = 4294967295
+
+
+def code(call, *args):
+    """The errno's name, or None."""
+    ctypes.set_errno(0)
+    try:
+        got = call(*args)
+    except OSError as e:
+        return errno.errorcode[e.errno]
+    return errno.errorcode[ctypes.get_errno()] if isinstance(got, int) and got < 0 else None
+
+
+def refused():
+    one = os.open("value", os.O_RDWR)
+    two = os.open("other", os.O_RDWR)
+    return {
+        "O_TMPFILE": code(os.open, ".", os.O_TMPFILE | os.O_RDWR) == "ENOTSUP",
+        "RENAME_WHITEOUT": code(libc.renameat2, AT_FDCWD, b"other", AT_FDCWD, b"new", WHITEOUT)
+        == "EINVAL",
+        "COLLAPSE_RANGE": code(libc.fallocate, one, COLLAPSE, 0, 4096) == "ENOTSUP",
+        "INSERT_RANGE": code(libc.fallocate, one, INSERT, 0, 4096) == "ENOTSUP",
+        "FICLONE": code(fcntl.ioctl, two, FICLONE, one) == "ENOTSUP",
+        "FIEMAP": code(fcntl.ioctl, one, FIEMAP, struct.pack("=QQLLLL", 0, 1 << 30, 0, 0, 0, 0))
+        == "ENOTSUP",
+        "chattr": code(fcntl.ioctl, one, GETFLAGS, b"\0" * 8) == "ENOTTY",
+        "unchanged": os.path.getsize("value") == 300000 and not os.path.exists("new"),
+    }
+
+
+def not_told():
+    buf = ctypes.create_string_buffer(256)
+    libc.statx(AT_FDCWD, b"value", 0, STATX_BTIME, buf)
+    return {"birth time": not struct.unpack_from("=L", buf.raw)[0] & STATX_BTIME}
+
+
+def unknown_numbers():
+    """Of names that nobody has looked at, on a mount that is new."""
+    told = {e.name: e.inode() for e in os.scandir("fresh")}
+    return {
+        "some are not known": UNKNOWN_INO in told.values(),
+        "the others": all(
+            ino in (UNKNOWN_INO, os.stat(os.path.join("fresh", name)).st_ino)
+            for name, ino in told.items()
+        ),
+    }
+
+
+def lenient():
+    os.chmod("value", 0o6755)
+    os.chown("value", -1, -1)
+    kept = stat.S_IMODE(os.stat("value").st_mode) == 0o6755
+    direct = os.open("value", os.O_RDWR | os.O_DIRECT)
+    hole = os.open("hole", os.O_RDWR | os.O_CREAT)
+    os.ftruncate(hole, 1 << 20)
+    fifo = os.open("fifo", os.O_RDWR)
+    before = os.stat("fifo")
+    time.sleep(0.02)  # more than a tick, so that times that move are others
+    os.write(fifo, b"x")
+    os.read(fifo, 1)
+    after = os.stat("fifo")
+    return {
+        "chown(-1, -1)": kept,
+        "O_DIRECT anywhere": len(os.pread(direct, 77, 123)) == 77,
+        "a hole has a block": os.fstat(hole).st_blocks >= 1,
+        "times of a FIFO": (before.st_atime_ns, before.st_mtime_ns)
+        == (after.st_atime_ns, after.st_mtime_ns),
+    }
+
+
+os.chdir(sys.argv[1])
+wrong = [name for name, right in globals()[sys.argv[2]]().items() if not right]
+print("as told" if not wrong else "other than told: " + ", ".join(wrong))
+sys.exit(bool(wrong))
