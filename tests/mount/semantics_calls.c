@@ -456,7 +456,9 @@ static void check_running_programs(void)
 	pid_t pid = fork();
 	if (pid == 0) {
 		dup2(gate[0], 0);
-		execl("./prog", "prog", "-c", "echo; read line; exit 5", (char *)NULL);
+		do /* the parent may have it open for writing just now */
+			execl("./prog", "prog", "-c", "echo; read line; exit 5", (char *)NULL);
+		while (errno == ETXTBSY);
 		_exit(100);
 	}
 	/* The program has begun when it can not be opened for writing any more. */
