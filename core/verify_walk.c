@@ -31,7 +31,8 @@ struct walk {
 	struct dv_verify *v;
 	struct level **levels;
 	unsigned depth;
-	bool counting;
+	bool counting; /* nothing is looked at, or told, but for.. */
+	bool homing;   /* ..files that lie elsewhere, which are moved to where they belong */
 	uint64_t files, bytes;
 };
 
@@ -215,20 +216,19 @@ static dv_err take_other_file(struct walk *w, struct level *l, const char *store
 {
 	char name[DV_NAME_MAX + 1], home[DV_SHARD_MAX], detail[DV_SHARD_MAX + 64];
 	enum dv_form form;
-	struct dv_verify_at at = {l->dir, stored, name};
+	const struct dv_verify_at at = {l->dir, stored, name};
 	if (!regular || !has_home(w, stored, name, &form, home)) {
 		tell(w, l, stored, NULL, DV_FINDING_STRAY, DV_CLASS_NOTE,
 		     regular ? "its name is no key's" : "no plain file, which values are here");
 		return 0;
 	}
-	if (w->counting)
-		return 0;
 	snprintf(detail, sizeof(detail), "its key is looked for in %s/", home[0] ? home : ".");
-	if (w->v->options->repair) {
+	if (w->homing) {
 		dv_repair_misplaced(w->v, &at, form, detail);
 		return 0;
 	}
-	dv_verify_tell(w->v, &at, DV_FINDING_MISPLACED, DV_CLASS_ERROR, detail, NULL);
+	if (!w->v->options->repair)
+		tell(w, l, stored, name, DV_FINDING_MISPLACED, DV_CLASS_ERROR, detail);
 	return take_value(w, l, stored, name, form, true);
 }
 
@@ -249,12 +249,12 @@ static dv_err take_file(struct walk *w, struct level *l, const char *stored, boo
 	const char *shard = dv_transform_has_shards(t) ? l->dir->path : "";
 	char name[DV_NAME_MAX + 1];
 	enum dv_form form;
-	if (w->counting)
+	if (w->counting && !w->homing)
 		return count_file(w, l, stored);
 	dv_err err = dv_names_parse(t, stored, regular, shard, name, &form);
 	if (err == -ENOENT)
 		return take_other_file(w, l, stored, regular);
-	if (err)
+	if (err || w->homing)
 		return err;
 	if (form == DV_FORM_OTHER) {
 		w->v->r->others++;
@@ -327,8 +327,11 @@ static dv_err walk_all(struct walk *w)
 
 dv_err dv_verify_walk(struct dv_verify *v)
 {
-	struct walk w = {.v = v};
-	return walk_all(&w);
+	struct walk w = {.v = v, .counting = true, .homing = true};
+	/* Before the bytes are looked at: a file that comes to a directory that was seen would not be. */
+	dv_err err = v->options->repair && v->flat ? walk_all(&w) : 0;
+	w = (struct walk){.v = v};
+	return err ? err : walk_all(&w);
 }
 
 dv_err dv_verify_count(struct dv_verify *v, uint64_t *files, uint64_t *bytes)

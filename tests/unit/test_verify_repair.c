@@ -147,6 +147,26 @@ static void test_what_can_not_be_helped_is_left(void)
 	vt_end(&t);
 }
 
+static void test_what_is_moved_to_its_place_is_looked_at_there(void)
+{
+	struct vt t;
+	vt_begin(&t, "split:3");
+	vt_put(&t, "abcdef", BIG);
+	vt_put(&t, "xyzabc", BIG);
+	vt_pack(&t);
+	/* Whatever order the directories come in, one of the two goes to one that was read. */
+	vt_rename(&t, "abc/def/abcdef.zst", "xyz/abcdef.zst");
+	vt_rename(&t, "xyz/abc/xyzabc.zst", "abc/xyzabc.zst");
+	vt_flip(&t, "xyz/abcdef.zst", 100);
+	vt_flip(&t, "abc/xyzabc.zst", 100);
+	vt_verify(&t, true);
+	CHECK_EQ(t.err, 0);
+	CHECK_EQ(t.r.fixed, 4);
+	CHECK(vt_exists(&t, RUN "abc/def/abcdef.zst") && vt_exists(&t, RUN "xyz/abc/xyzabc.zst"));
+	vt_clean(&t);
+	vt_end(&t);
+}
+
 static void test_a_store_that_is_open_is_not_repaired(void)
 {
 	struct vt t;
@@ -345,6 +365,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_whole_frames_are_saved_with_their_places),
 		CHECK_TEST(test_a_mended_file_is_as_it_was_packed),
 		CHECK_TEST(test_what_can_not_be_helped_is_left),
+		CHECK_TEST(test_what_is_moved_to_its_place_is_looked_at_there),
 		CHECK_TEST(test_a_store_that_is_open_is_not_repaired),
 		CHECK_TEST(test_what_is_replaced_meanwhile_stays_in_its_place),
 		CHECK_TEST(test_killed_at_any_call_nothing_is_lost),
