@@ -11,7 +11,7 @@ that is broken on purpose. FOLDER keeps image, log and what was acknowledged, so
 be made again with the same SEED. Run in a mount namespace of its own, as root (device.sh).
 
 A disk that lost its power has all that was written before the last flush, and of what came after it
-any part: a random choice of the writes, some of them torn between sectors. Journals of ext4, XFS and
+any part: a random choice of the writes, some of them torn between sectors (UNIT). Journals of ext4, XFS and
 btrfs put that in order when it is mounted; diskvfs what is in the store; /proc tells it another boot.
 
 What may be there then (support/model.h is the same for the simulated disk): each key has states,
@@ -37,6 +37,8 @@ KEYS = ["key%d" % i for i in range(8)] + ["foo.zst", "sub/a", "sub/b.zst"]
 STREAMED = ["large"]
 SECTOR = 512
 WRITE, FLUSH = 1, 2
+# What a disk writes whole, at least. btrfs takes its superblock for one.
+UNIT = {"ext4": SECTOR, "xfs": SECTOR, "btrfs": 4096}
 HEAD = struct.Struct("QQQ")
 CLONE_NEWTIME = 0x80
 SIZES = {"ext4": "96M", "xfs": "320M", "btrfs": "160M"}
@@ -309,16 +311,18 @@ class Log:
         self.end = at
         self.durable, self.next = folder + "/durable", 0
         run("cp", "--sparse=always", folder + "/base", self.durable)
+        with open(folder + "/fs") as f:
+            self.unit = UNIT[f.read()]
 
-    def apply(self, disk, record, sectors=None):
+    def apply(self, disk, record, units=None):
         _, off, length, at, _ = record
         self.file.seek(at)
         data = self.file.read(length)
-        if sectors is None:
+        if units is None:
             os.pwrite(disk, data, off)
             return
-        for i in sectors:
-            os.pwrite(disk, data[i * SECTOR:(i + 1) * SECTOR], off + i * SECTOR)
+        for i in units:
+            os.pwrite(disk, data[i * self.unit:(i + 1) * self.unit], off + i * self.unit)
 
     def cut(self, position, rng, image):
         """The disk as the power leaves it at a position: never before one that was asked for earlier."""
@@ -337,7 +341,7 @@ class Log:
                 break
             if r[0] != WRITE or rng.random() >= kept:
                 continue
-            count = r[2] // SECTOR
+            count = r[2] // self.unit
             torn = rng.random() < 0.1 and kept < 1.0
             self.apply(disk, r, [i for i in range(count) if rng.random() < 0.5] if torn else None)
         os.close(disk)
