@@ -389,7 +389,7 @@ def judge(folder, model, position):
         try:
             mount.start()
             seen = seen_in(mount)
-            why = model.wrong(seen, position)
+            why = model.wrong(seen, position, mount.fs == "btrfs")
             mount.stop()
             packed = packed_files(mount.store)
             if packed:

@@ -92,8 +92,9 @@ class Model:
                 found.append(i)
         return found
 
-    def wrong(self, seen, position):
-        """What is wrong with the values seen, or None."""
+    def wrong(self, seen, position, links):
+        """What is wrong with the values seen, or None. links: the filesystem may leave a file that was
+        renamed to another directory under both names (btrfs, whose log keeps them apart)."""
         which = {}
         for key in list(self.states) + [k for k in seen if k not in self.states]:
             if key not in self.states:
@@ -104,7 +105,7 @@ class Model:
         for begun, key, i, other, j in self.renames:
             if begun >= position:
                 continue
-            if max(which[key]) < i and min(which[other]) >= j:
+            if max(which[key]) < i and min(which[other]) >= j and not links:
                 return "%s and %s: the value is under both names" % (key, other)
             if min(which[key]) >= i and max(which[other]) < j:
                 return "the renaming of %s to %s lost the value" % (key, other)
