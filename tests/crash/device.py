@@ -424,7 +424,21 @@ def replay(folder, count, seed):
     return 0
 
 
+def let_go_of_others():
+    """What else was mounted when this namespace was made would stay so until its end."""
+    own = os.readlink("/proc/self/ns/mnt")
+    if own == os.readlink("/proc/%d/ns/mnt" % os.getppid()) == os.readlink("/proc/1/ns/mnt"):
+        sys.exit("device.py: to be run in a mount namespace of its own (unshare -m)")
+    with open("/proc/self/mountinfo") as f:
+        lines = [line.split() for line in f]
+    for fields in reversed(lines):
+        kind, source = fields[fields.index("-") + 1:][:2]
+        if kind.startswith("fuse") or source.startswith("/dev/loop"):
+            subprocess.run(["umount", "-l", fields[4]], stderr=subprocess.DEVNULL)
+
+
 def main():
+    let_go_of_others()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if ctypes.CDLL(None).prctl(1, signal.SIGTERM) != 0:  # PR_SET_PDEATHSIG: nothing is left of a test that ends
         sys.exit("prctl")
