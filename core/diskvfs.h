@@ -131,8 +131,9 @@ void dvfs_options_init(struct dvfs_options *o, size_t size);
 
 /*
  * options NULL: defaults. why (NULL: not wanted) gets one sentence that says what is wrong and what
- * to do. Finishes first what processes that died have left. -ENOENT missing; -EINVAL no store, an
- * option, a law of the transform; -EBUSY in use by another host; -EPROTONOSUPPORT a newer format.
+ * to do. Finishes first what processes that died have left. -ENOENT missing; -EINVAL no path, no
+ * store, an option, a law of the transform; -ENOTEMPTY with create: no store, and files are in it;
+ * -EBUSY in use by another host; -EPROTONOSUPPORT a newer format.
  */
 int dvfs_open(const char *path, const struct dvfs_options *options, struct dvfs **out, char *why,
 	      size_t why_size);

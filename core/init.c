@@ -27,6 +27,12 @@ static dv_err say(char *why, size_t size, dv_err err, const char *path, const ch
 	return err;
 }
 
+static dv_err say_error(char *why, size_t size, dv_err err, const char *path)
+{
+	snprintf(why, size, "%s: %s", path, strerror(-err));
+	return err;
+}
+
 static dv_err make_control(struct dv_store *s)
 {
 	dv_err err = DV_B(s, mkdir, s->rootfd, DV_CONTROL_DIR, 0700);
@@ -190,7 +196,8 @@ static dv_err look_inside(struct dv_store *s, const char *path, const struct dv_
 			"was being adopted with --keep-zst, which was interrupted: run that again");
 	if (!in.empty && !o->adopt)
 		return say(why, why_size, -ENOTEMPTY, path,
-			   "holds files; --adopt makes it a store with these files as its values");
+			   "holds files; diskvfs init --adopt makes it a store with these as its "
+			   "values");
 	if (!in.zst[0] || told)
 		return 0;
 	snprintf(why, why_size,
@@ -216,7 +223,7 @@ static dv_err check_and_write(struct dv_store *s, const char *path, const struct
 	if (!err && o->keep_zst)
 		err = within(path, dv_adopt_keep(s, why, why_size), why, why_size);
 	if (err)
-		return why[0] ? err : say(why, why_size, err, path, strerror(-err));
+		return why[0] ? err : say_error(why, why_size, err, path);
 	err = make_control(s);
 	if (!err && o->dict)
 		err = dv_dict_save(s, o->dict, o->dict_len);
@@ -227,7 +234,7 @@ static dv_err check_and_write(struct dv_store *s, const char *path, const struct
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, root.mtime};
 	if (o->adopt)
 		dv_ignore(DV_B(s, utimens, s->rootfd, times)); /* not the owner: it moves to now */
-	return err ? say(why, why_size, err, path, strerror(-err)) : 0;
+	return err ? say_error(why, why_size, err, path) : 0;
 }
 
 dv_err dv_store_init(struct dv_backing backing, const char *path,
@@ -244,7 +251,7 @@ dv_err dv_store_init(struct dv_backing backing, const char *path,
 	if (!err) {
 		err = open_or_make(s, path);
 		if (err)
-			err = say(why, why_size, err, path, strerror(-err));
+			err = say_error(why, why_size, err, path);
 	}
 	if (!err)
 		err = check_and_write(s, path, options, why, why_size);

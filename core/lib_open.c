@@ -326,6 +326,19 @@ static const char *meaning(const struct dvfs *s, int err)
 	return strerror(-err);
 }
 
+/* The place of the store's own files in a mount. */
+static bool is_control(const char *key)
+{
+	return strncmp(key, ".diskvfs", 8) == 0 && (!key[8] || key[8] == '/');
+}
+
+static const char *meaning_of_key(const struct dvfs *s, const char *key, int err)
+{
+	if (err == -EINVAL && is_control(key))
+		return "is no key: .diskvfs is the store's own";
+	return meaning(s, err);
+}
+
 const char *dvfs_explain(struct dvfs *s, const char *key, int err, char *buf, size_t size)
 {
 	char text[1024];
@@ -334,7 +347,10 @@ const char *dvfs_explain(struct dvfs *s, const char *key, int err, char *buf, si
 	if (!s)
 		snprintf(buf, size, "%s", strerror(err < 0 ? -err : err));
 	else if (key)
-		snprintf(buf, size, "%s: %s", dv_log_key(text, sizeof(text), key), meaning(s, err));
+		snprintf(buf, size, "%s: %s", *key ? dv_log_key(text, sizeof(text), key) : "''",
+			 meaning_of_key(s, key, err));
+	else if (err == -ENOSPC || err == -EDQUOT)
+		snprintf(buf, size, "%s: there is no room left on its filesystem", s->base);
 	else
 		snprintf(buf, size, "%s: %s", s->base, strerror(err < 0 ? -err : err));
 	return buf;

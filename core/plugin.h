@@ -2,7 +2,7 @@
 /*
  * plugin.h - a transform of your own, in a shared object. This header is all that one needs.
  *
- *   cc -shared -fPIC -I.. -o mine.so mine.c          (a directory above this one)
+ *   cc -shared -fPIC -o mine.so mine.c        (with #include <diskvfs/plugin.h>, as it is installed)
  *   diskvfs init STORE --transform ./mine.so:ARGS
  *   diskvfs mount STORE MOUNTPOINT -o transform=./mine.so:ARGS
  *

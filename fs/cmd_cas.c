@@ -60,7 +60,7 @@ static dv_err digest_begin(EVP_MD_CTX **out)
 
 /* ---- put ---- */
 
-static dv_err feed(struct cas *c, int fd, struct dvfs_writer *w, EVP_MD_CTX *ctx)
+static dv_err feed(struct cas *c, int fd, struct dvfs_writer *w, EVP_MD_CTX *ctx, uint64_t *bytes)
 {
 	ssize_t got;
 	dv_err err = 0;
@@ -73,8 +73,19 @@ static dv_err feed(struct cas *c, int fd, struct dvfs_writer *w, EVP_MD_CTX *ctx
 		err = dvfs_writer_write(w, c->buf, (size_t)got);
 		if (!err && EVP_DigestUpdate(ctx, c->buf, (size_t)got) != 1)
 			err = -ENOMEM;
+		*bytes += (uint64_t)got;
 	}
 	return err;
+}
+
+/* What is there under the digest is those bytes, or damaged: as far as its length tells. The rest is
+ * for verify, which reads it. */
+static dv_err check_there(struct cas *c, const char *key, uint64_t bytes)
+{
+	struct dvfs_value v;
+	dv_err err = dvfs_stat(c->door->lib, key, &v);
+
+	return !err && v.size != bytes ? -EBADMSG : err;
 }
 
 /* key: the prefix, with room for the digest behind it. */
@@ -82,13 +93,14 @@ static dv_err put_fd(struct cas *c, int fd, char *key, size_t prefix_len)
 {
 	struct dvfs_writer *w = NULL;
 	EVP_MD_CTX *ctx = NULL;
+	uint64_t bytes = 0;
 	dv_err err = digest_begin(&ctx);
 
 	strcpy(key + prefix_len, "incoming"); /* until the digest is known; never in the store */
 	if (!err)
 		err = dvfs_writer_open(c->door->lib, key, DVFS_NEW | (c->sync ? DVFS_SYNC : 0), &w);
 	if (!err)
-		err = feed(c, fd, w, ctx);
+		err = feed(c, fd, w, ctx, &bytes);
 	if (!err)
 		err = digest_end(ctx, key + prefix_len);
 	if (!err)
@@ -97,25 +109,34 @@ static dv_err put_fd(struct cas *c, int fd, char *key, size_t prefix_len)
 		err = dvfs_writer_commit(&w);
 	dvfs_writer_abort(&w);
 	EVP_MD_CTX_free(ctx);
-	c->found |= err == -EEXIST;
-	return err == -EEXIST ? 0 : err;
+	if (err != -EEXIST)
+		return err;
+	c->found = true;
+	return check_there(c, key, bytes);
 }
 
 static int put_one(struct cas *c, const char *path)
 {
 	size_t prefix_len = strlen(c->prefix);
 	DV_AUTO_FREE char *key = malloc(prefix_len + DIGEST_TEXT);
-	int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
+	bool named = path && strcmp(path, "-") != 0;
+	int fd = named ? open(path, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
 	dv_err err = fd < 0 ? -errno : key ? 0 : -ENOMEM;
 
 	if (!err) {
 		memcpy(key, c->prefix, prefix_len);
 		err = put_fd(c, fd, key, prefix_len);
 	}
-	if (path && fd >= 0)
+	if (named && fd >= 0)
 		close(fd);
+	if (err == -EBADMSG)
+		return fs_cmd_fail(
+			2,
+			"%s: the value of that name, %s, is damaged: it has other bytes; "
+			"diskvfs rm it, and put again",
+			named ? path : "standard input", key);
 	if (err < 0)
-		return fs_cmd_fail(2, "%s: %s", path ? path : "standard input", strerror(-err));
+		return fs_cmd_fail(2, "%s: %s", named ? path : "standard input", strerror(-err));
 	if (path)
 		printf("%s  %s\n", key + prefix_len, path);
 	else
@@ -240,7 +261,8 @@ int fs_cmd_cas(int argc, char **argv)
 	};
 	const struct fs_args a = {
 		"cas put STORE|MOUNTPOINT [FILE...] | cas verify STORE|MOUNTPOINT",
-		"put: each file, or standard input, becomes the value whose key is its SHA-256, "
+		"put: each file, or standard input (-), becomes the value whose key is its "
+		"SHA-256, "
 		"which "
 		"is printed;\none that is there already stays. verify: finds values that are not "
 		"what "

@@ -43,7 +43,8 @@ struct export
 	struct fs_outside outside;
 	struct fs_progress progress;
 	struct fs_links links; /* of values with several names: their paths below the folder */
-	int top;	       /* the folder */
+	struct fs_room room;
+	int top; /* the folder */
 	uint64_t exported, skipped, failed, others, bytes;
 	bool json, counting; /* counting: totals alone */
 	char *buf;
@@ -62,6 +63,7 @@ static void failed(struct export *ex, dv_err err)
 		    : err == -EDEADLK  ? "another export writes to the folder of that name"
 				       : strerror(-err));
 	ex->failed++;
+	fs_room_missed(&ex->room, err, ex->exported);
 }
 
 /* ---- attributes ---- */
@@ -394,7 +396,7 @@ static dv_err export_dir(struct export *ex, struct dv_node *dir, int at, unsigne
 			break;
 		b->count = 0;
 		err = dv_store_list(ex->s, &call, dir, list, b->cookie, collect, b);
-		for (unsigned i = 0; !err && i < b->count; i++) {
+		for (unsigned i = 0; !err && !ex->room.gone && i < b->count; i++) {
 			if (len + strlen(b->names[i]) + 2 > sizeof(ex->key)) {
 				failed(ex, -ENAMETOOLONG);
 				continue;
@@ -405,7 +407,7 @@ static dv_err export_dir(struct export *ex, struct dv_node *dir, int at, unsigne
 				failed(ex, one);
 			ex->key[len] = '\0';
 		}
-	} while (!err && b->count);
+	} while (!err && b->count && !ex->room.gone);
 	dv_list_close(ex->s, &list);
 	if (!ex->counting)
 		unlinkat(at, PART, 0); /* of an export that was killed; mostly there is none */
@@ -493,6 +495,12 @@ static int run(struct export *ex, struct fs_door *d, const char *folder)
 	err = export_all(ex);
 	if (err < 0)
 		fs_cmd_fail(2, "%s: %s", d->given, strerror(-err));
+	if (ex->room.gone)
+		fs_cmd_fail(
+			2,
+			"%s: there is no room left on its filesystem, and the export ends here; "
+			"the same command goes on when there is",
+			folder);
 	dv_ignore(dv_store_close(&ex->s, NULL)); /* read only */
 	if (syncfs(ex->top) && !err)
 		err = fs_cmd_fail(-errno, "%s: %s", folder, strerror(errno));

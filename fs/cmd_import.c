@@ -42,6 +42,7 @@ struct import {
 	struct fs_outside outside;
 	struct fs_progress progress;
 	struct fs_links links; /* of files with several names: their nodes */
+	struct fs_room room;
 	uint64_t imported, skipped, failed, others, bytes;
 	bool move, json;
 	char key[PATH_MAX]; /* of what is being imported: for messages, and for the mount */
@@ -60,6 +61,7 @@ static void failed(struct import *im, dv_err err)
 			    ? "was changed meanwhile, and stays: import it again"
 			    : strerror(-err));
 	im->failed++;
+	fs_room_missed(&im->room, err, im->imported);
 }
 
 static void refuse(struct import *im, const char *path)
@@ -264,7 +266,7 @@ static dv_err import_names(struct import *im, struct dv_node *dir, int fd, unsig
 		close(fd);
 		return depth < DEPTH_MAX ? -errno : -ENAMETOOLONG;
 	}
-	while ((errno = 0, e = readdir(d))) {
+	while (!im->room.gone && (errno = 0, e = readdir(d))) {
 		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
 			continue;
 		if (len + strlen(e->d_name) + 2 > sizeof(im->key)) {
@@ -277,7 +279,7 @@ static dv_err import_names(struct import *im, struct dv_node *dir, int fd, unsig
 			failed(im, err);
 		im->key[len] = '\0';
 	}
-	dv_err err = -errno;
+	dv_err err = im->room.gone ? 0 : -errno;
 	closedir(d);
 	return err;
 }
@@ -514,9 +516,15 @@ static int run(struct import *im, char **paths, int count, const char *prefix)
 	fs_progress_begin(&im->progress, "import");
 	for (int i = 0; i < count; i++)
 		fs_tree_count(paths[i], &im->progress.total_files, &im->progress.total_bytes);
-	for (int i = 0; i < count; i++)
+	for (int i = 0; i < count && !im->room.gone; i++)
 		import_operand(im, paths[i], prefix);
 	fs_progress_clear(&im->progress);
+	if (im->room.gone)
+		fs_cmd_fail(
+			2,
+			"%s: there is no room left on its filesystem, and the import ends here; "
+			"the same command goes on when there is",
+			im->door->store);
 	fs_links_release(&im->links, forget_link, im->s);
 	err = dv_store_sync(im->s);
 	if (err < 0)

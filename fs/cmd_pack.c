@@ -118,6 +118,8 @@ int fs_cmd_pack(int argc, char **argv)
 	request.leveled = level;
 	if (level && fs_pack_level_parse(level, &request.level) < 0)
 		return fs_cmd_fail(1, "--level %s: it is -7 to 19", level);
+	if (request.match && !*request.match)
+		return fs_cmd_fail(1, "--match: the pattern is empty; it matches no key");
 	if (request.match && dv_globs_check(request.match, why, sizeof(why)) < 0)
 		return fs_cmd_fail(1, "--match: %s", why);
 	return pack(*operands, &request);

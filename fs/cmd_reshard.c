@@ -36,7 +36,8 @@ static int reshard(const char *operand, const char *transform, const struct fs_p
 	dv_backing_posix_prepare();
 	dv_err err = dv_store_reshard(dv_backing_posix(), path, &request, &count, why, sizeof(why));
 	if (err < 0)
-		return fs_cmd_fail(2, "%s", why[0] ? why : strerror(-err));
+		return why[0] ? fs_cmd_fail(2, "%s", why)
+			      : fs_cmd_fail(2, "%s: %s", operand, strerror(-err));
 	if (!fs_args_quiet())
 		printf("%" PRIu64 " values lie by %s now\n", count, transform);
 	return 0;

@@ -62,6 +62,17 @@ static dv_err unpack_key(struct dv_store *store, const char *mount, const char *
 	return fs_client_command(mount, command, result);
 }
 
+static const char *meaning(dv_err err)
+{
+	switch (err) {
+	case -EMEDIUMTYPE:
+		return "the store's layout keeps every value compressed; nothing is unpacked";
+	case -ENOENT:
+		return "no such key, and none below it";
+	}
+	return strerror(-err);
+}
+
 /* -> exit status */
 static int unpack_keys(struct dv_store *store, const char *mount, const char **keys, int count)
 {
@@ -72,16 +83,18 @@ static int unpack_keys(struct dv_store *store, const char *mount, const char **k
 	memset(&sum, 0, sizeof(sum));
 	for (int i = 0; i < (count ? count : 1); i++) {
 		const char *key = count ? keys[i] + strspn(keys[i], "/") : NULL;
+
+		/* Of a script's variable that is not set: not all of the store. */
+		if (count && !*keys[i]) {
+			status = fs_cmd_fail(2, "'': is no key; name one, or none to unpack all");
+			continue;
+		}
 		memset(&result, 0, sizeof(result));
 		dv_err err = unpack_key(store, mount, key && *key ? key : NULL, &result);
 		add(&sum, &result);
 		sealed |= err == -EMEDIUMTYPE;
 		if (err < 0)
-			status = fs_cmd_fail(2, "%s: %s", key ? key : mount,
-					     err == -EMEDIUMTYPE
-						     ? "the store's layout keeps every value "
-						       "compressed; nothing is unpacked"
-						     : strerror(-err));
+			status = fs_cmd_fail(2, "%s: %s", key ? key : mount, meaning(err));
 	}
 	if (!sealed && !fs_args_quiet())
 		print_result(&sum);

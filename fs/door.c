@@ -159,9 +159,10 @@ int fs_door_fail(struct fs_door *d, const char *key, dv_err err)
 	else if (err == -ENOENT)
 		fs_cmd_fail(2, "%s: no such key", dv_log_key(shown, sizeof(shown), key));
 	else if (err == -EINVAL)
-		fs_cmd_fail(
-			2, "%s: is no key: it is empty, or has an empty, \".\" or \"..\" component",
-			dv_log_key(shown, sizeof(shown), key));
+		fs_cmd_fail(2,
+			    "%s: is no key: it is empty, has an empty, \".\" or \"..\" component, "
+			    "or is .diskvfs, which is the store's own",
+			    *key ? dv_log_key(shown, sizeof(shown), key) : "''");
 	else
 		fs_cmd_fail(2, "%s: %s", dv_log_key(shown, sizeof(shown), key), strerror(-err));
 	return err == -ENOENT ? 1 : 2;

@@ -54,7 +54,41 @@ void fs_option_format(char *buf, size_t size, const struct fs_option *opt, doubl
 		snprintf(buf, size, "%.0f", value);
 }
 
+/* What a letter behind a number stands for; 0: nothing. */
+static double bytes_of(char letter)
+{
+	switch (toupper((unsigned char)letter)) {
+	case 'K':
+		return KIB;
+	case 'M':
+		return MIB;
+	case 'G':
+		return GIB;
+	case 'T':
+		return KIB * GIB;
+	}
+	return 0;
+}
+
+static double seconds_of(char letter)
+{
+	switch (letter) {
+	case 's':
+		return 1;
+	case 'm':
+		return 60;
+	case 'h':
+		return 3600;
+	case 'd':
+		return 86400;
+	case 'w':
+		return 7 * 86400;
+	}
+	return 0;
+}
+
 /* Digits, a fraction only for seconds, and for bytes one letter K, M or G. */
+/* Digits, a fraction only for seconds, and behind all but a count one letter. */
 static bool parse_number(const struct fs_option *opt, const char *text, double *out)
 {
 	const char *allowed = opt->type == FS_OPT_SECONDS ? "0123456789." : "0123456789";
@@ -67,23 +101,27 @@ static bool parse_number(const struct fs_option *opt, const char *text, double *
 	value = strtod(text, &end);
 	if (end != text + digits)
 		return false;
-	if (opt->type == FS_OPT_BYTES && *end) {
-		switch (toupper((unsigned char)*end++)) {
-		case 'K':
-			value *= KIB;
-			break;
-		case 'M':
-			value *= MIB;
-			break;
-		case 'G':
-			value *= GIB;
-			break;
-		default:
+	if (opt->type != FS_OPT_COUNT && *end) {
+		double factor = opt->type == FS_OPT_BYTES ? bytes_of(*end++) : seconds_of(*end++);
+
+		if (factor == 0)
 			return false;
-		}
+		value *= factor;
 	}
 	*out = value;
 	return *end == '\0';
+}
+
+static const char *kind_of(const struct fs_option *opt)
+{
+	switch (opt->type) {
+	case FS_OPT_COUNT:
+		return "a number of this option";
+	case FS_OPT_BYTES:
+		return "a number of bytes (such as 65536, 64K, 1M)";
+	default:
+		return "a number of seconds (such as 90, 90s, 15m, 12h, 30d, 4w)";
+	}
 }
 
 static dv_err set_number(void *field, const struct fs_option *opt, const char *text, char *why,
@@ -95,10 +133,7 @@ static dv_err set_number(void *field, const struct fs_option *opt, const char *t
 	fs_option_format(low, sizeof(low), opt, opt->min);
 	fs_option_format(high, sizeof(high), opt, opt->max);
 	if (!parse_number(opt, text, &value)) {
-		snprintf(why, why_size, "option %s: '%s' is not a number of %s", opt->name, text,
-			 opt->type == FS_OPT_COUNT   ? "this option"
-			 : opt->type == FS_OPT_BYTES ? "bytes (such as 65536, 64K, 1M)"
-						     : "seconds");
+		snprintf(why, why_size, "option %s: '%s' is not %s", opt->name, text, kind_of(opt));
 		return -EINVAL;
 	}
 	if (value < opt->min || value > opt->max) {

@@ -27,9 +27,9 @@ enum fs_option_type {
 	FS_OPT_SWITCH,	/* bool: yes or no */
 	FS_OPT_STRING,	/* char *, owned */
 	FS_OPT_LIST,	/* the same; given again it is joined by a colon */
-	FS_OPT_BYTES,	/* uint64_t; K, M and G are accepted */
+	FS_OPT_BYTES,	/* uint64_t; K, M, G and T are accepted */
 	FS_OPT_COUNT,	/* unsigned */
-	FS_OPT_SECONDS, /* double */
+	FS_OPT_SECONDS, /* double; s, m, h, d and w are accepted */
 	FS_OPT_PASS,	/* handed to libfuse as it is */
 	FS_OPT_IGNORE,	/* a word of fstab that means nothing here */
 };

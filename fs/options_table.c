@@ -58,8 +58,10 @@ const struct fs_option fs_option_table[] = {
 	{"max_size", FS_OPT_BYTES, "BYTES", MIB, 1024 * 1024 * GIB, NULL, AT(max_size),
 	 FS_FOR_MOUNT,
 	 "the store is a cache: what was used longest ago is erased where its values take more"},
-	{"max_age", FS_OPT_SECONDS, "SECONDS", 1, 100 * 366 * 86400.0, NULL, AT(max_age_s),
-	 FS_FOR_MOUNT, "the store is a cache: what was not read or written for so long is erased"},
+	{"max_age", FS_OPT_SECONDS, "AGE", 1, 100 * 366 * 86400.0, NULL, AT(max_age_s),
+	 FS_FOR_MOUNT,
+	 "the store is a cache: what was not read or written for so long is erased; "
+	 "30d, 12h, 15m, or seconds"},
 	{"max_nodes", FS_OPT_COUNT, "N", 1024, 1u << 31, "262144", AT(max_nodes), FS_FOR_MOUNT,
 	 "files that the kernel may hold on to, about 300 bytes of memory each"},
 	{"threads", FS_OPT_COUNT, "N", 0, 64, "0", AT(threads), FS_FOR_MOUNT,

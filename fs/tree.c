@@ -75,3 +75,13 @@ void fs_links_release(struct fs_links *l, void (*forget)(void *ctx, void *what),
 		free(link);
 	}
 }
+
+void fs_room_missed(struct fs_room *r, dv_err err, uint64_t done)
+{
+	if (err != -ENOSPC && err != -EDQUOT)
+		return;
+	if (done != r->done)
+		r->misses = 0;
+	r->done = done;
+	r->gone |= ++r->misses == FS_ROOM_MISSES;
+}

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tree.h - trees of files outside the store: how much lies in one, and which of its files have several
- * names.
+ * tree.h - trees of files outside the store: how much lies in one, which of its files have several
+ * names, and when to give up copying one.
  */
 #ifndef FS_TREE_H
 #define FS_TREE_H
 
 #include "core/error.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
 
@@ -25,5 +26,17 @@ DV_CHECK dv_err fs_links_add(struct fs_links *l, const struct stat *st, void *wh
 /* Borrowed; NULL: not known. */
 void *fs_links_find(struct fs_links *l, const struct stat *st);
 void fs_links_release(struct fs_links *l, void (*forget)(void *ctx, void *what), void *ctx);
+
+/* One large file may find no room where small ones do; where so many in a row find none, the rest of
+ * a tree would only be told of, name by name. Zeroed: none yet. */
+#define FS_ROOM_MISSES 8
+struct fs_room {
+	uint64_t done; /* files, at the first miss of the row */
+	unsigned misses;
+	bool gone; /* give up */
+};
+
+/* A file failed with err after done others had been copied. */
+void fs_room_missed(struct fs_room *r, dv_err err, uint64_t done);
 
 #endif

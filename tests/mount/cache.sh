@@ -20,6 +20,18 @@ before=$(stat -c %i "$(store_path "$want")")
 "$DISKVFS" cas put "$S" "$T/b" --prefix blobs/ --sync >/dev/null
 "$DISKVFS" has "$S" "blobs/$(sha256sum <"$T/b" | cut -d' ' -f1)" || fail "no prefix"
 
+claim "standard input is a file of the name -"
+"$DISKVFS" cas put "$S" "$T/b" - <"$T/a" >"$T/out"
+[ "$(cut -d' ' -f1 "$T/out")" = "$(cat "$T/b" | sha256sum | cut -d' ' -f1)"$'\n'"$want" ] || fail "$(cat "$T/out")"
+
+claim "cas put does not tell that a value is there which is of another length"
+echo damaged | "$DISKVFS" put "$S" "$(sha256sum <"$T/b" | cut -d' ' -f1)"
+status=0
+"$DISKVFS" cas put "$S" "$T/b" >"$T/out" 2>"$T/err" || status=$?
+[ "$status" = 2 ] && grep -q 'is damaged' "$T/err" && [ ! -s "$T/out" ] || fail "$status $(cat "$T/out" "$T/err")"
+"$DISKVFS" rm "$S" "$(sha256sum <"$T/b" | cut -d' ' -f1)"
+"$DISKVFS" cas put "$S" "$T/b" >/dev/null
+
 claim "cas put --sync makes a value durable that was there already, and writes nothing"
 if strace -o "$T/calls" true 2>/dev/null; then
 	for sync in '' --sync; do

@@ -33,10 +33,12 @@ mk_store
 for c in init unmount pack unpack reshard info path; do
 	[ "$(status "$DISKVFS" "$c" --no-such-option)" = 1 ] || fail "$c: used wrongly"
 done
-for c in keys get put has rm import export; do
-	[ "$(status "$DISKVFS" "$c" --no-such-option)" = 2 ] || fail "$c: used wrongly"
+for c in keys get put has rm import export gc 'cas put' 'cas verify'; do
+	[ "$(status "$DISKVFS" $c --no-such-option)" = 2 ] || fail "$c: used wrongly"
 done
 for c in get has rm; do [ "$(status "$DISKVFS" "$c" "$S" none)" = 1 ] || fail "$c: no such key"; done
+echo other | "$DISKVFS" put "$S" "$(sha256sum </dev/null | cut -d ' ' -f 1)"
+[ "$(status "$DISKVFS" cas verify "$S")" = 1 ] || fail "cas verify: another value"
 for c in 'pack' 'unpack' 'info' 'reshard --transform flat' 'keys'; do
 	[ "$(status "$DISKVFS" $c "$T/nothing")" = 2 ] || fail "$c: no store"
 done

@@ -78,3 +78,5 @@ for bad in '--level 20' '--level x' '--older-than soon' '--match [' '--wrong' '-
 	! "$DISKVFS" pack "$S" $bad 2>"$T/err" || fail "$bad"
 	[ "$(wc -l <"$T/err")" = 1 ] || fail "$bad: $(cat "$T/err")"
 done
+! "$DISKVFS" pack "$S" --match '' 2>"$T/err" || fail "an empty pattern"
+grep -q 'the pattern is empty' "$T/err" || fail "$(cat "$T/err")"

@@ -117,6 +117,31 @@ wait $! 2>/dev/null || true
 "$DISKVFS" export "$S" "$T/again" >/dev/null
 alike "$T/many" "$T/again/many"
 
+claim "where there is no room an import and an export end after a few names, and are gone on with"
+if [ "$(id -u)" = 0 ] && mkdir "$T/narrow" && mount -t tmpfs -o size=1M none "$T/narrow"; then
+	mkdir "$T/noise"
+	for i in $(seq 100); do noise 50000 >"$T/noise/$i"; done
+	"$DISKVFS" init "$T/narrow/s"
+	# ends WHAT: with status 2, a line for each of a few names and one of what to do
+	ends() {
+		local status=0
+		"$DISKVFS" "$@" >"$T/said" 2>"$T/err" || status=$?
+		[ "$status" = 2 ] && grep -q "the $1 ends here; the same command goes on" "$T/err" || fail "$1: $(cat "$T/err")"
+		[ "$(wc -l <"$T/err")" -le 20 ] || fail "$1 told $(wc -l <"$T/err") lines"
+	}
+	ends import "$T/narrow/s" "$T/noise"
+	mount -o remount,size=16M "$T/narrow"
+	"$DISKVFS" import "$T/narrow/s" "$T/noise" --json >"$T/json"
+	[ "$(jq '.imported + .skipped' "$T/json")" = 100 ] || fail "$(cat "$T/json")"
+	free=$(df --output=avail -k "$T/narrow" | tail -n 1)
+	fallocate -l $(((free - 1000) * 1024)) "$T/narrow/ballast"
+	ends export "$T/narrow/s" "$T/narrow/out"
+	rm "$T/narrow/ballast"
+	"$DISKVFS" export "$T/narrow/s" "$T/narrow/out" >/dev/null
+	alike "$T/noise" "$T/narrow/out/noise"
+	umount "$T/narrow"
+fi
+
 claim "import --move takes the tree away, within a filesystem and from another"
 for from in "$T/move" "${TMPDIR:-/tmp}/dv-trees-move.$$"; do
 	cp -a "$src" "$from"

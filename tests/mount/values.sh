@@ -62,6 +62,10 @@ answers() {
 		run 2 "$DISKVFS" put "$where" "$key" </dev/null
 		run 2 "$DISKVFS" rm "$where" "$key"
 	done
+	run 2 "$DISKVFS" get "$where" ''
+	says "'': is no key: it is empty"
+	run 2 "$DISKVFS" get "$where" .diskvfs/stats
+	says ".diskvfs.* the store's own"
 	run 2 "$DISKVFS" put "$where" a --new </dev/null
 	says 'a: there is a value already'
 	run 2 "$DISKVFS" put "$where" "$(printf 'x%.0s' {1..256})" </dev/null

@@ -75,6 +75,11 @@ static void test_keys_that_can_not_be_are_refused(void)
 			     "a//b: is no key"));
 		CHECK(strstr(dvfs_explain(l.s, long_key, -ENAMETOOLONG, text, sizeof(text)),
 			     "255"));
+		CHECK(strstr(dvfs_explain(l.s, "", -EINVAL, text, sizeof(text)), "'': is no key"));
+		CHECK(strstr(dvfs_explain(l.s, ".diskvfs", -EINVAL, text, sizeof(text)),
+			     ".diskvfs: is no key: .diskvfs is the store's own"));
+		CHECK(strstr(dvfs_explain(l.s, NULL, -ENOSPC, text, sizeof(text)),
+			     "no room left on its filesystem"));
 		lib_end(&l);
 	}
 }
@@ -430,6 +435,11 @@ static void test_opening_tells_what_is_wrong(void)
 	o.create = 1;
 	o.transform = "nonsense";
 	CHECK_EQ(dvfs_open(path, &o, &s, why, sizeof(why)), -EINVAL);
+	o.transform = NULL;
+	CHECK_EQ(dvfs_open("/nowhere/at/all", &o, &s, why, sizeof(why)), -ENOENT);
+	CHECK(strstr(why, "/nowhere/at/all: "));
+	CHECK_EQ(dvfs_open("/proc/self", &o, &s, why, sizeof(why)), -ENOTEMPTY);
+	CHECK(strstr(why, "/proc/self holds files; diskvfs init --adopt"));
 	o.struct_size = 3;
 	CHECK_EQ(dvfs_open(path, &o, &s, why, sizeof(why)), -EINVAL);
 	CHECK_EQ(dvfs_open(l.path, NULL, &s, NULL, 0), 0);

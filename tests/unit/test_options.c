@@ -48,6 +48,21 @@ static void test_sizes_take_a_letter(void)
 	CHECK_EQ(o.cache_bytes, 1 << 20);
 }
 
+static void test_ages_take_a_letter(void)
+{
+	CHECK_EQ(parse("max_age=30d,settle=2m,max_size=1T"), 0);
+	CHECK(o.max_age_s == 30 * 86400.0 && o.settle_s == 120.0);
+	CHECK_EQ(o.max_size, 1ll << 40);
+	CHECK_EQ(parse("max_age=4w"), 0);
+	CHECK(o.max_age_s == 28 * 86400.0);
+	CHECK_EQ(parse("max_age=90s,coherence=1h"), 0);
+	CHECK(o.max_age_s == 90.0 && o.coherence_s == 3600.0);
+	CHECK_EQ(parse("max_age=30D"), -EINVAL);
+	CHECK_EQ(parse("max_age=30dd"), -EINVAL);
+	CHECK_EQ(parse("max_age=3y"), -EINVAL);
+	CHECK_EQ(parse("max_age=d"), -EINVAL);
+}
+
 static void test_values_that_are_no_numbers_are_refused(void)
 {
 	static const char *const bad[] = {
@@ -176,6 +191,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_defaults_are_those_of_the_table),
 		CHECK_TEST(test_patterns_are_gathered_and_checked),
 		CHECK_TEST(test_sizes_take_a_letter),
+		CHECK_TEST(test_ages_take_a_letter),
 		CHECK_TEST(test_values_that_are_no_numbers_are_refused),
 		CHECK_TEST(test_a_value_out_of_range_is_told_with_the_range),
 		CHECK_TEST(test_an_unknown_word_is_named),
