@@ -9,6 +9,7 @@ dv_library_test(library)
 dv_library_test(library_keys)
 dv_library_test(library_extras)
 dv_library_test(library_many)
+dv_library_test(library_streams)
 # With the library's objects, so that reads of directories can be counted.
 dv_unit_test(library_large MODULES lib LIBS -Wl,--wrap=dv_backing_posix)
 add_test(NAME unit/library_1m COMMAND test_library_large)
