@@ -226,6 +226,34 @@ static void check_rest(struct dvfs_reader *r, const char *text, size_t from, siz
 	CHECK_EQ(from, len);
 }
 
+/* Equal sizes, packed each time, and read by two stores that have the frames of the last one. */
+static void test_no_cache_gives_what_was_there_before_a_write(void)
+{
+	struct lib l, other;
+	lib_begin(&l, "path");
+	other = l;
+	lib_open(&other);
+	for (unsigned round = 0; round < 20; round++) {
+		struct dvfs *s = round % 2 ? l.s : other.s;
+		char *text = lib_text(300000, round);
+		CHECK_EQ(dvfs_write(s, "a", text, strlen(text), 0), 0);
+		lib_is(&l, "a", text);
+		lib_is(&other, "a", text);
+		CHECK_EQ(dvfs_pack(s, NULL), 0);
+		CHECK(lib_file(&l, "a.zst") && !lib_file(&l, "a"));
+		for (int again = 0; again < 2; again++) {
+			lib_is(&l, "a", text);
+			lib_is(&other, "a", text);
+		}
+		free(text);
+	}
+	struct dvfs_stats st;
+	dvfs_stats(l.s, &st);
+	CHECK(st.cache_hits > 0); /* or nothing was shown */
+	CHECK_EQ(dvfs_close(&other.s), 0);
+	lib_end(&l);
+}
+
 static void test_a_reader_keeps_its_version(void)
 {
 	char *text = lib_text(700000, 1), buf[100];
@@ -479,6 +507,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_both_live_together_under_split),
 		CHECK_TEST(test_empty_directories_go_with_their_last_key),
 		CHECK_TEST(test_a_packed_value_is_replaced_and_read),
+		CHECK_TEST(test_no_cache_gives_what_was_there_before_a_write),
 		CHECK_TEST(test_a_reader_keeps_its_version),
 		CHECK_TEST(test_a_direct_reader_leaves_the_cache_alone),
 		CHECK_TEST(test_what_is_replaced_keeps_mode_and_attributes),
