@@ -184,6 +184,23 @@ static void test_keys_that_come_back_soon_go_to_main(void)
 	dv_cache_free(&c);
 }
 
+/* More keys than fit come back and go through main; what is used all the while stays there. */
+static void test_what_is_used_outlives_what_is_not_in_main(void)
+{
+	enum { LEN = 1000, ROOM = 100, HOT = 10, OTHERS = 150, STEPS = 20000, WARM = 600 };
+	struct dv_cache *c = cache_of((size_t)ROOM * (LEN + 200), 1);
+	unsigned missed = 0;
+
+	for (uint64_t step = 0; step < STEPS; step++) {
+		for (uint64_t n = 0; n < HOT; n++)
+			missed += !use(c, n, LEN) && step >= WARM;
+		use(c, 1000 + step % OTHERS, LEN);
+	}
+	CHECK(stats_of(c).evictions > STEPS / 10);
+	CHECK_EQ(missed, 0);
+	dv_cache_free(&c);
+}
+
 static void test_set_that_changed_is_learned(void)
 {
 	enum { LEN = 1000, ROOM = 200, HOT = 100 };
@@ -540,6 +557,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_bound_holds_under_random_use),
 		CHECK_TEST(test_scan_does_not_displace_a_hot_set),
 		CHECK_TEST(test_keys_that_come_back_soon_go_to_main),
+		CHECK_TEST(test_what_is_used_outlives_what_is_not_in_main),
 		CHECK_TEST(test_set_that_changed_is_learned),
 		CHECK_TEST(test_pinned_data_stays_while_others_come_and_go),
 		CHECK_TEST(test_entries_in_use_may_pass_the_bound_until_they_are_put),

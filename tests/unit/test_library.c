@@ -6,6 +6,8 @@
  */
 #include "tests/support/lib.h"
 
+#include <sys/resource.h>
+
 static const char *const transforms[] = {"path", "flat", "path:.txt", "split:2x2",
 					 "hash:sha256:2x2"};
 
@@ -281,6 +283,39 @@ static void test_a_reader_keeps_its_version(void)
 	free(text);
 }
 
+/* Another store replaces and erases it; of files that it does not hold a store keeps so many open as half
+ * of the limit. */
+static void test_a_reader_keeps_its_version_whatever_else_is_opened(void)
+{
+	char *text = lib_text(700000, 1), buf[100], key[16];
+	struct rlimit before, few;
+	struct dvfs_reader *r;
+	struct lib l, other;
+	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few = (struct rlimit){before.rlim_max < 128 ? before.rlim_max : 128, before.rlim_max};
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+	lib_begin(&l, "path");
+	other = l;
+	lib_open(&other);
+	lib_write(&l, "a", text);
+	CHECK_EQ(dvfs_pack(l.s, NULL), 0);
+	CHECK_EQ(dvfs_reader_open(l.s, "a", 0, &r), 0);
+	CHECK_EQ(dvfs_reader_read(r, buf, 100), 100);
+	lib_write(&other, "a", "another");
+	CHECK_EQ(dvfs_erase(other.s, "a"), 0);
+	for (int i = 0; i < 300; i++) {
+		sprintf(key, "other%d", i);
+		lib_write(&l, key, key);
+		lib_is(&l, key, key);
+	}
+	check_rest(r, text, 100, 700000);
+	dvfs_reader_close(&r);
+	CHECK_EQ(dvfs_close(&other.s), 0);
+	lib_end(&l);
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+	free(text);
+}
+
 static void test_a_direct_reader_leaves_the_cache_alone(void)
 {
 	struct lib l;
@@ -509,6 +544,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_a_packed_value_is_replaced_and_read),
 		CHECK_TEST(test_no_cache_gives_what_was_there_before_a_write),
 		CHECK_TEST(test_a_reader_keeps_its_version),
+		CHECK_TEST(test_a_reader_keeps_its_version_whatever_else_is_opened),
 		CHECK_TEST(test_a_direct_reader_leaves_the_cache_alone),
 		CHECK_TEST(test_what_is_replaced_keeps_mode_and_attributes),
 		CHECK_TEST(test_a_new_value_takes_the_group_of_a_setgid_directory),

@@ -70,6 +70,33 @@ static void test_a_moved_file_is_packed_as_any_other(void)
 	free(text);
 }
 
+/* In diskv a moved file lies in the store as it was, which its compression can not read. */
+static void test_a_file_moved_into_a_compressed_layout_is_compressed(void)
+{
+	char path[100], stored[128], *text = lib_text(300000, 1);
+	struct dvfs_value v;
+	struct lib l;
+	lib_begin(&l, "path");
+	lib_end(&l);
+	l.o.layout = "diskv:gzip";
+	l.o.transform = "flat";
+	lib_open(&l);
+	make_file(path, &l, "file", text);
+	CHECK_EQ(dvfs_import(l.s, "a", path, DVFS_MOVE), 0);
+	CHECK_EQ(access(path, F_OK), -1);
+	snprintf(stored, sizeof(stored), "%s/a", l.path);
+	FILE *f = fopen(stored, "r");
+	CHECK(f != NULL);
+	CHECK_EQ(fgetc(f), 0x1f);
+	CHECK_EQ(fgetc(f), 0x8b);
+	fclose(f);
+	CHECK_EQ(dvfs_stat(l.s, "a", &v), 0);
+	CHECK(v.packed && v.size == 300000 && v.stored_bytes < 150000);
+	lib_is(&l, "a", text);
+	lib_end(&l);
+	free(text);
+}
+
 /* Whoever has the other name of a file must not write to the value. */
 static void test_a_file_with_other_links_is_moved_by_copying(void)
 {
@@ -507,6 +534,7 @@ int main(int argc, char **argv)
 	static const struct check_test tests[] = {
 		CHECK_TEST(test_an_import_copies_or_moves_and_keeps_what_the_file_had),
 		CHECK_TEST(test_a_moved_file_is_packed_as_any_other),
+		CHECK_TEST(test_a_file_moved_into_a_compressed_layout_is_compressed),
 		CHECK_TEST(test_a_file_with_other_links_is_moved_by_copying),
 		CHECK_TEST(test_a_value_that_is_moved_to_itself_stays),
 		CHECK_TEST(test_a_long_value_is_written_without_waiting),
