@@ -59,7 +59,8 @@ static void failed(struct import *im, dv_err err)
 			    ? "the store's transform holds regular files only"
 		    : err == -ESTALE && im->move
 			    ? "was changed meanwhile, and stays: import it again"
-			    : strerror(-err));
+		    : err == -EINVAL ? "can not be a key of this store; --prefix makes others"
+				     : strerror(-err));
 	im->failed++;
 	fs_room_missed(&im->room, err, im->imported);
 }
@@ -255,9 +256,11 @@ static dv_err make_dir(struct import *im, struct dv_node *dir, const char *name,
 	return err;
 }
 
-/* What lies in the directory fd, which is taken. */
-static dv_err import_names(struct import *im, struct dv_node *dir, int fd, unsigned depth)
+/* What lies in the directory fd, which is taken; left: what stands before each name. */
+static dv_err import_names(struct import *im, struct dv_node *dir, int fd, const char *left,
+			   unsigned depth)
 {
+	char name[NAME_MAX + 1];
 	DIR *d = depth < DEPTH_MAX ? fdopendir(fd) : NULL;
 	struct dirent *e;
 	size_t len = strlen(im->key);
@@ -269,12 +272,15 @@ static dv_err import_names(struct import *im, struct dv_node *dir, int fd, unsig
 	while (!im->room.gone && (errno = 0, e = readdir(d))) {
 		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
 			continue;
-		if (len + strlen(e->d_name) + 2 > sizeof(im->key)) {
+		bool fits = snprintf(name, sizeof(name), "%s%s", left, e->d_name) <= NAME_MAX;
+
+		if (len + strlen(name) + 2 > sizeof(im->key)) {
 			failed(im, -ENAMETOOLONG);
 			continue;
 		}
-		sprintf(im->key + len, "%s%s", len ? "/" : "", e->d_name);
-		dv_err err = import_entry(im, dir, e->d_name, dirfd(d), e->d_name, depth);
+		sprintf(im->key + len, "%s%s", len ? "/" : "", name);
+		dv_err err = fits ? import_entry(im, dir, name, dirfd(d), e->d_name, depth)
+				  : -ENAMETOOLONG;
 		if (err)
 			failed(im, err);
 		im->key[len] = '\0';
@@ -302,7 +308,7 @@ static dv_err import_dir(struct import *im, struct dv_node *dir, const char *nam
 	if (!err) {
 		int own = dup(fd);
 
-		err = own < 0 ? -errno : import_names(im, n, own, depth + 1);
+		err = own < 0 ? -errno : import_names(im, n, own, "", depth + 1);
 		dress(im, n, &st, fd);
 		im->others++;
 	}
@@ -386,6 +392,8 @@ static dv_err import_entry(struct import *im, struct dv_node *dir, const char *n
 
 	if (err)
 		return err;
+	if (!strcmp(im->key, ".diskvfs")) /* a mount has its own files there */
+		return -EINVAL;
 	if (S_ISDIR(st.st_mode))
 		return import_dir(im, dir, name, at, from, depth);
 	fs_progress_add(&im->progress, 1, 0);
@@ -401,7 +409,21 @@ static dv_err import_entry(struct import *im, struct dv_node *dir, const char *n
 
 /* ---- operands ---- */
 
-/* The directory of the prefix, made where it is missing. *left: what of it the first name begins with. */
+/* Can a key begin so? Directories "." and ".." would be made, which no key and no path leads to. */
+static bool is_prefix(const char *prefix)
+{
+	size_t first = strcspn(prefix, "/");
+
+	for (const char *at = prefix, *slash; (slash = strchr(at, '/')); at = slash + 1) {
+		size_t len = (size_t)(slash - at);
+
+		if (!len || (len <= 2 && strspn(at, ".") == len))
+			return false;
+	}
+	return !prefix[first] || first != 8 || strncmp(prefix, ".diskvfs", first) != 0;
+}
+
+/* The directory of the prefix, made where it is missing. *left: what of it each name begins with. */
 static dv_err open_prefix(struct import *im, const char *prefix, struct dv_node **out,
 			  const char **left)
 {
@@ -414,8 +436,8 @@ static dv_err open_prefix(struct import *im, const char *prefix, struct dv_node 
 		struct dv_node *next = NULL;
 		size_t len = (size_t)(slash - *left);
 
-		if (len == 0 || len > NAME_MAX)
-			err = len ? -ENAMETOOLONG : -EINVAL;
+		if (len > NAME_MAX)
+			err = -ENAMETOOLONG;
 		if (!err) {
 			memcpy(name, *left, len);
 			name[len] = '\0';
@@ -464,9 +486,7 @@ static void import_operand(struct import *im, const char *path, const char *pref
 	snprintf(im->key, sizeof(im->key), "%.*s", (int)dir_len, prefix);
 	if (last_name(path, name)) {
 		fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		err = fd < 0  ? -errno
-		      : *left ? (close(fd), -EINVAL) /* names of a tree begin with no text */
-			      : import_names(im, dir, fd, 0);
+		err = fd < 0 ? -errno : import_names(im, dir, fd, left, 0);
 	} else if (snprintf(key, sizeof(key), "%s%s", left, name) >= (int)sizeof(key)) {
 		err = -ENAMETOOLONG;
 	} else {
@@ -566,6 +586,11 @@ int fs_cmd_import(int argc, char **argv)
 	n = fs_args_parse(&a, argc, argv, &operands, &status);
 	if (n < 0)
 		return status;
+	if (!is_prefix(prefix))
+		return fs_cmd_fail(2,
+				   "--prefix %s: no key begins so; components are not empty, \".\" "
+				   "or \"..\", and the first one is not .diskvfs",
+				   prefix);
 	im->door = door;
 	status = fs_door_open(door, operands[0]);
 	return status ? status : run(im, operands + 1, n - 1, prefix);

@@ -118,9 +118,9 @@ wait $! 2>/dev/null || true
 alike "$T/many" "$T/again/many"
 
 claim "where there is no room an import and an export end after a few names, and are gone on with"
+mkdir "$T/noise"
+for i in $(seq 100); do noise 50000 >"$T/noise/$i"; done
 if [ "$(id -u)" = 0 ] && mkdir "$T/narrow" && mount -t tmpfs -o size=1M none "$T/narrow"; then
-	mkdir "$T/noise"
-	for i in $(seq 100); do noise 50000 >"$T/noise/$i"; done
 	"$DISKVFS" init "$T/narrow/s"
 	# ends WHAT: with status 2, a line for each of a few names and one of what to do
 	ends() {
@@ -224,6 +224,26 @@ status=0
 [ "$status" = 2 ] || fail "status $status"
 grep -q 'd: the store.s transform holds regular files only' "$T/err" || fail "$(cat "$T/err")"
 [ "$("$DISKVFS" keys "$T/flat")" = $'nothing\nsparse' ] || fail "$("$DISKVFS" keys "$T/flat")"
+"$DISKVFS" import "$T/flat" "$T/noise/" --prefix of- -q
+"$DISKVFS" get "$T/flat" of-7 | cmp - "$T/noise/7"
+
+claim "no value goes where no key leads"
+mkdir -p "$T/odd/.diskvfs" "$T/odd/sub/.diskvfs"
+echo inner >"$T/odd/sub/.diskvfs/file"
+echo outer >"$T/odd/.diskvfs/file"
+"$DISKVFS" init "$T/led"
+for prefix in ./ ../ a/../b a//b / .diskvfs/ .diskvfs/stage/; do
+	status=0
+	"$DISKVFS" import "$T/led" "$T/odd/" --move --prefix "$prefix" >/dev/null 2>"$T/err" || status=$?
+	[ "$status" = 2 ] && grep -q "prefix $prefix: no key begins so" "$T/err" || fail "$prefix: $status $(cat "$T/err")"
+done
+status=0
+"$DISKVFS" import "$T/led" "$T/odd/" --move >/dev/null 2>"$T/err" || status=$?
+[ "$status" = 2 ] && grep -q '\.diskvfs: can not be a key of this store' "$T/err" || fail "$status $(cat "$T/err")"
+[ -e "$T/odd/.diskvfs/file" ] || fail "it was moved"
+[ "$("$DISKVFS" keys "$T/led")" = sub/.diskvfs/file ] || fail "$("$DISKVFS" keys "$T/led")"
+"$DISKVFS" import "$T/led" "$T/odd/" --move --prefix .d/ >/dev/null
+[ "$("$DISKVFS" get "$T/led" .d/.diskvfs/file)" = outer ] || fail "beneath a prefix"
 
 claim "what can not take a place leaves what is there"
 echo value | "$DISKVFS" put "$T/flat" link
