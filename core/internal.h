@@ -15,6 +15,7 @@
 #include "core/store.h"
 
 #include <pthread.h>
+#include <string.h>
 
 struct dv_foreign;
 struct dv_journal;
@@ -199,5 +200,12 @@ static inline struct dv_version dv_version_of(const struct dv_stat *st)
 #define DV_UNPACKS_MAX	 30 /* counted so far: a millisecond is a day by then */
 
 #define DV_CONTROL_DIR ".diskvfs"
+
+/* No path of a mount leads to a key of this name: at the top the mount has its own files. Others may have
+ * put a file of the store where it would be. */
+static inline bool dv_name_is_unreachable(const char *name, bool top)
+{
+	return !strcmp(name, ".") || !strcmp(name, "..") || (top && !strcmp(name, DV_CONTROL_DIR));
+}
 
 #endif

@@ -146,7 +146,7 @@ static dv_err take_directory(struct walk *w, struct level *l, const char *stored
 		return 0;
 	}
 	dv_err err = dv_names_parse(t, stored, false, "", name, &form);
-	if (err == -ENOENT) {
+	if (err == -ENOENT || (!err && dv_name_is_unreachable(name, w->depth == 1))) {
 		tell(w, l, stored, NULL, DV_FINDING_STRAY, DV_CLASS_NOTE,
 		     "its name is no key's; not looked into");
 		return 0;
@@ -256,6 +256,10 @@ static dv_err take_file(struct walk *w, struct level *l, const char *stored, boo
 		return take_other_file(w, l, stored, regular);
 	if (err || w->homing)
 		return err;
+	if (dv_name_is_unreachable(name, !l->dir->key || !l->dir->key[0])) {
+		tell(w, l, stored, NULL, DV_FINDING_STRAY, DV_CLASS_NOTE, "its name is no key's");
+		return 0;
+	}
 	if (form == DV_FORM_OTHER) {
 		w->v->r->others++;
 		tell_hidden(w, l, stored, name);

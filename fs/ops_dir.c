@@ -30,7 +30,8 @@
 /* A reply that fills up, and the entries that READDIRPLUS still has to look up. */
 struct listing {
 	fuse_req_t req;
-	char *buf; /* borrowed */
+	uint64_t dir; /* its node id */
+	char *buf;    /* borrowed */
 	size_t size, used;
 	bool plus;
 	/* READDIRPLUS: names are collected first and looked up when the store is done with the
@@ -113,6 +114,9 @@ static bool take_entry(void *ctx, const struct dv_list_entry *entry)
 {
 	struct listing *l = ctx;
 
+	/* What others have put into the store where the mount's own folder is. */
+	if (fs_control_is_folder_name(l->dir, entry->name))
+		return true;
 	if (l->plus)
 		return collect(l, entry);
 	if (!add_plain(l, entry->name, entry->ino, entry->type, entry->cookie))
@@ -221,7 +225,7 @@ static dv_err fill(struct fs_op *op, struct listing *l, struct dv_list *list, in
 static void list(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, uint64_t fh, bool plus)
 {
 	DV_AUTO_FREE char *names = NULL;
-	struct listing l = {.req = req, .buf = fs_turn_buffer(), .plus = plus};
+	struct listing l = {.req = req, .dir = id, .buf = fs_turn_buffer(), .plus = plus};
 	struct dv_list *handle = (struct dv_list *)(uintptr_t)fh;
 	struct fs_op op;
 	int64_t cookie = off;

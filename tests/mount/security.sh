@@ -212,6 +212,15 @@ done
 chmod 777 "$M/.diskvfs/control" 2>/dev/null || true
 [ "$(stat -c %a "$M/.diskvfs/control")" = 600 ] || fail "chmod"
 mnt_down
+mkdir "$S/%2ediskvfs" "$S/%2e." "$S/d/%2e"
+echo planted | tee "$S/%2ediskvfs/control" "$S/%2ediskvfs/stats" >"$S/%2e./x"
+mnt_up -o settle=0
+ls -lR "$M" >"$T/listed"
+! grep -q 'planted\|control$' "$T/listed" || fail "$(cat "$T/listed")"
+[ "$(ls -A "$M" | grep -c '^\.diskvfs$')" = 0 ] || fail "listed: $(ls -A "$M")"
+[ "$(stat_json .store)" = "$S" ] || fail "what is planted hides the counters"
+mnt_down
+rm -r "$S/%2ediskvfs" "$S/%2e." "$S/d/%2e"
 for k in ../out/made /out/made d/../../made .diskvfs/made ./.diskvfs/made .. . ''; do
 	echo x | soon "$DISKVFS" put "$S" "$k" >>"$T/log" 2>&1 || true
 done

@@ -354,6 +354,17 @@ static void test_misplaced_values_and_strays_are_told_apart(void)
 	vt_clean(&t);
 	vt_told(&t, "stray", "picture.jpg", "no key's");
 	vt_end(&t);
+	vt_begin(&t, "path");
+	vt_put(&t, "k", 6000);
+	vt_mkdir(&t, "%2ediskvfs");
+	vt_mkdir(&t, "d");
+	vt_mkdir(&t, "d/%2ediskvfs");
+	vt_write(&t, "d/%2e", "x", 1);
+	vt_clean(&t);
+	vt_told(&t, "stray", "%2ediskvfs", "no key's");
+	vt_told(&t, "stray", "d/%2e", "no key's");
+	CHECK_EQ(t.count, 2);
+	vt_end(&t);
 }
 
 static void test_leftovers_of_nobody_are_told(void)
