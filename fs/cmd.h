@@ -51,6 +51,10 @@ int fs_cmd_operands(int argc, char **argv, const char *usage, int min, int max,
  * in mount where it is mounted; "": nowhere. -> exit status, what is wrong having been told.
  */
 int fs_cmd_target(const char *operand, char path[PATH_MAX], char mount[PATH_MAX]);
+/* -EINVAL, -ENAMETOOLONG: no key is like that, whatever the transform; a path may be. */
+DV_CHECK dv_err fs_cmd_check_key(const char *key);
+/* Tells so. -> status */
+int fs_cmd_no_key(int status, const char *key);
 /* Opens a store that is not mounted for such work. */
 DV_CHECK dv_err fs_cmd_open_store(const char *path, struct dv_store **out, char *why,
 				  size_t why_size);

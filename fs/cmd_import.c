@@ -59,6 +59,8 @@ static void failed(struct import *im, dv_err err)
 			    ? "the store's transform holds regular files only"
 		    : err == -ESTALE && im->move
 			    ? "was changed meanwhile, and stays: import it again"
+		    : err == -EEXIST
+			    ? "a value has the name of a directory that this is to be, or to lie in"
 		    : err == -EINVAL ? "can not be a key of this store; --prefix makes others"
 				     : strerror(-err));
 	im->failed++;

@@ -35,9 +35,13 @@ int fs_cmd_path(int argc, char **argv)
 	so.plugin = fs_plugin_named();
 	err = dv_store_open(dv_backing_posix(), operands[0], &so, &store, why, sizeof(why));
 	if (err < 0)
-		return fs_cmd_fail(2, "%s: %s", operands[0], why[0] ? why : strerror(-err));
-	err = dv_store_path(store, key, file, sizeof(file), &exists);
+		return fs_cmd_fail(2, "%s", why[0] ? why : strerror(-err));
+	err = fs_cmd_check_key(key);
+	if (!err)
+		err = dv_store_path(store, key, file, sizeof(file), &exists);
 	dv_ignore(dv_store_close(&store, NULL)); /* opened read-only: nothing to finish */
+	if (err == -EINVAL)
+		return fs_cmd_no_key(2, key);
 	if (err < 0)
 		return fs_cmd_fail(2, "%s: %s", key, strerror(-err));
 	if (!fs_args_quiet())

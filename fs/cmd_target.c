@@ -2,6 +2,7 @@
 /* cmd_target.c - the store that a command is to work on, mounted or not. See cmd.h. */
 #include "fs/cmd.h"
 
+#include "core/log.h"
 #include "fs/client.h"
 #include "fs/mountpoint.h"
 #include "fs/plugin.h"
@@ -31,6 +32,33 @@ dv_err fs_cmd_open_store(const char *path, struct dv_store **out, char *why, siz
 	so.beat_ms = DV_BEAT_MS; /* a large store takes a while */
 	dv_backing_posix_prepare();
 	return dv_store_open(dv_backing_posix(), path, &so, out, why, why_size);
+}
+
+dv_err fs_cmd_check_key(const char *key)
+{
+	for (const char *at = key;; at++) {
+		size_t len = strcspn(at, "/");
+
+		if (!len || (len <= 2 && strspn(at, ".") >= len))
+			return -EINVAL;
+		if (len > NAME_MAX)
+			return -ENAMETOOLONG;
+		at += len;
+		if (!*at)
+			break;
+	}
+	return strncmp(key, ".diskvfs", 8) == 0 && (!key[8] || key[8] == '/') ? -EINVAL : 0;
+}
+
+int fs_cmd_no_key(int status, const char *key)
+{
+	char shown[1024];
+
+	return fs_cmd_fail(
+		status,
+		"%s: is no key: it is empty, has an empty, \".\" or \"..\" component, or "
+		"is .diskvfs, which is the store's own, or the transform can not hold it",
+		*key ? dv_log_key(shown, sizeof(shown), key) : "''");
 }
 
 int fs_cmd_end(int status)

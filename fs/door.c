@@ -108,22 +108,11 @@ int fs_door_library(struct fs_door *d, bool write)
 
 dv_err fs_door_path(const struct fs_door *d, const char *key, char out[PATH_MAX])
 {
+	dv_err err = fs_cmd_check_key(key);
 	int n;
 
-	/* What a path of the mount could lead to that is no key. */
-	for (const char *at = key;; at++) {
-		size_t len = strcspn(at, "/");
-
-		if (!len || (len == 1 && at[0] == '.') || (len == 2 && !strncmp(at, "..", 2)))
-			return -EINVAL;
-		if (len > NAME_MAX)
-			return -ENAMETOOLONG;
-		at += len;
-		if (!*at)
-			break;
-	}
-	if (!strcmp(key, ".diskvfs") || !strncmp(key, ".diskvfs/", 9))
-		return -EINVAL;
+	if (err)
+		return err;
 	n = snprintf(out, PATH_MAX, "%s/%s", d->mount, key);
 	return n < 0 || n >= PATH_MAX ? -ENAMETOOLONG : 0;
 }
@@ -159,10 +148,7 @@ int fs_door_fail(struct fs_door *d, const char *key, dv_err err)
 	else if (err == -ENOENT)
 		fs_cmd_fail(2, "%s: no such key", dv_log_key(shown, sizeof(shown), key));
 	else if (err == -EINVAL)
-		fs_cmd_fail(2,
-			    "%s: is no key: it is empty, has an empty, \".\" or \"..\" component, "
-			    "or is .diskvfs, which is the store's own",
-			    *key ? dv_log_key(shown, sizeof(shown), key) : "''");
+		fs_cmd_no_key(2, key);
 	else
 		fs_cmd_fail(2, "%s: %s", dv_log_key(shown, sizeof(shown), key), strerror(-err));
 	return err == -ENOENT ? 1 : 2;

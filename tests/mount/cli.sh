@@ -141,6 +141,11 @@ status=0
 "$DISKVFS" path "$S" absent >"$T/out" || status=$?
 [ "$status" = 1 ] || fail "a key that is not there: status $status"
 grep -q 'absent$' "$T/out" || fail "prints $(cat "$T/out")"
+for key in '' .. a/../b .diskvfs/config; do
+	status=0
+	"$DISKVFS" path "$S" "$key" >"$T/out" 2>"$T/err" || status=$?
+	[ "$status" = 2 ] && grep -q 'is no key' "$T/err" && [ ! -s "$T/out" ] || fail "'$key': $status $(cat "$T/out" "$T/err")"
+done
 refused_path=0
 "$DISKVFS" path "$T/plain" x 2>"$T/err" || refused_path=$?
 [ "$refused_path" != 0 ] || fail "path of a folder that is no store succeeds"
