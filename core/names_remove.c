@@ -23,7 +23,7 @@ static dv_err unlink_forms(struct dv_store *s, struct dv_node *n, const struct d
 	if (!err)
 		err = dv_rival_drop_superseded(s, n, p);
 	if (!err)
-		err = dv_place_find(s, p, &f);
+		err = dv_place_find_known(s, p, &f);
 	struct dv_ident id = dv_ident_of(&f.st);
 	/* Beside newer bytes the store's object may have been removed or replaced by others: both
 	 * go. */
@@ -137,7 +137,7 @@ static dv_err remove_dir(struct dv_store *s, struct dv_node *dir, const char *na
 	dv_err err = dv_place_open(s, dir, name, false, &p);
 	if (err)
 		return err;
-	err = dv_place_find(s, &p, &f);
+	err = dv_place_find_known(s, &p, &f);
 	if (!err) {
 		struct dv_beside twin = dv_rival_look(s, &p, p.names.packed);
 		dv_keep_open(s, n, 1);

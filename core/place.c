@@ -15,6 +15,7 @@
 #include <string.h>
 
 #define ROOT_MODE_BITS 07777
+#define FIND_TRIES     4  /* so often another mount unpacks and packs it meanwhile */
 #define CREATE_TRIES   16 /* a pruner may remove a shard directory between its making and its use */
 
 static dv_err open_dir_at(struct dv_store *s, int dirfd, const char *name, int *out_fd)
@@ -348,6 +349,14 @@ dv_err dv_place_find(struct dv_store *s, const struct dv_place *p, struct dv_fou
 	if (err)
 		return err == -ENOTDIR ? -ENOENT : err;
 	return hit ? 0 : -ENOENT;
+}
+
+dv_err dv_place_find_known(struct dv_store *s, const struct dv_place *p, struct dv_found *out)
+{
+	dv_err err = -ENOENT;
+	for (unsigned tries = 0; err == -ENOENT && tries < FIND_TRIES; tries++)
+		err = dv_place_find(s, p, out);
+	return err;
 }
 
 unsigned dv_place_kind(const struct dv_place *p, const char *stored)

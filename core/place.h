@@ -44,6 +44,10 @@ const char *dv_place_stored(const struct dv_place *p, enum dv_form form, uint8_t
 
 /* What value or object has the name: raw before packed. -ENOENT: none. */
 DV_CHECK dv_err dv_place_find(struct dv_store *s, const struct dv_place *p, struct dv_found *out);
+/* The same of what was there a moment ago: another mount that unpacks and packs it again may have it under that
+ * name which is not looked at just then, each time. */
+DV_CHECK dv_err dv_place_find_known(struct dv_store *s, const struct dv_place *p,
+				    struct dv_found *out);
 
 /* The key of p, for loose.h. */
 static inline struct dv_loose_at dv_place_at(const struct dv_place *p)

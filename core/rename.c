@@ -59,7 +59,7 @@ static dv_err find_source(struct dv_store *s, struct renaming *r)
 		r->src = (struct dv_found){.form = r->n->form, .stored = r->in->stored};
 		return DV_B(s, stat, r->from.dirfd, r->src.stored, &r->src.st);
 	}
-	dv_err err = dv_place_find(s, &r->from, &r->src);
+	dv_err err = dv_place_find_known(s, &r->from, &r->src);
 	if (err)
 		return err == -ENOENT ? -ESTALE : err;
 	struct dv_ident id = dv_ident_of(&r->src.st);

@@ -28,7 +28,7 @@ dv_err dv_rival_lock(struct dv_store *s, struct dv_node *n, struct dv_file *f,
 	err = dv_place_of(s, n, 0, &p, &(const char *){NULL});
 	if (err)
 		return err;
-	err = dv_place_find(s, &p, &found);
+	err = dv_place_find_known(s, &p, &found);
 	struct dv_ident id = dv_ident_of(&found.st);
 	if (err == -ENOENT || (!err && !dv_ident_equal(&id, &n->id)))
 		err = -ESTALE;

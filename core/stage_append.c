@@ -49,7 +49,7 @@ static dv_err open_object(struct dv_store *s, struct dv_node *n, struct dv_file 
 	if (!err)
 		err = DV_B(s, stat, fd, "", &st);
 	if (!err) /* who had it locked may have put another one in its place, or beside it */
-		err = dv_place_find(s, &p, &found);
+		err = dv_place_find_known(s, &p, &found);
 	dv_place_of_close(s, &p);
 	if (!err) {
 		struct dv_ident id = dv_ident_of(&st), now = dv_ident_of(&found.st);

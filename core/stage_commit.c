@@ -179,8 +179,8 @@ static bool supersede(struct dv_store *s, struct dv_node *n, const struct dv_pla
 	if (DV_B(s, stat, dv_stage_written_fd(stage), "", &own))
 		return false;
 	dv_stage_note_change(n, &own);
-	if (!stage->replacement || stage->in_place || !stage->named || dv_place_find(s, p, &f) ||
-	    !S_ISREG(f.st.mode) || f.st.nlink > 1 ||
+	if (!stage->replacement || stage->in_place || !stage->named ||
+	    dv_place_find_known(s, p, &f) || !S_ISREG(f.st.mode) || f.st.nlink > 1 ||
 	    !dv_rival_is_older(s, n, p, &f, &stage->changed))
 		return false;
 	if (dv_node_add_name(s, n, p->dir, p->name, f.slot))

@@ -249,7 +249,7 @@ static bool same_value(struct dv_store *s, struct dv_node *n, const struct dv_pl
 static dv_err find_for(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
 		       struct dv_found *out)
 {
-	dv_err err = dv_place_find(s, p, out);
+	dv_err err = dv_place_find_known(s, p, out);
 	struct dv_ident id = dv_ident_of(&out->st);
 	if ((err && err != -ENOENT) || !n->loser ||
 	    (!err && out->form == n->form && dv_ident_equal(&id, &n->id)))
@@ -258,7 +258,7 @@ static dv_err find_for(struct dv_store *s, struct dv_node *n, const struct dv_pl
 	err = dv_loose_sync(s, &at, p->dirfd); /* I3 */
 	if (!err)
 		err = dv_stage_drop_loser(s, n, p);
-	return err ? err : dv_place_find(s, p, out);
+	return err ? err : dv_place_find_known(s, p, out);
 }
 
 /* One name: kept, taken over or dropped. -> is it kept, and leads to n's value? */
