@@ -57,6 +57,8 @@ dv_err dv_pack_publish(struct dv_store *s, struct dv_pack_item *item, struct dv_
 		return 0;
 	dv_err err = dv_node_reserve_loser(s, n); /* leave_loser() can not fail */
 	if (!err && unchanged(s, n, &p, stored, j)) {
+		/* Another mount that comes to edit it waits until it is known which form stays. */
+		dv_ignore(DV_B(s, flock, j->fd, LOCK_EX | LOCK_NB));
 		dv_journal_stage_name(j->id, name);
 		dv_dir_times_keep(s, p.dirfd, &times);
 		err = DV_B(s, rename, dv_journal_dirfd(s->journal), name, p.dirfd, p.names.packed,
@@ -178,6 +180,7 @@ enum dv_pack_outcome dv_pack_finish(struct dv_store *s, struct dv_pack_item *ite
 	} else if (!err) {
 		err = unlink_packed(s, &p, j);
 	}
+	dv_ignore(DV_B(s, flock, j->fd, LOCK_UN));
 	dv_dir_times_restore(s, &times);
 	dv_place_of_close(s, &p);
 	if (err)

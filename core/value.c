@@ -16,6 +16,8 @@
 #include <string.h>
 #include <sys/file.h>
 
+#define LOOK_TRIES 4 /* as often another mount packs and unpacks the value meanwhile */
+
 /* ---- files ---- */
 
 /* Opens n's object by one of its names and checks that it is that object. */
@@ -261,16 +263,42 @@ static dv_err find_for(struct dv_store *s, struct dv_node *n, const struct dv_pl
 	return err ? err : dv_place_find_known(s, p, out);
 }
 
+static bool is_still_there(struct dv_store *s, const struct dv_place *p, const struct dv_found *f)
+{
+	struct dv_stat st;
+	if (DV_B(s, stat, p->dirfd, f->stored, &st))
+		return false;
+	struct dv_ident id = dv_ident_of(&st), was = dv_ident_of(&f->st);
+	return dv_ident_equal(&id, &was);
+}
+
+/* What is found may be gone, packed or unpacked by another mount, before it is seen whose value it is. */
+static dv_err find_whose(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
+			 struct dv_found *out, bool *same)
+{
+	dv_err err = 0;
+	for (unsigned tries = 0; tries < LOOK_TRIES; tries++) {
+		err = find_for(s, n, p, out);
+		struct dv_ident id = dv_ident_of(&out->st);
+		*same = !err && same_value(s, n, p, out);
+		if (err || *same || (out->form == n->form && dv_ident_equal(&id, &n->id)) ||
+		    is_still_there(s, p, out))
+			break;
+	}
+	return err;
+}
+
 /* One name: kept, taken over or dropped. -> is it kept, and leads to n's value? */
 static dv_err refresh_name(struct dv_store *s, struct dv_node *n, const struct dv_name_of *at,
 			   bool *kept)
 {
 	struct dv_place p;
 	struct dv_found f;
+	bool same = false;
 	*kept = false;
 	dv_err err = dv_place_open(s, at->dir, at->name, false, &p);
 	if (!err)
-		err = find_for(s, n, &p, &f);
+		err = find_whose(s, n, &p, &f, &same);
 	struct dv_ident id = dv_ident_of(&f.st);
 	if (err == -ENOENT || err == -ESTALE) {
 		atomic_store(&n->replaced, true);
@@ -278,7 +306,7 @@ static dv_err refresh_name(struct dv_store *s, struct dv_node *n, const struct d
 		err = 0;
 	} else if (!err && f.form == n->form && dv_ident_equal(&id, &n->id)) {
 		*kept = true;
-	} else if (!err && !n->stage && !n->job && same_value(s, n, &p, &f)) {
+	} else if (!err && !n->stage && !n->job && same) {
 		dv_node_set_object(s, n, &id, f.form);
 		dv_node_drop_file(s, n);
 		if (n->loser)
