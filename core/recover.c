@@ -36,6 +36,31 @@ char *dv_record_path(const struct dv_record *r)
 	return path;
 }
 
+dv_err dv_recover_stat(struct adoption *a, int dirfd, const char *name, struct dv_stat *st)
+{
+	dv_err err = DV_B(a->s, stat, dirfd, name, st);
+	if (err && err != -ENOENT && !a->unsure)
+		a->unsure = err;
+	return err;
+}
+
+dv_err dv_recover_rename(struct adoption *a, int from_fd, const char *from, int to_fd,
+			 const char *to, unsigned flags)
+{
+	return a->unsure ? a->unsure : DV_B(a->s, rename, from_fd, from, to_fd, to, flags);
+}
+
+dv_err dv_recover_unlink(struct adoption *a, int dirfd, const char *name)
+{
+	return a->unsure ? a->unsure : DV_B(a->s, unlink, dirfd, name);
+}
+
+dv_err dv_recover_put_aside(struct adoption *a, int dirfd, const char *name, const char *key,
+			    const char *why)
+{
+	return a->unsure ? a->unsure : dv_put_aside(a->s, dirfd, name, key, why);
+}
+
 static void target_close(struct dv_store *s, struct target *t)
 {
 	dv_place_close(s, &t->p);
@@ -77,10 +102,10 @@ static dv_err target_open(struct dv_store *s, const struct dv_record *r, struct 
 
 /* Is the object at stored the one of the record? Device numbers change over a reboot and are not
  * compared. */
-bool dv_recover_is_object(struct dv_store *s, const struct dv_place *p, const char *stored,
+bool dv_recover_is_object(struct adoption *a, const struct dv_place *p, const char *stored,
 			  const struct dv_ident *id, struct dv_stat *st)
 {
-	if (!stored[0] || DV_B(s, stat, p->dirfd, stored, st))
+	if (!stored[0] || dv_recover_stat(a, p->dirfd, stored, st))
 		return false;
 	struct dv_ident now = dv_ident_of(st);
 	now.dev = id->dev;
@@ -88,22 +113,23 @@ bool dv_recover_is_object(struct dv_store *s, const struct dv_place *p, const ch
 }
 
 /* Raw, aside or of another type: where the record's winner or raw object lies, or NULL. */
-const char *dv_recover_find_raw(struct dv_store *s, const struct dv_place *p,
+const char *dv_recover_find_raw(struct adoption *a, const struct dv_place *p,
 				const struct dv_ident *id, struct dv_stat *st)
 {
-	if (dv_recover_is_object(s, p, p->names.raw, id, st))
+	if (dv_recover_is_object(a, p, p->names.raw, id, st))
 		return p->names.raw;
-	if (dv_recover_is_object(s, p, p->names.other, id, st))
+	if (dv_recover_is_object(a, p, p->names.other, id, st))
 		return p->names.other;
-	return dv_recover_is_object(s, p, p->names.aside, id, st) ? p->names.aside : NULL;
+	return dv_recover_is_object(a, p, p->names.aside, id, st) ? p->names.aside : NULL;
 }
 
 /* Its bytes, where it has any, and its name. */
-dv_err dv_recover_sync(struct dv_store *s, const struct dv_place *p, const char *stored)
+dv_err dv_recover_sync(struct adoption *a, const struct dv_place *p, const char *stored)
 {
+	struct dv_store *s = a->s;
 	struct dv_stat st;
 	struct dv_loose_at at = dv_place_at(p);
-	if (DV_B(s, stat, p->dirfd, stored, &st) == 0 && !S_ISREG(st.mode))
+	if (dv_recover_stat(a, p->dirfd, stored, &st) == 0 && !S_ISREG(st.mode))
 		return dv_loose_sync(s, &at, p->dirfd);
 	int fd = DV_B(s, open, p->dirfd, stored, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
 	if (fd < 0)
@@ -113,11 +139,12 @@ dv_err dv_recover_sync(struct dv_store *s, const struct dv_place *p, const char 
 	return err ? err : dv_loose_sync(s, &at, p->dirfd);
 }
 
-dv_err dv_recover_unlink(struct dv_store *s, const struct dv_place *p, const char *stored)
+dv_err dv_recover_unlink_form(struct adoption *a, const struct dv_place *p, const char *stored)
 {
+	struct dv_store *s = a->s;
 	struct dv_dir_times times;
 	dv_dir_times_keep(s, p->dirfd, &times);
-	dv_err err = DV_B(s, unlink, p->dirfd, stored);
+	dv_err err = dv_recover_unlink(a, p->dirfd, stored);
 	dv_dir_times_restore(s, &times);
 	return err;
 }
@@ -127,17 +154,18 @@ dv_err dv_recover_unlink(struct dv_store *s, const struct dv_place *p, const cha
  * where a replacement was lost with the power and the packed form made from it was not; or a later
  * one, beside which a superseded packed form came back.
  */
-static const char *find_same_value(struct dv_store *s, const struct target *t,
+static const char *find_same_value(struct adoption *a, const struct target *t,
 				   const struct dv_record *r)
 {
 	const char *const names[] = {t->p.names.raw, t->p.names.aside};
 	for (size_t i = 0; i < DV_ARRAY_LEN(names); i++) {
 		struct dv_stat st;
 		struct dv_tag tag;
-		if (!names[i][0] || DV_B(s, stat, t->p.dirfd, names[i], &st) || !S_ISREG(st.mode))
+		if (!names[i][0] || dv_recover_stat(a, t->p.dirfd, names[i], &st) ||
+		    !S_ISREG(st.mode))
 			continue;
 		struct dv_ident id = dv_ident_of(&st);
-		bool tagged = dv_tag_load(s, t->p.dirfd, names[i], &st, &tag);
+		bool tagged = dv_tag_load(a->s, t->p.dirfd, names[i], &st, &tag);
 		if ((tagged ? tag.st_ino : dv_meta_ino(&id)) == r->st_ino)
 			return names[i];
 	}
@@ -160,7 +188,8 @@ static dv_err recover_withdrawal(struct adoption *a, const struct dv_record *r,
 				  .packed = r->packed,
 				  .version = r->raw_version,
 				  .any_version = !a->same_boot || !checks};
-	if (t->p.names.aside[0] && DV_B(s, stat, t->p.dirfd, raw, &st) == 0 && S_ISDIR(st.mode))
+	if (t->p.names.aside[0] && dv_recover_stat(a, t->p.dirfd, raw, &st) == 0 &&
+	    S_ISDIR(st.mode))
 		raw = t->p.names.aside;
 	return dv_withdraw_again(s, &t->p, raw, &w);
 }
@@ -169,7 +198,7 @@ static dv_err put_packed_aside(struct adoption *a, const struct target *t, const
 {
 	char key[DV_NAME_MAX + 8];
 	snprintf(key, sizeof(key), "%s.zst", t->name);
-	return dv_put_aside(a->s, t->p.dirfd, t->p.names.packed, key, why);
+	return dv_recover_put_aside(a, t->p.dirfd, t->p.names.packed, key, why);
 }
 
 /* The forms of a value that two mounts replaced at the same time, of which one was killed before he had
@@ -188,8 +217,9 @@ static bool are_rivals(struct adoption *a, const struct dv_record *r, const stru
 	struct dv_store *s = a->s;
 	const char *packed = t->p.names.packed;
 	out->raw_name = raw_name;
-	return a->same_boot && packed[0] && DV_B(s, stat, t->p.dirfd, raw_name, &out->raw) == 0 &&
-	       DV_B(s, stat, t->p.dirfd, packed, &out->packed) == 0 &&
+	return a->same_boot && packed[0] &&
+	       dv_recover_stat(a, t->p.dirfd, raw_name, &out->raw) == 0 &&
+	       dv_recover_stat(a, t->p.dirfd, packed, &out->packed) == 0 &&
 	       dv_tag_load(s, t->p.dirfd, raw_name, &out->raw, &out->raw_tag) &&
 	       dv_tag_load(s, t->p.dirfd, packed, &out->packed, &out->packed_tag) &&
 	       out->raw_tag.st_ino == r->st_ino && out->packed_tag.st_ino == r->st_ino &&
@@ -208,7 +238,7 @@ static dv_err settle_rivals(struct adoption *a, const struct dv_record *r, const
 	struct timespec came = dv_tag_ctime(&v->packed_tag, &v->packed);
 	if (r->raw_version.ctime_ns && dv_time_ns(came) <= r->raw_version.ctime_ns)
 		return put_packed_aside(a, t, RIVAL);
-	return dv_put_aside(a->s, t->p.dirfd, v->raw_name, t->name, RIVAL);
+	return dv_recover_put_aside(a, t->p.dirfd, v->raw_name, t->name, RIVAL);
 }
 
 /* r is that of the packed one, which was made of another raw object than lies there. Did that come later,
@@ -222,15 +252,14 @@ static bool is_of_rival(struct adoption *a, const struct dv_record *r, const str
 
 static dv_err recover_swap(struct adoption *a, const struct dv_record *r, const struct target *t)
 {
-	struct dv_store *s = a->s;
 	struct dv_stat raw, packed;
 	struct rivals rivals;
 	dv_err err = recover_withdrawal(a, r, t);
 	if (err)
 		return err;
-	const char *raw_name = dv_recover_find_raw(s, &t->p, &r->raw, &raw);
+	const char *raw_name = dv_recover_find_raw(a, &t->p, &r->raw, &raw);
 	bool same = raw_name;
-	if (!dv_recover_is_object(s, &t->p, t->p.names.packed, &r->packed, &packed)) {
+	if (!dv_recover_is_object(a, &t->p, t->p.names.packed, &r->packed, &packed)) {
 		/* It was finished, or never begun. */
 		bool beside = same && !(r->flags & DV_RECORD_PACKED_WINS);
 		return beside && are_rivals(a, r, t, raw_name, &rivals)
@@ -238,7 +267,7 @@ static dv_err recover_swap(struct adoption *a, const struct dv_record *r, const 
 			       : 0;
 	}
 	if (!same)
-		raw_name = find_same_value(s, t, r);
+		raw_name = find_same_value(a, t, r);
 	if (!raw_name)
 		return 0;
 	if (!same && (r->flags & DV_RECORD_PACKED_WINS) && are_rivals(a, r, t, raw_name, &rivals))
@@ -255,8 +284,8 @@ static dv_err recover_swap(struct adoption *a, const struct dv_record *r, const 
 			"its first bytes were changed in the store while it was being written");
 	const char *winner = packed_wins ? t->p.names.packed : raw_name;
 	const char *loser = packed_wins ? raw_name : t->p.names.packed;
-	err = dv_recover_sync(s, &t->p, winner); /* I3 */
-	return err ? err : dv_recover_unlink(s, &t->p, loser);
+	err = dv_recover_sync(a, &t->p, winner); /* I3 */
+	return err ? err : dv_recover_unlink_form(a, &t->p, loser);
 }
 
 /* Where the file is not the one that was to be unlinked it goes back to its name; where another one has that,
@@ -264,25 +293,24 @@ static dv_err recover_swap(struct adoption *a, const struct dv_record *r, const 
 static dv_err recover_via(struct adoption *a, const struct dv_record *r, const struct target *t,
 			  const char *file)
 {
-	struct dv_store *s = a->s;
 	struct dv_stat st;
 	bool packed = r->packed.ino;
 	struct dv_ident wanted = packed ? r->packed : r->raw;
 	const char *stored = packed ? t->p.names.packed : t->p.names.raw;
-	dv_err err = DV_B(s, stat, a->dirfd, file, &st);
+	dv_err err = dv_recover_stat(a, a->dirfd, file, &st);
 	if (err)
 		return err == -ENOENT ? 0 : err;
 	struct dv_ident id = dv_ident_of(&st);
 	wanted.dev = id.dev;
 	if (dv_ident_equal(&id, &wanted))
-		return DV_B(s, unlink, a->dirfd, file);
-	err = stored[0] ? DV_B(s, rename, a->dirfd, file, t->p.dirfd, stored, RENAME_NOREPLACE)
+		return dv_recover_unlink(a, a->dirfd, file);
+	err = stored[0] ? dv_recover_rename(a, a->dirfd, file, t->p.dirfd, stored, RENAME_NOREPLACE)
 			: -EEXIST;
-	return err != -EEXIST
-		       ? err
-		       : dv_put_aside(s, a->dirfd, file, packed ? stored : t->name,
-				      "it was replaced in the store while another form of it "
-				      "was removed");
+	return err != -EEXIST ? err
+			      : dv_recover_put_aside(
+					a, a->dirfd, file, packed ? stored : t->name,
+					"it was replaced in the store while another form of it "
+					"was removed");
 }
 
 static dv_err recover_copy(struct adoption *a, const struct dv_record *r, const struct target *t,
@@ -290,22 +318,23 @@ static dv_err recover_copy(struct adoption *a, const struct dv_record *r, const 
 {
 	struct dv_store *s = a->s;
 	struct dv_stat st;
-	const char *stored = dv_recover_is_object(s, &t->p, t->p.names.packed, &r->packed, &st)
+	const char *stored = dv_recover_is_object(a, &t->p, t->p.names.packed, &r->packed, &st)
 				     ? t->p.names.packed
-				     : dv_recover_find_raw(s, &t->p, &r->packed, &st);
+				     : dv_recover_find_raw(a, &t->p, &r->packed, &st);
 	int from = DV_B(s, open, a->dirfd, stage, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
 	if (from < 0)
 		return from == -ENOENT ? 0 : from;
 	dv_err err = 0;
 	if (!stored) {
-		err = dv_put_aside(s, a->dirfd, stage, t->name, "the value it belongs to is gone");
+		err = dv_recover_put_aside(a, a->dirfd, stage, t->name,
+					   "the value it belongs to is gone");
 	} else {
 		int to = DV_B(s, open, t->p.dirfd, stored, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
 		err = to < 0 ? to : dv_copy_over(s, from, to);
 		if (to >= 0)
 			DV_B(s, close, to);
 		if (!err)
-			err = DV_B(s, unlink, a->dirfd, stage);
+			err = dv_recover_unlink(a, a->dirfd, stage);
 		else /* not to be copied again, over what the coming mount writes; the value may be
 			half of each */
 			err = dv_put_aside(
@@ -316,26 +345,36 @@ static dv_err recover_copy(struct adoption *a, const struct dv_record *r, const 
 	return err;
 }
 
-static bool holds_object(struct dv_store *s, const struct target *t, const struct dv_record *r)
+static bool holds_object(struct adoption *a, const struct target *t, const struct dv_record *r)
 {
 	struct dv_stat st;
-	return dv_recover_is_object(s, &t->p, t->p.names.packed, &r->packed, &st) ||
-	       dv_recover_find_raw(s, &t->p, &r->raw, &st) ||
-	       dv_recover_find_raw(s, &t->p, &r->packed, &st);
+	return dv_recover_is_object(a, &t->p, t->p.names.packed, &r->packed, &st) ||
+	       dv_recover_find_raw(a, &t->p, &r->raw, &st) ||
+	       dv_recover_find_raw(a, &t->p, &r->packed, &st);
+}
+
+/* Of target_open(): nothing of the record can be there. */
+static bool is_no_place(dv_err err)
+{
+	return err == -ENOENT || err == -EINVAL || err == -ENAMETOOLONG;
 }
 
 /*
  * A record is written again before its directory is renamed: which of its paths holds depends on
  * whether the renaming came that far, or outlived the power. Where none does the last one counts.
  */
-static dv_err target_choose(struct dv_store *s, const struct dv_open_record *o,
+static dv_err target_choose(struct adoption *a, const struct dv_open_record *o,
 			    const struct dv_record **out, struct target *t)
 {
+	struct dv_store *s = a->s;
 	for (const struct dv_open_record *at = o->before ? o : NULL; at; at = at->before) {
 		*out = &at->r;
-		if (target_open(s, &at->r, t))
+		dv_err err = target_open(s, &at->r, t);
+		if (err && !is_no_place(err))
+			return err;
+		if (err)
 			continue;
-		if (holds_object(s, t, &at->r))
+		if (holds_object(a, t, &at->r))
 			return 0;
 		target_close(s, t);
 	}
@@ -348,11 +387,12 @@ static void recover_one(struct adoption *a, const struct dv_open_record *o)
 	struct dv_store *s = a->s;
 	struct target t;
 	const struct dv_record *r;
-	dv_err err = target_choose(s, o, &r, &t);
+	a->unsure = 0;
+	dv_err err = target_choose(a, o, &r, &t);
 	char stage[DV_STAGE_NAME], text[1024], key[4096];
 	dv_journal_stage_name(r->id, stage);
 	snprintf(key, sizeof(key), "%.*s", (int)(r->path_len < 4095 ? r->path_len : 4095), r->path);
-	if (err == -ENOENT || err == -ESTALE || err == -EINVAL || err == -ENAMETOOLONG) {
+	if (is_no_place(err)) {
 		/* Its directory is gone: nothing of the record can be there. */
 		if (!dv_is_sealed(s) && (r->type == DV_RECORD_STREAM || r->type == DV_RECORD_TAIL))
 			err = dv_recover_put_parts_aside(a, r, key, "its directory is gone");
@@ -360,10 +400,10 @@ static void recover_one(struct adoption *a, const struct dv_open_record *o)
 			err = r->type == DV_RECORD_VIA || ((r->type == DV_RECORD_STAGE ||
 							    r->type == DV_RECORD_STREAM) &&
 							   dv_recover_is_whole(a, r))
-				      ? dv_put_aside(s, a->dirfd, stage, key,
-						     "its directory is gone")
+				      ? dv_recover_put_aside(a, a->dirfd, stage, key,
+							     "its directory is gone")
 				      : 0;
-		if (!err)
+		if (!err && !a->unsure)
 			return;
 	} else if (!err) {
 		if (dv_is_sealed(s) && (r->type == DV_RECORD_STAGE || r->type == DV_RECORD_STREAM))
@@ -384,6 +424,7 @@ static void recover_one(struct adoption *a, const struct dv_open_record *o)
 			err = -EPROTONOSUPPORT;
 		target_close(s, &t);
 	}
+	err = err ? err : a->unsure;
 	if (err) {
 		dv_error("work left by an ended mount on %s could not be finished, it is kept: %s",
 			 dv_log_key(text, sizeof(text), key), strerror(-err));

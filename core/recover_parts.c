@@ -78,7 +78,7 @@ static ssize_t find_segments(struct adoption *a, uint64_t id, struct found_segme
 			struct found_segment *g = &out[count];
 			struct dv_stat st;
 			if (!parse_name(ents[i].name, id, &g->start) ||
-			    DV_B(s, stat, a->dirfd, ents[i].name, &st) || !S_ISREG(st.mode))
+			    dv_recover_stat(a, a->dirfd, ents[i].name, &st) || !S_ISREG(st.mode))
 				continue;
 			snprintf(g->name, sizeof(g->name), "%s", ents[i].name);
 			uint64_t head = g->start - dv_segment_base(g->start);
@@ -115,15 +115,13 @@ static dv_err add_segments(struct adoption *a, struct dv_tail *t, const struct f
 
 static void unlink_all(struct adoption *a, const struct found_segment *found, size_t count)
 {
-	struct dv_store *s = a->s;
 	for (size_t i = 0; i < count; i++)
-		dv_ignore(DV_B(s, unlink, a->dirfd, found[i].name)); /* swept else */
+		dv_ignore(dv_recover_unlink(a, a->dirfd, found[i].name)); /* swept else */
 }
 
 dv_err dv_recover_put_parts_aside(struct adoption *a, const struct dv_record *r, const char *key,
 				  const char *why)
 {
-	struct dv_store *s = a->s;
 	char name[DV_TAIL_NAME], packed[4096 + 8];
 	DV_AUTO_FREE struct found_segment *found = calloc(SEGMENTS_MAX, sizeof(*found));
 	if (!found)
@@ -132,15 +130,15 @@ dv_err dv_recover_put_parts_aside(struct adoption *a, const struct dv_record *r,
 	dv_tail_packed_name(r->id, name);
 	/* It has its place, or is not to have one: its segments tell nothing more. */
 	if (!dv_recover_is_whole(a, r) ||
-	    (r->type == DV_RECORD_STREAM && DV_B(s, stat, a->dirfd, name, &st) == -ENOENT))
+	    (r->type == DV_RECORD_STREAM && dv_recover_stat(a, a->dirfd, name, &st) == -ENOENT))
 		return 0;
 	ssize_t count = find_segments(a, r->id, found);
 	dv_err err = count < 0 ? (dv_err)count : 0;
 	for (ssize_t i = 0; i < count && !err; i++)
 		if (found[i].len)
-			err = dv_put_aside(s, a->dirfd, found[i].name, key, why);
+			err = dv_recover_put_aside(a, a->dirfd, found[i].name, key, why);
 	snprintf(packed, sizeof(packed), "%.4000s.zst", key);
-	return err ? err : dv_put_aside(s, a->dirfd, name, packed, why);
+	return err ? err : dv_recover_put_aside(a, a->dirfd, name, packed, why);
 }
 
 /* ---- frames ---- */
@@ -261,8 +259,8 @@ static dv_err publish(struct adoption *a, const struct dv_record *r, const struc
 	if (!err)
 		err = was_packed ? dv_recover_take_place(a, name, t->p.dirfd, t->p.names.packed,
 							 &r->packed)
-				 : DV_B(s, rename, a->dirfd, name, t->p.dirfd, t->p.names.packed,
-					RENAME_NOREPLACE);
+				 : dv_recover_rename(a, a->dirfd, name, t->p.dirfd,
+						     t->p.names.packed, RENAME_NOREPLACE);
 	if (!err)
 		err = dv_loose_sync(s, &at, t->p.dirfd); /* I3 */
 	if (!err && !was_packed)
@@ -283,7 +281,7 @@ static dv_err write_raw(struct adoption *a, const struct dv_record *r, struct dv
 	if (!err)
 		err = dv_tail_decode(s, tail, fd);
 	if (!err)
-		err = DV_B(s, stat, tail->packed->fd, "", &st);
+		err = dv_recover_stat(a, tail->packed->fd, "", &st);
 	if (!err)
 		err = dv_meta_copy(s, tail->packed->fd, &st, fd);
 	if (!err) {
@@ -291,7 +289,7 @@ static dv_err write_raw(struct adoption *a, const struct dv_record *r, struct dv
 		err = DV_B(s, utimens, fd, times);
 	}
 	if (!err)
-		err = DV_B(s, stat, fd, "", &own);
+		err = dv_recover_stat(a, fd, "", &own);
 	if (err)
 		return err;
 	if (dv_tag_load_fd(s, tail->packed->fd, &st, &old))
@@ -311,7 +309,7 @@ static dv_err publish_raw(struct adoption *a, const struct dv_record *r, const s
 	char name[DV_TAIL_NAME], packed[DV_TAIL_NAME];
 	dv_tail_packed_name(r->id, packed);
 	snprintf(name, sizeof(name), "%.28s.raw", packed); /* no segment */
-	dv_ignore(DV_B(s, unlink, a->dirfd, name));	   /* of a recovery that was cut short */
+	dv_ignore(dv_recover_unlink(a, a->dirfd, name));   /* of a recovery that was cut short */
 	dv_act_as_self(s);
 	int fd = DV_B(s, open, a->dirfd, name, O_RDWR | O_CREAT | O_EXCL, 0600);
 	if (fd < 0)
@@ -320,23 +318,22 @@ static dv_err publish_raw(struct adoption *a, const struct dv_record *r, const s
 	DV_B(s, close, fd);
 	dv_dir_times_keep(s, t->p.dirfd, &times);
 	if (!err)
-		err = DV_B(s, rename, a->dirfd, name, t->p.dirfd, stored, 0);
+		err = dv_recover_rename(a, a->dirfd, name, t->p.dirfd, stored, 0);
 	if (!err)
 		err = dv_loose_sync(s, &at, t->p.dirfd);
 	dv_dir_times_restore(s, &times);
-	return err ? err : DV_B(s, unlink, a->dirfd, packed);
+	return err ? err : dv_recover_unlink(a, a->dirfd, packed);
 }
 
 /* Where the object lies that the stream began with, as it was then, or NULL. */
 static const char *find_old(struct adoption *a, const struct dv_record *r, const struct target *t)
 {
-	struct dv_store *s = a->s;
 	struct dv_stat old;
 	if (r->flags & DV_RECORD_OLD_PACKED)
-		return dv_recover_is_object(s, &t->p, t->p.names.packed, &r->packed, &old)
+		return dv_recover_is_object(a, &t->p, t->p.names.packed, &r->packed, &old)
 			       ? t->p.names.packed
 			       : NULL;
-	const char *raw = dv_recover_find_raw(s, &t->p, &r->raw, &old);
+	const char *raw = dv_recover_find_raw(a, &t->p, &r->raw, &old);
 	/* Of a new value it has the first bytes. After a power cut they may not be there. */
 	bool changed =
 		a->same_boot && r->raw_version.mtime_ns && raw && old.size != r->raw_version.size;
@@ -352,7 +349,8 @@ static dv_err finish_stream(struct adoption *a, const struct dv_record *r, const
 	const char *stored = find_old(a, r, t);
 	bool was_packed = r->flags & DV_RECORD_OLD_PACKED;
 	if (stored && !was_packed &&
-	    (!t->p.names.packed[0] || DV_B(s, stat, t->p.dirfd, t->p.names.packed, &twin) == 0))
+	    (!t->p.names.packed[0] ||
+	     dv_recover_stat(a, t->p.dirfd, t->p.names.packed, &twin) == 0))
 		return publish_raw(a, r, t, tail, stored);
 	dv_err err = dv_tail_complete(s, tail);
 	if (!err)
@@ -360,7 +358,7 @@ static dv_err finish_stream(struct adoption *a, const struct dv_record *r, const
 	if (!err)
 		err = DV_B(s, fsync, tail->packed->fd); /* I2 */
 	if (!err)
-		err = DV_B(s, stat, tail->packed->fd, "", &st);
+		err = dv_recover_stat(a, tail->packed->fd, "", &st);
 	if (err)
 		return err;
 	struct dv_ident packed = dv_ident_of(&st);
@@ -369,8 +367,8 @@ static dv_err finish_stream(struct adoption *a, const struct dv_record *r, const
 	if (err != -EEXIST)
 		return err;
 	snprintf(key, sizeof(key), "%s.zst", t->name);
-	return dv_put_aside(s, a->dirfd, name, key,
-			    "the value was replaced while no mount was there");
+	return dv_recover_put_aside(a, a->dirfd, name, key,
+				    "the value was replaced while no mount was there");
 }
 
 dv_err dv_recover_stream(struct adoption *a, const struct dv_record *r, const struct target *t)
@@ -387,8 +385,8 @@ dv_err dv_recover_stream(struct adoption *a, const struct dv_record *r, const st
 					  ? dv_recover_what_lies(a, r, t, name)
 					  : DV_STAGE_FILE;
 	if (what == DV_STAGE_OF_OTHERS)
-		return dv_put_aside(s, a->dirfd, name, t->p.names.packed,
-				    "it came while the value was replaced here too");
+		return dv_recover_put_aside(a, a->dirfd, name, t->p.names.packed,
+					    "it came while the value was replaced here too");
 	if (what == DV_STAGE_OLD_OBJECT || !dv_recover_is_whole(a, r)) /* I6: its files are swept */
 		return 0;
 	ssize_t count = find_segments(a, r->id, found);
@@ -440,7 +438,7 @@ dv_err dv_recover_tail(struct adoption *a, const struct dv_record *r, const stru
 	ssize_t count = find_segments(a, r->id, found);
 	if (count < 0)
 		return (dv_err)count;
-	if (!dv_recover_is_object(s, &t->p, t->p.names.packed, &r->packed, &st))
+	if (!dv_recover_is_object(a, &t->p, t->p.names.packed, &r->packed, &st))
 		return dv_recover_put_parts_aside(
 			a, r, t->name, "the value was replaced while no mount was there");
 	int fd = DV_B(s, open, t->p.dirfd, t->p.names.packed, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);

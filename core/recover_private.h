@@ -12,7 +12,20 @@ struct adoption {
 	int dirfd;	/* of the dead owner's folder */
 	bool same_boot; /* what was written is in the files, synced or not */
 	dv_err err;	/* first */
+	dv_err unsure; /* first stat of this record's work that failed: what is there is not known */
 };
+
+/*
+ * -ENOENT: it is not there. Any other error is remembered, and nothing is moved or removed any more for this
+ * record: it stays, and the next mount tries again.
+ */
+dv_err dv_recover_stat(struct adoption *a, int dirfd, const char *name, struct dv_stat *st);
+/* As dv_put_aside() and the calls of the backing; not where anything is not known. */
+DV_CHECK dv_err dv_recover_rename(struct adoption *a, int from_fd, const char *from, int to_fd,
+				  const char *to, unsigned flags);
+DV_CHECK dv_err dv_recover_unlink(struct adoption *a, int dirfd, const char *name);
+DV_CHECK dv_err dv_recover_put_aside(struct adoption *a, int dirfd, const char *name,
+				     const char *key, const char *why);
 
 /* The place and what is found there of a record's path. Every component is looked up as the mount
  * does. */
@@ -26,10 +39,10 @@ struct target {
 char *dv_record_path(const struct dv_record *r);
 /* Is the object at stored the one of the record? Device numbers change over a reboot and are not
  * compared. */
-bool dv_recover_is_object(struct dv_store *s, const struct dv_place *p, const char *stored,
+bool dv_recover_is_object(struct adoption *a, const struct dv_place *p, const char *stored,
 			  const struct dv_ident *id, struct dv_stat *st);
 /* Raw, aside or of another type: where the record's winner or raw object lies, or NULL. */
-const char *dv_recover_find_raw(struct dv_store *s, const struct dv_place *p,
+const char *dv_recover_find_raw(struct adoption *a, const struct dv_place *p,
 				const struct dv_ident *id, struct dv_stat *st);
 /* Does the stage of r hold what was acknowledged? */
 bool dv_recover_is_whole(const struct adoption *a, const struct dv_record *r);
@@ -41,9 +54,10 @@ enum dv_stage_file { DV_STAGE_FILE, DV_STAGE_OLD_OBJECT, DV_STAGE_OF_OTHERS };
 enum dv_stage_file dv_recover_what_lies(struct adoption *a, const struct dv_record *r,
 					const struct target *t, const char *name);
 /* Its bytes, where it has any, and its name. */
-DV_CHECK dv_err dv_recover_sync(struct dv_store *s, const struct dv_place *p, const char *stored);
+DV_CHECK dv_err dv_recover_sync(struct adoption *a, const struct dv_place *p, const char *stored);
 /* The directory's mtime stays. */
-DV_CHECK dv_err dv_recover_unlink(struct dv_store *s, const struct dv_place *p, const char *stored);
+DV_CHECK dv_err dv_recover_unlink_form(struct adoption *a, const struct dv_place *p,
+				       const char *stored);
 
 /*
  * `name` of the owner folder gets the name `stored` in dirfd, in place of the object `old`, which is unlinked.

@@ -47,7 +47,7 @@ static dv_err publish(struct adoption *a, const struct dv_record *r, const struc
 	char name[DV_TAIL_NAME], was[NAME_BYTES];
 	int fd = -1;
 	dv_tail_packed_name(r->id, name);
-	if (DV_B(s, stat, from, "", &st) == 0 && dv_tag_load_fd(s, from, &st, &old)) {
+	if (dv_recover_stat(a, from, "", &st) == 0 && dv_tag_load_fd(s, from, &st, &old)) {
 		tag.generation = old.generation;
 		tag.swapped = old.swapped;
 	}
@@ -58,7 +58,7 @@ static dv_err publish(struct adoption *a, const struct dv_record *r, const struc
 	if (!is_publishing(stage)) {
 		strcpy(was, stage);
 		strcat(stage, PUBLISHING);
-		err = DV_B(s, rename, a->dirfd, was, a->dirfd, stage, 0);
+		err = dv_recover_rename(a, a->dirfd, was, a->dirfd, stage, 0);
 		if (err) {
 			strcpy(stage, was);
 			return err;
@@ -71,8 +71,8 @@ static dv_err publish(struct adoption *a, const struct dv_record *r, const struc
 	err = dv_recover_take_place(a, name, t->p.dirfd, t->p.names.packed, &r->packed);
 	dv_dir_times_restore(s, &times);
 	if (err == -EEXIST)
-		return dv_put_aside(s, a->dirfd, name, t->p.names.packed,
-				    "the value was replaced while no mount was there");
+		return dv_recover_put_aside(a, a->dirfd, name, t->p.names.packed,
+					    "the value was replaced while no mount was there");
 	return err ? err : dv_loose_sync(s, &at, t->p.dirfd);
 }
 
@@ -83,23 +83,22 @@ static bool was_published(struct adoption *a, const struct dv_record *r, const c
 	struct dv_stat st;
 	dv_tail_packed_name(r->id, name);
 	return (r->type == DV_RECORD_STREAM || is_publishing(stage)) &&
-	       DV_B(a->s, stat, a->dirfd, name, &st) == -ENOENT;
+	       dv_recover_stat(a, a->dirfd, name, &st) == -ENOENT;
 }
 
 /* The daemon died between the exchange and what follows it: what came to the owner folder goes. */
 static dv_err end_exchange(struct adoption *a, const struct dv_record *r, const struct target *t)
 {
-	struct dv_store *s = a->s;
 	char name[DV_TAIL_NAME];
 	dv_tail_packed_name(r->id, name);
 	if (!(r->flags & DV_RECORD_OLD_PACKED))
 		return 0;
 	switch (dv_recover_what_lies(a, r, t, name)) {
 	case DV_STAGE_OLD_OBJECT:
-		return DV_B(s, unlink, a->dirfd, name);
+		return dv_recover_unlink(a, a->dirfd, name);
 	case DV_STAGE_OF_OTHERS:
-		return dv_put_aside(s, a->dirfd, name, t->p.names.packed,
-				    "it came while the value was replaced here too");
+		return dv_recover_put_aside(a, a->dirfd, name, t->p.names.packed,
+					    "it came while the value was replaced here too");
 	case DV_STAGE_FILE:
 		break;
 	}
@@ -116,7 +115,7 @@ dv_err dv_recover_sealed(struct adoption *a, const struct dv_record *r, const st
 		return 0;
 	if (fd < 0)
 		return fd;
-	bool there = dv_recover_is_object(s, &t->p, t->p.names.packed, &r->packed, &old);
+	bool there = dv_recover_is_object(a, &t->p, t->p.names.packed, &r->packed, &old);
 	dv_err err = end_exchange(a, r, t);
 	if (err) {
 		DV_B(s, close, fd);
@@ -128,9 +127,9 @@ dv_err dv_recover_sealed(struct adoption *a, const struct dv_record *r, const st
 			      : publish(a, r, t, fd, stage);
 	} else if (dv_recover_is_whole(a, r) && !was_published(a, r, stage)) {
 		DV_B(s, close, fd);
-		return dv_put_aside(s, a->dirfd, stage, t->name,
-				    "the value was replaced while no mount was there");
+		return dv_recover_put_aside(a, a->dirfd, stage, t->name,
+					    "the value was replaced while no mount was there");
 	}
 	DV_B(s, close, fd);
-	return err ? err : DV_B(s, unlink, a->dirfd, stage); /* I6 where it is not whole */
+	return err ? err : dv_recover_unlink(a, a->dirfd, stage); /* I6 where it is not whole */
 }

@@ -10,13 +10,13 @@
 #include <stdio.h>
 
 /* Is that raw file a stage that was made for the record? Its tag says so. */
-static bool was_stage(struct dv_store *s, const struct target *t, const char *raw,
+static bool was_stage(struct adoption *a, const struct target *t, const char *raw,
 		      const struct dv_record *r)
 {
 	struct dv_stat st;
 	struct dv_tag tag;
-	return raw[0] && DV_B(s, stat, t->p.dirfd, raw, &st) == 0 && S_ISREG(st.mode) &&
-	       dv_tag_load(s, t->p.dirfd, raw, &st, &tag) && tag.st_ino == r->st_ino;
+	return raw[0] && dv_recover_stat(a, t->p.dirfd, raw, &st) == 0 && S_ISREG(st.mode) &&
+	       dv_tag_load(a->s, t->p.dirfd, raw, &st, &tag) && tag.st_ino == r->st_ino;
 }
 
 /* The stage was renamed to the raw name, and then the daemon died: is the packed form still there?
@@ -24,23 +24,22 @@ static bool was_stage(struct dv_store *s, const struct target *t, const char *ra
 static dv_err finish_published(struct adoption *a, const struct dv_record *r,
 			       const struct target *t)
 {
-	struct dv_store *s = a->s;
 	struct dv_stat packed;
 	const char *raw = t->p.names.raw;
-	if (!was_stage(s, t, raw, r))
+	if (!was_stage(a, t, raw, r))
 		raw = t->p.names.aside;
 	if (!(r->flags & DV_RECORD_OLD_PACKED) ||
-	    !dv_recover_is_object(s, &t->p, t->p.names.packed, &r->packed, &packed) ||
-	    !was_stage(s, t, raw, r))
+	    !dv_recover_is_object(a, &t->p, t->p.names.packed, &r->packed, &packed) ||
+	    !was_stage(a, t, raw, r))
 		return 0;
-	dv_err err = dv_recover_sync(s, &t->p, raw); /* I3 */
-	return err ? err : dv_recover_unlink(s, &t->p, t->p.names.packed);
+	dv_err err = dv_recover_sync(a, &t->p, raw); /* I3 */
+	return err ? err : dv_recover_unlink_form(a, &t->p, t->p.names.packed);
 }
 
 static bool lies_there(struct adoption *a, const char *name, const struct dv_ident *object)
 {
 	struct dv_stat st;
-	if (DV_B(a->s, stat, a->dirfd, name, &st))
+	if (dv_recover_stat(a, a->dirfd, name, &st))
 		return false;
 	struct dv_ident id = dv_ident_of(&st);
 	id.dev = object->dev; /* it changes over a reboot */
@@ -50,15 +49,14 @@ static bool lies_there(struct adoption *a, const char *name, const struct dv_ide
 dv_err dv_recover_take_place(struct adoption *a, const char *name, int dirfd, const char *stored,
 			     const struct dv_ident *old)
 {
-	struct dv_store *s = a->s;
-	dv_err err = DV_B(s, rename, a->dirfd, name, dirfd, stored, RENAME_EXCHANGE);
+	dv_err err = dv_recover_rename(a, a->dirfd, name, dirfd, stored, RENAME_EXCHANGE);
 	if (err == -EINVAL || err == -ENOSYS || err == -EOPNOTSUPP) /* NFS and others */
-		return DV_B(s, rename, a->dirfd, name, dirfd, stored, 0);
+		return dv_recover_rename(a, a->dirfd, name, dirfd, stored, 0);
 	if (err)
 		return err == -ENOENT ? -EEXIST : err;
 	if (lies_there(a, name, old))
-		return DV_B(s, unlink, a->dirfd, name);
-	err = DV_B(s, rename, a->dirfd, name, dirfd, stored, RENAME_EXCHANGE);
+		return dv_recover_unlink(a, a->dirfd, name);
+	err = dv_recover_rename(a, a->dirfd, name, dirfd, stored, RENAME_EXCHANGE);
 	return err ? err : -EEXIST;
 }
 
@@ -71,18 +69,18 @@ static dv_err publish_stage(struct adoption *a, const struct dv_record *r, const
 	struct dv_loose_at at = dv_place_at(&t->p);
 	struct dv_dir_times times;
 	dv_dir_times_keep(s, t->p.dirfd, &times);
-	dv_err err = was_packed ? DV_B(s, rename, a->dirfd, stage, t->p.dirfd, t->p.names.raw,
-				       RENAME_NOREPLACE)
+	dv_err err = was_packed ? dv_recover_rename(a, a->dirfd, stage, t->p.dirfd, t->p.names.raw,
+						    RENAME_NOREPLACE)
 				: dv_recover_take_place(a, stage, t->p.dirfd, stored, &r->raw);
 	struct dv_stat raw;
 	if (err == -EEXIST && was_packed && t->p.names.aside[0] &&
-	    DV_B(s, stat, t->p.dirfd, t->p.names.raw, &raw) == 0 && S_ISDIR(raw.mode))
-		err = DV_B(s, rename, a->dirfd, stage, t->p.dirfd, t->p.names.aside,
-			   RENAME_NOREPLACE);
+	    dv_recover_stat(a, t->p.dirfd, t->p.names.raw, &raw) == 0 && S_ISDIR(raw.mode))
+		err = dv_recover_rename(a, a->dirfd, stage, t->p.dirfd, t->p.names.aside,
+					RENAME_NOREPLACE);
 	if (!err)
 		err = dv_loose_sync(s, &at, t->p.dirfd); /* I3 */
 	if (!err && was_packed)
-		err = DV_B(s, unlink, t->p.dirfd, t->p.names.packed);
+		err = dv_recover_unlink(a, t->p.dirfd, t->p.names.packed);
 	dv_dir_times_restore(s, &times);
 	return err;
 }
@@ -128,10 +126,9 @@ static const char *find_replaced(struct adoption *a, const struct dv_record *r,
 				 const struct target *t, struct dv_stat *st)
 {
 	if (!(r->flags & DV_RECORD_OLD_PACKED))
-		return dv_recover_find_raw(a->s, &t->p, &r->raw, st);
-	return dv_recover_is_object(a->s, &t->p, t->p.names.packed, &r->packed, st)
-		       ? t->p.names.packed
-		       : NULL;
+		return dv_recover_find_raw(a, &t->p, &r->raw, st);
+	return dv_recover_is_object(a, &t->p, t->p.names.packed, &r->packed, st) ? t->p.names.packed
+										 : NULL;
 }
 
 enum dv_stage_file dv_recover_what_lies(struct adoption *a, const struct dv_record *r,
@@ -141,7 +138,7 @@ enum dv_stage_file dv_recover_what_lies(struct adoption *a, const struct dv_reco
 	struct dv_stat st;
 	struct dv_tag tag;
 	bool was_packed = r->flags & DV_RECORD_OLD_PACKED;
-	if (DV_B(s, stat, a->dirfd, name, &st))
+	if (dv_recover_stat(a, a->dirfd, name, &st))
 		return DV_STAGE_FILE;
 	struct dv_ident id = dv_ident_of(&st), old = was_packed ? r->packed : r->raw;
 	id.dev = old.dev;
@@ -155,9 +152,9 @@ enum dv_stage_file dv_recover_what_lies(struct adoption *a, const struct dv_reco
 		return DV_STAGE_FILE;
 	if (find_replaced(a, r, t, &st))
 		return DV_STAGE_FILE;
-	bool published = was_packed ? was_stage(s, t, t->p.names.packed, r)
-				    : was_stage(s, t, t->p.names.raw, r) ||
-					      was_stage(s, t, t->p.names.aside, r);
+	bool published = was_packed ? was_stage(a, t, t->p.names.packed, r)
+				    : was_stage(a, t, t->p.names.raw, r) ||
+					      was_stage(a, t, t->p.names.aside, r);
 	return published ? DV_STAGE_OF_OTHERS : DV_STAGE_FILE;
 }
 
@@ -193,7 +190,7 @@ dv_err dv_recover_stage(struct adoption *a, const struct dv_record *r, const str
 	if (what == DV_STAGE_OF_OTHERS) {
 		err = -EEXIST;
 	} else if (what == DV_STAGE_OLD_OBJECT || !dv_recover_is_whole(a, r)) {
-		err = DV_B(s, unlink, a->dirfd, stage); /* I6 */
+		err = dv_recover_unlink(a, a->dirfd, stage); /* I6 */
 	} else {
 		stored = find_replaced(a, r, t, &old);
 		if (stored)
@@ -202,7 +199,7 @@ dv_err dv_recover_stage(struct adoption *a, const struct dv_record *r, const str
 		if (!err && (old.nlink > 1 || (r->flags & DV_RECORD_IN_PLACE))) {
 			err = rewrite(a, r, t, fd, stored, was_packed);
 			if (!err)
-				err = DV_B(s, unlink, a->dirfd, stage);
+				err = dv_recover_unlink(a, a->dirfd, stage);
 		} else if (!err) {
 			err = publish_stage(a, r, t, stage, stored);
 		}
@@ -210,8 +207,8 @@ dv_err dv_recover_stage(struct adoption *a, const struct dv_record *r, const str
 	DV_B(s, close, fd);
 	if (err == -EEXIST) {
 		DV_AUTO_FREE char *key = dv_record_path(r);
-		err = dv_put_aside(s, a->dirfd, stage, key ? key : "",
-				   "the value was replaced while no mount was there");
+		err = dv_recover_put_aside(a, a->dirfd, stage, key ? key : "",
+					   "the value was replaced while no mount was there");
 	}
 	return err;
 }

@@ -128,7 +128,9 @@ bool dv_twin_is_recorded(struct dv_store *s, const struct dv_ident *packed,
 			int fd = DV_B(s, open, stagefd, ents[i].name,
 				      O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 			cookie = ents[i].cookie;
-			is = fd >= 0 && folder_speaks_of(s, fd, packed, raw);
+			/* Gone since, or no folder; else it may. */
+			bool none = fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP;
+			is = fd >= 0 ? folder_speaks_of(s, fd, packed, raw) : !none && !raw;
 			if (fd >= 0)
 				DV_B(s, close, fd);
 		}

@@ -159,14 +159,6 @@ static void test_all_calls_fail_from_one_on(void)
 		fail_everywhere(errors[i], true);
 }
 
-/* All but stat, whose failing recovery takes for "not there" (README.md of tests, "What is known to
- * fail"); with --stat only that. */
-static const char *recovery_calls =
-	"open_root,open,pread,pwrite,truncate,fallocate,copy_range,fsync,fdatasync,syncfs,flock,"
-	"fsinfo,getxattr,getxattr_at,setxattr,removexattr,listxattr,listxattr_at,link,link_fd,"
-	"unlink,mkdir,rmdir,rename,readdir,readlink,mknod,symlink,chmod,chown,utimens,seek,"
-	"get_lease,set_lease,set_noatime";
-
 /* Killed after the step, call n of the next mount's recovery fails; the one after that has all. ->
  * false: the call was not reached. */
 static bool fail_recovery_at(const struct operation *op, const struct fault *f)
@@ -181,14 +173,12 @@ static bool fail_recovery_at(const struct operation *op, const struct fault *f)
 	struct simfs *disk = simfs_after_kill(w.fs);
 	struct dv_store *dead = w.s;
 	w.s = NULL;
-	simfs_fail_op(disk, recovery_calls);
 	simfs_fail_nth(disk, f->n, f->error, f->for_good);
 	if (world_open(&w, disk, WORLD_BOOT) == 0)
 		dv_ignore(dv_store_close(&w.s, NULL));
 	w.s = dead;
 	bool hit = simfs_failed(disk);
 	simfs_fail_nth(disk, 0, 0, false);
-	simfs_fail_op(disk, NULL);
 	CHECK_EQ(simfs_open_fds(disk), 0);
 	if (!world_check(&w, disk, WORLD_BOOT))
 		report(&w);
@@ -261,11 +251,6 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_a_recovery_that_fails_at_any_call_loses_nothing),
 	};
 	dv_log_set_sink(no_log);
-	if (argc == 2 && !strcmp(argv[1], "--stat")) {
-		recovery_calls = "stat";
-		test_a_recovery_that_fails_at_any_call_loses_nothing();
-		return 0;
-	}
 	slow = argc > 1 && !strcmp(argv[1], "--slow");
 	return check_main(argc - slow, argv + slow, tests, DV_ARRAY_LEN(tests));
 }
