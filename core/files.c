@@ -45,6 +45,8 @@ ssize_t dv_store_read(struct dv_store *s, const struct dv_call *call, struct dv_
 		if (err)
 			return err;
 		got = dv_value_read(s, n, buf, range, call->nowait);
+		if (got == 0 && range.len && call->before_emptied)
+			got = dv_value_read_before(s, n, buf, range, call->nowait);
 		dv_gate_open(n);
 		err = got < 0 ? (dv_err)got : 0;
 	} while (dv_try_again(s, call, n, &err, &tries));

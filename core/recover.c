@@ -345,12 +345,17 @@ static dv_err recover_copy(struct adoption *a, const struct dv_record *r, const 
 	return err;
 }
 
+/* An object of the record, or what has come into its place, while it lies in the owner folder still. */
 static bool holds_object(struct adoption *a, const struct target *t, const struct dv_record *r)
 {
 	struct dv_stat st;
-	return dv_recover_is_object(a, &t->p, t->p.names.packed, &r->packed, &st) ||
+	struct dv_tag tag;
+	const char *packed = t->p.names.packed;
+	return dv_recover_is_object(a, &t->p, packed, &r->packed, &st) ||
 	       dv_recover_find_raw(a, &t->p, &r->raw, &st) ||
-	       dv_recover_find_raw(a, &t->p, &r->packed, &st);
+	       dv_recover_find_raw(a, &t->p, &r->packed, &st) || find_same_value(a, t, r) ||
+	       (packed[0] && dv_recover_stat(a, t->p.dirfd, packed, &st) == 0 &&
+		dv_tag_load(a->s, t->p.dirfd, packed, &st, &tag) && tag.st_ino == r->st_ino);
 }
 
 /* Of target_open(): nothing of the record can be there. */

@@ -22,6 +22,11 @@ int dv_stage_fd(const struct dv_stage *st)
 	return st->file->fd;
 }
 
+bool dv_stage_had_bytes(const struct dv_stage *st)
+{
+	return st->had_bytes;
+}
+
 bool dv_stage_is_replacement(const struct dv_stage *st)
 {
 	return st->replacement || st->waits;
@@ -69,6 +74,7 @@ void dv_stage_wrote(struct dv_store *s, struct dv_stage *st, struct dv_range ran
 
 void dv_stage_emptied(struct dv_store *s, struct dv_stage *st)
 {
+	st->had_bytes = true;
 	st->failed = 0;
 	dv_stage_hide_failed(s, st);
 }

@@ -81,6 +81,8 @@ int dv_stage_fd(const struct dv_stage *st);
 /* Waits for the last writer (a replacement, or where its value is sealed), or may be committed at any
  * time (an edit)? */
 bool dv_stage_is_replacement(const struct dv_stage *st);
+/* Was it emptied again, when it had bytes? */
+bool dv_stage_had_bytes(const struct dv_stage *st);
 /* Is it written over the old object, which other names share, or has it come half way to its place?
  * Then it is not dropped with the name. */
 bool dv_stage_is_in_place(const struct dv_stage *st);

@@ -21,12 +21,13 @@
 struct dv_stage {
 	uint64_t id;
 	bool replacement;
-	bool waits;    /* for the last writer, as a replacement does */
-	bool in_place; /* several links, or owner and mode can not be kept: committed by copying
+	bool waits;	/* for the last writer, as a replacement does */
+	bool in_place;	/* several links, or owner and mode can not be kept: committed by copying
 			  over the old object */
-	bool named;    /* a record and a name in the owner folder exist */
-	bool durable;  /* it is left to the next owner, its bytes are on the disk */
-	bool hidden;   /* its name in the owner folder is one that no record speaks of */
+	bool named;	/* a record and a name in the owner folder exist */
+	bool durable;	/* it is left to the next owner, its bytes are on the disk */
+	bool hidden;	/* its name in the owner folder is one that no record speaks of */
+	bool had_bytes; /* which it lost when it was emptied: the object's are not the last ones */
 	struct timespec atime; /* of an edit: of the old object, before it was read to unpack it */
 	uint8_t unpacks;    /* of an edit: how often the value had to be unpacked, this time too */
 	dv_err failed;	    /* of the last write that failed and was not made good; 0: none */

@@ -47,6 +47,12 @@ struct dv_call {
 	 */
 	bool parks;
 	int64_t waited_ns;
+	/*
+	 * Of a read: the caller (the kernel) asks for no bytes past the size that it knows. Where there are none,
+	 * since the value was just emptied, it has not heard of that yet, and would put zeros in their place: it
+	 * gets those of before.
+	 */
+	bool before_emptied;
 	/* Is the caller a member of gid by a supplementary group? NULL: of none. */
 	bool (*in_group)(const struct dv_call *call, gid_t gid);
 	const void *self; /* the driver's, for in_group */

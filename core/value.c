@@ -393,6 +393,32 @@ static ssize_t read_file(struct dv_store *s, int fd, void *buf, struct dv_range 
 	return (ssize_t)done;
 }
 
+static ssize_t read_object(struct dv_store *s, struct dv_node *n, void *buf, struct dv_range range,
+			   bool nowait)
+{
+	struct dv_file *f = NULL;
+	dv_err err = dv_value_file(s, n, false, &f);
+	if (err)
+		return err;
+	ssize_t got = n->form == DV_FORM_PACKED ? dv_packed_read(s, n, f, buf, range, nowait)
+						: read_file(s, f->fd, buf, range, nowait);
+	dv_file_unref(s, f);
+	return got < 0 ? dv_as_corrupt((dv_err)got) : got;
+}
+
+ssize_t dv_value_read_before(struct dv_store *s, struct dv_node *n, void *buf,
+			     struct dv_range range, bool nowait)
+{
+	struct dv_stat st;
+	if (!n->stage || dv_stage_in_parts(n->stage) || !dv_stage_is_replacement(n->stage) ||
+	    DV_B(s, stat, dv_stage_fd(n->stage), "", &st) || st.size)
+		return 0;
+	if (dv_stage_had_bytes(n->stage))
+		return nowait ? -EAGAIN : 0;
+	ssize_t got = read_object(s, n, buf, range, nowait);
+	return got < 0 && got != -EAGAIN ? 0 : got; /* others have replaced it, say */
+}
+
 ssize_t dv_value_read(struct dv_store *s, struct dv_node *n, void *buf, struct dv_range range,
 		      bool nowait)
 {
@@ -402,12 +428,5 @@ ssize_t dv_value_read(struct dv_store *s, struct dv_node *n, void *buf, struct d
 	}
 	if (n->stage)
 		return read_file(s, dv_stage_fd(n->stage), buf, range, nowait);
-	struct dv_file *f = NULL;
-	dv_err err = dv_value_file(s, n, false, &f);
-	if (err)
-		return err;
-	ssize_t got = n->form == DV_FORM_PACKED ? dv_packed_read(s, n, f, buf, range, nowait)
-						: read_file(s, f->fd, buf, range, nowait);
-	dv_file_unref(s, f);
-	return got < 0 ? dv_as_corrupt((dv_err)got) : got;
+	return read_object(s, n, buf, range, nowait);
 }

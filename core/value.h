@@ -36,6 +36,10 @@ DV_CHECK dv_err dv_value_file(struct dv_store *s, struct dv_node *n, bool writab
 /* A file good for attributes, of any type of object (O_PATH where there is no other). */
 DV_CHECK dv_err dv_value_handle(struct dv_store *s, struct dv_node *n, struct dv_file **out);
 
+/* Of a value that was emptied, and not written to since: bytes that it had before. Else 0. -EAGAIN: they are
+ * gone; who may wait gives the kernel the time to hear of that. */
+DV_CHECK ssize_t dv_value_read_before(struct dv_store *s, struct dv_node *n, void *buf,
+				      struct dv_range range, bool nowait);
 DV_CHECK ssize_t dv_value_read(struct dv_store *s, struct dv_node *n, void *buf,
 			       struct dv_range range, bool nowait);
 

@@ -14,6 +14,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#define SIZE_IS_TOLD_NS 2000000
+
 /* ENOSYS: the kernel opens files without asking from now on. */
 static void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
@@ -29,7 +31,6 @@ static void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t off,
 	struct fs_op op;
 	ssize_t n;
 
-	(void)fi;
 	if (fs_control_is(id)) {
 		fs_control_read(fuse_req_userdata(req), req, id, size, (uint64_t)off);
 		return;
@@ -40,9 +41,14 @@ static void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t off,
 		n = -EINVAL;
 	else if (!buf)
 		n = -ENOMEM;
-	else
+	else {
+		op.call.before_emptied = !(fi->flags & O_DIRECT); /* that asks past the end too */
 		n = dv_store_read(op.fs->store, &op.call, op.node, buf,
 				  (struct dv_range){(uint64_t)off, size});
+	}
+	/* The kernel shows zeros there as long as it knows the old size; another thread is about to tell it. */
+	if (n == 0 && size && op.call.before_emptied && !op.call.nowait)
+		(void)nanosleep(&(struct timespec){.tv_nsec = SIZE_IS_TOLD_NS}, NULL);
 	fs_reply_data(&op, n, buf);
 }
 

@@ -289,6 +289,43 @@ static void test_stages_do_not_use_up_the_descriptors(void)
 	end_world(&w);
 }
 
+/* ---- reads beside a truncation ---- */
+
+static ssize_t read_as(struct world *w, struct dv_node *n, const struct dv_call *as, char *buf)
+{
+	return dv_store_read(w->s, as, n, buf, (struct dv_range){0, 9000});
+}
+
+/* It would show zeros up to the size that it knows. */
+static void test_a_kernel_that_has_not_heard_of_a_truncation_gets_the_bytes_before(void)
+{
+	struct dv_call late = root_call, late_nowait = root_call;
+	late.before_emptied = late_nowait.before_emptied = late_nowait.nowait = true;
+	for (unsigned packed = 0; packed < 2; packed++) {
+		struct world w = make_world("path", 0);
+		struct dv_setattr set = {.valid = DV_SET_SIZE};
+		struct dv_stat st;
+		char old[9000], buf[9000];
+		put(&w, "k", 9000, 1);
+		if (packed)
+			pack_all(&w);
+		struct dv_node *n = find(&w, "k");
+		CHECK_EQ(read_as(&w, n, &root_call, old), 9000);
+		CHECK_EQ(dv_store_setattr(w.s, &root_call, n, &set, &st), 0);
+		CHECK_EQ(read_as(&w, n, &root_call, buf), 0);
+		CHECK_EQ(read_as(&w, n, &late, buf), 9000);
+		CHECK(memcmp(buf, old, 9000) == 0);
+		/* Once it is written to the kernel knows; and then those bytes are not the last ones. */
+		put_bytes(&w, n, 100, 2);
+		CHECK_EQ(read_as(&w, n, &late, buf), 100);
+		CHECK_EQ(dv_store_setattr(w.s, &root_call, n, &set, &st), 0);
+		CHECK_EQ(read_as(&w, n, &late, buf), 0);
+		CHECK_EQ(read_as(&w, n, &late_nowait, buf), -EAGAIN);
+		dv_node_unref(w.s, n);
+		end_world(&w);
+	}
+}
+
 static void test_directories_that_can_not_be_removed_are_not_kept_open(void)
 {
 	enum { DIRS = 100 };
@@ -578,6 +615,7 @@ int main(int argc, char **argv)
 			test_an_open_value_outlives_one_name_where_the_others_were_never_looked_up),
 		CHECK_TEST(test_trees_deeper_than_the_stack_are_synced_reached_and_forgotten),
 		CHECK_TEST(test_stages_do_not_use_up_the_descriptors),
+		CHECK_TEST(test_a_kernel_that_has_not_heard_of_a_truncation_gets_the_bytes_before),
 		CHECK_TEST(test_directories_that_can_not_be_removed_are_not_kept_open),
 		CHECK_TEST(test_a_replacement_left_at_closing_outlives_a_reboot),
 		CHECK_TEST(test_a_value_whose_owner_can_not_be_given_keeps_it_over_a_kill),
