@@ -21,8 +21,6 @@ static dv_err unlink_forms(struct dv_store *s, struct dv_node *n, const struct d
 	if (!err)
 		err = dv_rival_packs(s, n, p, patient);
 	if (!err)
-		err = dv_rival_drop_superseded(s, n, p);
-	if (!err)
 		err = dv_place_find_known(s, p, &f);
 	struct dv_ident id = dv_ident_of(&f.st);
 	/* Beside newer bytes the store's object may have been removed or replaced by others: both
@@ -40,9 +38,10 @@ static dv_err unlink_forms(struct dv_store *s, struct dv_node *n, const struct d
 		err = -ESTALE;
 	if (err)
 		dv_node_unpin(s, n);
-	else if (f.form != DV_FORM_PACKED && twin.there)
+	else if (f.form != DV_FORM_PACKED && twin.there) {
+		dv_rival_drop_superseded(s, n, p, &twin);
 		dv_twin_release(s, p, n->ino, &twin.id);
-	else if (f.form == DV_FORM_PACKED)
+	} else if (f.form == DV_FORM_PACKED)
 		*more = dv_rival_is_raw_too(s, p, n->ino);
 	return err;
 }

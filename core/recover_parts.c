@@ -232,6 +232,17 @@ static void tag_again(struct dv_store *s, const struct dv_tail *tail, const stru
 
 /* ---- streams ---- */
 
+static bool is_raw_there(struct adoption *a, const struct target *t)
+{
+	const char *const names[] = {t->p.names.raw, t->p.names.aside};
+	struct dv_stat st;
+	for (size_t i = 0; i < DV_ARRAY_LEN(names); i++)
+		if (names[i][0] && dv_recover_stat(a, t->p.dirfd, names[i], &st) == 0 &&
+		    S_ISREG(st.mode))
+			return true;
+	return false;
+}
+
 /* ID.z is whole and durable: it takes the place of the old object, at stored. */
 static dv_err publish(struct adoption *a, const struct dv_record *r, const struct target *t,
 		      const char *name, const char *stored, const struct dv_ident *packed)
@@ -256,6 +267,8 @@ static dv_err publish(struct adoption *a, const struct dv_record *r, const struc
 			err = dv_journal_sync(s);
 	}
 	dv_dir_times_keep(s, t->p.dirfd, &times);
+	if (!err && was_packed && is_raw_there(a, t))
+		return -EEXIST; /* it is the value */
 	if (!err)
 		err = was_packed ? dv_recover_take_place(a, name, t->p.dirfd, t->p.names.packed,
 							 &r->packed)

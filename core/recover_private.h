@@ -7,11 +7,14 @@
 #include "core/record.h"
 #include "core/recover.h"
 
+struct dv_open_record;
+
 struct adoption {
 	struct dv_store *s;
-	int dirfd;	/* of the dead owner's folder */
-	bool same_boot; /* what was written is in the files, synced or not */
-	dv_err err;	/* first */
+	int dirfd;			   /* of the dead owner's folder */
+	bool same_boot;			   /* what was written is in the files, synced or not */
+	dv_err err;			   /* first */
+	const struct dv_open_record *open; /* of its log */
 	dv_err unsure; /* first stat of this record's work that failed: what is there is not known */
 };
 
@@ -69,6 +72,12 @@ DV_CHECK dv_err dv_recover_take_place(struct adoption *a, const char *name, int 
 /* from is copied over the packed object at stored, which keeps its links and attributes. */
 DV_CHECK dv_err dv_recover_rewrite(struct adoption *a, const struct dv_record *r,
 				   const struct target *t, int from, const char *stored);
+
+/* A raw or aside name with what shows the record's number, or NULL. */
+const char *dv_recover_find_same_value(struct adoption *a, const struct target *t,
+				       const struct dv_record *r);
+DV_CHECK dv_err dv_recover_swap(struct adoption *a, const struct dv_record *r,
+				const struct target *t);
 
 /* One that is one file, `stage`. */
 DV_CHECK dv_err dv_recover_stage(struct adoption *a, const struct dv_record *r,

@@ -36,6 +36,16 @@ static dv_err finish_published(struct adoption *a, const struct dv_record *r,
 	return err ? err : dv_recover_unlink_form(a, &t->p, t->p.names.packed);
 }
 
+static bool is_recorded_object(struct adoption *a, int fd, const struct dv_ident *object)
+{
+	struct dv_stat st;
+	if (dv_recover_stat(a, fd, "", &st))
+		return false;
+	struct dv_ident id = dv_ident_of(&st);
+	id.dev = object->dev; /* it changes over a reboot */
+	return dv_ident_equal(&id, object);
+}
+
 static bool lies_there(struct adoption *a, const char *name, const struct dv_ident *object)
 {
 	struct dv_stat st;
@@ -95,6 +105,10 @@ static dv_err rewrite(struct adoption *a, const struct dv_record *r, const struc
 	int to = DV_B(s, open, t->p.dirfd, stored, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
 	if (to < 0)
 		return to;
+	if (!is_recorded_object(a, to, packed ? &r->packed : &r->raw)) {
+		DV_B(s, close, to);
+		return -EEXIST;
+	}
 	uint64_t failed = 0;
 	struct dv_rewrite w = {.from = from,
 			       .to = to,

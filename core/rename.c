@@ -248,6 +248,8 @@ static dv_err rename_plain(struct dv_store *s, struct renaming *r, bool nowait)
 		return err == -ENOENT && !is_there(s, r->from.dirfd, r->src.stored) ? -ESTALE : err;
 	}
 	if (r->src.form != DV_FORM_PACKED && !r->in && r->twin.there)
+		dv_rival_drop_superseded(s, r->n, &r->from, &r->twin);
+	if (r->src.form != DV_FORM_PACKED && !r->in && r->twin.there)
 		dv_twin_release(s, &r->from, r->n->ino, &r->twin.id);
 	err = r->in ? dv_node_add_name(s, r->n, r->newdir, r->newname, slot)
 		    : dv_node_move_name(s, r->olddir, r->oldname, r->newdir, r->newname, slot);
@@ -370,8 +372,6 @@ static dv_err rename_gated(struct dv_store *s, const struct dv_call *call, struc
 	err = dv_place_open(s, r->newdir, r->newname, true, &r->to);
 	if (!err) {
 		err = r->in ? 0 : dv_rival_packs(s, r->n, &r->from, r->patient);
-		if (!err && !r->in)
-			err = dv_rival_drop_superseded(s, r->n, &r->from);
 		bool packed = r->n->form == DV_FORM_PACKED;
 		if (!r->in && !packed)
 			r->twin = dv_rival_look(s, &r->from, r->from.names.packed);

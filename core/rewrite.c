@@ -55,8 +55,8 @@ dv_err dv_rewrite_in_place(struct dv_store *s, const struct dv_rewrite *w)
 				      .packed = w->object,
 				      .st_ino = w->st_ino,
 				      .path = w->path,
-				      .path_len = strlen(w->path)};
-		err = dv_journal_append(s, &r);
+				      .path_len = w->path ? strlen(w->path) : 0};
+		err = w->node ? dv_record_append(s, w->node, &r) : dv_journal_append(s, &r);
 	}
 	bool recorded = !err;
 	if (!err)

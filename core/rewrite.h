@@ -19,7 +19,8 @@ struct dv_rewrite {
 	bool wait;   /* for it: no gate is held that another mount's end of work may need */
 	struct dv_ident object;
 	uint64_t st_ino;
-	const char *path; /* of the key */
+	struct dv_node *node; /* ..or, of what recovery writes, NULL and the key's path */
+	const char *path;
 	uint64_t *failed; /* record of an earlier try that was cut short, 0: none; set and ended
 			     here */
 };

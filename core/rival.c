@@ -11,7 +11,8 @@
 #include <sys/file.h>
 #include <time.h>
 
-#define RECENT_S 5 /* so long another mount may need to take a superseded form away */
+#define COMMITTED_S 60 /* so long after its last byte a value may be put in place */
+#define RECENT_S    5  /* so long another mount may need to take a superseded form away */
 
 dv_err dv_rival_lock(struct dv_store *s, struct dv_node *n, struct dv_file *f,
 		     struct dv_file **locked)
@@ -56,14 +57,18 @@ bool dv_rival_is_older(struct dv_store *s, const struct dv_node *n, const struct
 	bool tagged = dv_tag_load(s, p->dirfd, f->stored, &f->st, &tag);
 	if (!tagged || tag.st_ino != n->ino) {
 		/* When it came by the name, or later; a packer keeps that. */
-		struct timespec came = tagged ? dv_tag_ctime(&tag, &f->st) : f->st.ctime;
-		return is_later(mine->backing, came);
+		return is_later(mine->backing, f->st.ctime);
 	}
 	/* Another mount's replacement came by the name when it was committed, which says nothing of
-	 * when it was written. */
-	return tag.generation == n->generation ||
-	       (is_later(mine->backing, f->st.mtime) &&
-		(tag.has_ctime || is_later(mine->here, tag.swapped)));
+	 * when it was written; its mtime does, but where someone has set that. */
+	if (tag.generation == n->generation)
+		return true;
+	if (!is_later(mine->backing, f->st.mtime))
+		return false;
+	struct timespec came = dv_tag_ctime(&tag, &f->st);
+	if (!tag.has_ctime)
+		return is_later(mine->here, tag.swapped);
+	return came.tv_sec - f->st.mtime.tv_sec <= COMMITTED_S || is_later(mine->backing, came);
 }
 
 /* Did it get its name, or anything else, just now? */
@@ -111,19 +116,14 @@ dv_err dv_rival_packs(struct dv_store *s, const struct dv_node *n, const struct 
 	return err;
 }
 
-dv_err dv_rival_drop_superseded(struct dv_store *s, const struct dv_node *n,
-				const struct dv_place *p)
+void dv_rival_drop_superseded(struct dv_store *s, const struct dv_node *n, const struct dv_place *p,
+			      const struct dv_beside *packed)
 {
-	if (n->form != DV_FORM_RAW || !S_ISREG(n->type) || n->loser)
-		return 0;
-	struct dv_beside packed = dv_rival_look(s, p, p->names.packed);
-	if (!packed.there || !dv_twin_is_recorded(s, &packed.id, &n->id))
-		return 0;
-	struct dv_loose_at at = dv_place_at(p);
-	dv_err err = dv_loose_sync(s, &at, p->dirfd); /* I3 */
-	if (!err)
-		err = dv_unlink_form(s, p, p->names.packed, &packed.id, false);
-	return err == DV_IS_ANOTHER || err == -ENOENT ? 0 : err;
+	if (!packed->there || n->form != DV_FORM_RAW || !S_ISREG(n->type) || n->loser ||
+	    !dv_twin_is_recorded(s, &packed->id, &n->id))
+		return;
+	dv_ignore(dv_unlink_form(s, p, p->names.packed, &packed->id,
+				 false)); /* its owner does else */
 }
 
 /* ---- the other form ---- */

@@ -51,13 +51,15 @@ bool dv_rival_is_older(struct dv_store *s, const struct dv_node *n, const struct
 DV_CHECK dv_err dv_rival_packs(struct dv_store *s, const struct dv_node *n,
 			       const struct dv_place *p, bool patient);
 
+struct dv_beside;
+
 /*
- * n's raw object at p is about to lose its name: what it superseded there goes before, though another mount
- * is to take that away, who may be killed first. Then it would be the value again. Gates of n and of p's
- * directory.
+ * n's raw object at p has just lost its name, beside `packed`. Where it had superseded that, it goes too, though
+ * another mount is to take it away, who may be killed first: then it would be the value again. Gates of n and of
+ * p's directory.
  */
-DV_CHECK dv_err dv_rival_drop_superseded(struct dv_store *s, const struct dv_node *n,
-					 const struct dv_place *p);
+void dv_rival_drop_superseded(struct dv_store *s, const struct dv_node *n, const struct dv_place *p,
+			      const struct dv_beside *packed);
 
 /*
  * A name was made or taken, and another form of it came at the same moment: by one who had looked before, as

@@ -24,24 +24,30 @@ static dv_err sync_gated(struct dv_store *s, struct dv_node *n)
 	return err;
 }
 
+/* -ESTALE: others have put another one there since that was looked at. */
+static dv_err is_file(struct dv_store *s, int fd, const struct dv_ident *id)
+{
+	struct dv_stat st;
+	dv_err err = DV_B(s, stat, fd, "", &st);
+	if (err)
+		return err;
+	struct dv_ident now = dv_ident_of(&st);
+	return dv_ident_equal(&now, id) ? 0 : -ESTALE;
+}
+
 /* Writes the stage over the old object, which keeps its links and attributes. */
 static dv_err commit_in_place(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
 			      const char *stored)
 {
-	char *path = NULL;
-	dv_err err = dv_node_path_alloc(s, n, &path);
-	if (err)
-		return err;
+	dv_err err = 0;
 	struct dv_loose_at at = dv_place_at(p);
 	if (atomic_load(&n->unsynced) &
 	    DV_NAMES_MADE) /* I4: the record finds its object by this name */
 		err = dv_loose_sync(s, &at, p->dirfd);
 	if (!err)
 		err = dv_settle_move(s, p, stored);
-	if (err) {
-		free(path);
+	if (err)
 		return err;
-	}
 	int target = DV_B(s, open, p->dirfd, stored, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
 	struct dv_rewrite w = {.from = n->stage->file->fd,
 			       .to = target,
@@ -49,12 +55,13 @@ static dv_err commit_in_place(struct dv_store *s, struct dv_node *n, const struc
 			       .locked = n->stage->locked,
 			       .object = n->id,
 			       .st_ino = n->ino,
-			       .path = path,
+			       .node = n,
 			       .failed = &n->stage->copy_id};
-	err = target < 0 ? target : dv_rewrite_in_place(s, &w);
+	err = target == -ENOENT ? -ESTALE : target < 0 ? target : is_file(s, target, &n->id);
+	if (!err)
+		err = dv_rewrite_in_place(s, &w);
 	if (target >= 0)
 		DV_B(s, close, target);
-	free(path);
 	if (!err) {
 		dv_stage_forget(s, n->stage);
 		dv_stage_end(s, n);
@@ -252,6 +259,15 @@ static bool is_half_way(struct dv_store *s, const struct dv_node *n, const struc
 	return false;
 }
 
+/* A stream takes the packed name, and would be hidden by a raw form that another mount has put beside it: that is
+ * the value, as n's packed object is not any more. */
+static bool is_hidden(struct dv_store *s, const struct dv_node *n, const struct dv_place *p)
+{
+	struct dv_found f;
+	return n->form == DV_FORM_PACKED && dv_stage_streams(n->stage) && !n->stage->astray &&
+	       dv_place_find(s, p, &f) == 0 && f.form == DV_FORM_RAW && S_ISREG(f.st.mode);
+}
+
 /* -ESTALE: others have changed what is under the name meanwhile. */
 static dv_err commit_once(struct dv_store *s, struct dv_node *n, bool settle)
 {
@@ -281,7 +297,8 @@ static dv_err commit_once(struct dv_store *s, struct dv_node *n, bool settle)
 		return err == -ESTALE ? dv_stage_conflict(s, n) : err;
 	err = DV_B(s, stat, p.dirfd, stored, &st);
 	struct dv_ident id = dv_ident_of(&st);
-	bool other = err == -ENOENT || (!err && !dv_ident_equal(&id, &n->id));
+	bool other = err == -ENOENT || (!err && !dv_ident_equal(&id, &n->id)) ||
+		     (!err && is_hidden(s, n, &p));
 	bool half_way = other && is_half_way(s, n, &p, stored, &st);
 	if (half_way) {
 		other = false;

@@ -14,7 +14,9 @@
  * Who dies in between: the stage's file is the old object then, which recovery sees by its record and
  * unlinks; another one it puts aside.
  */
+#include "core/cleanup.h"
 #include "core/journal.h"
+#include "core/sealed.h"
 #include "core/stage_private.h"
 
 #include <stdio.h>
@@ -30,6 +32,7 @@ struct publishing {
 	const char *stored; /* what it is to be called */
 	struct dv_ident stage;
 	bool beside; /* the old object has another name */
+	bool hidden; /* it would be, by a raw file: no other mount is to put one there meanwhile */
 };
 
 static dv_err exchange(const struct publishing *x)
@@ -49,10 +52,11 @@ static bool look(const struct publishing *x, struct dv_ident *out)
 /* What lies in the owner folder came under the name before what has it now, or was removed with it. */
 static dv_err put_other_aside(const struct publishing *x, struct dv_node *n)
 {
-	n->stage->named = n->stage->astray = false; /* gone with what was put in its place */
+	n->stage->named = false; /* gone with what was put in its place */
 	dv_err err =
 		dv_put_aside(x->s, x->dirfd, x->name, x->p->name,
 			     "it was replaced in the store while that was being done here too");
+	n->stage->astray = err != 0; /* it lies there still */
 	return err ? err : -ESTALE;
 }
 
@@ -82,6 +86,18 @@ static dv_err exchange_back(const struct publishing *x, struct dv_node *n)
 	return -EIO;
 }
 
+/* Has another mount put a raw form beside the packed one that is to be replaced? It is the value, then. */
+static bool is_raw_there(const struct publishing *x)
+{
+	const char *const names[] = {x->p->names.raw, x->p->names.aside};
+	struct dv_stat st;
+	for (size_t i = 0; i < DV_ARRAY_LEN(names); i++)
+		if (names[i][0] && DV_B(x->s, stat, x->p->dirfd, names[i], &st) == 0 &&
+		    S_ISREG(st.mode))
+			return true;
+	return false;
+}
+
 static dv_err take_from_old(const struct publishing *x, struct dv_node *n)
 {
 	struct dv_ident got;
@@ -95,7 +111,7 @@ static dv_err take_from_old(const struct publishing *x, struct dv_node *n)
 			exchange(x) != 0 || !look(x, &got) || !dv_ident_equal(&got, &x->stage);
 		return -EIO;
 	}
-	if (!dv_ident_equal(&got, &n->id))
+	if (!dv_ident_equal(&got, &n->id) || (x->hidden && is_raw_there(x)))
 		return exchange_back(x, n);
 	dv_ignore(DV_B(x->s, unlink, x->dirfd, x->name)); /* swept by the next owner */
 	return 0;
@@ -260,6 +276,9 @@ dv_err dv_stage_publish_packed(struct dv_store *s, struct dv_node *n, const stru
 	dv_err err = packed_end(s, n, p, stored, fd, &x);
 	if (err)
 		return err;
+	x.hidden = !dv_is_sealed(s);
+	if (x.hidden && !n->stage->astray && is_raw_there(&x))
+		return -ESTALE;
 	dv_dir_times_keep(s, p->dirfd, &times);
 	err = n->stage->astray ? go_on(&x, n) : take_from_old(&x, n);
 	dv_dir_times_restore(s, &times);

@@ -520,7 +520,7 @@ dv_err dv_stream_commit(struct dv_store *s, struct dv_node *n, const struct dv_p
 	if (!err)
 		err = publish(s, n, p, stored, &id);
 	if (err)
-		return err == -EEXIST ? dv_stage_conflict(s, n) : err;
+		return err == -EEXIST ? -ESTALE : err; /* it is looked at again */
 	dv_node_set_object(s, n, &id, DV_FORM_PACKED);
 	dv_node_drop_file(s, n);
 	dv_stage_became_packed(s, n);

@@ -17,24 +17,25 @@ static void name_of(uint64_t id, char out[NAME])
 	strcat(out, "r");
 }
 
-/* Has another packed form come since? Then this file would hide what came later. */
-static bool is_replaced(struct dv_store *s, const struct dv_place *p, const struct dv_withdrawal *w)
+/* -EEXIST: another packed form has come since. This file would hide what came later. */
+static dv_err is_free(struct dv_store *s, const struct dv_place *p, const struct dv_withdrawal *w)
 {
 	struct dv_stat st;
-	if (DV_B(s, stat, p->dirfd, p->names.packed, &st))
-		return false;
+	dv_err err = DV_B(s, stat, p->dirfd, p->names.packed, &st);
+	if (err)
+		return err == -ENOENT ? 0 : err;
 	struct dv_ident id = dv_ident_of(&st);
 	id.dev = w->packed.dev;
-	return !dv_ident_equal(&id, &w->packed);
+	return dv_ident_equal(&id, &w->packed) ? 0 : -EEXIST;
 }
 
 /* Back to its name; to lost/ where another one has come there, which is newer. */
 static dv_err put_back(struct dv_store *s, const struct dv_place *p, const char *stored,
 		       const struct dv_withdrawal *w, const char *moved)
 {
-	dv_err err = is_replaced(s, p, w)
-			     ? -EEXIST
-			     : DV_B(s, rename, w->dirfd, moved, p->dirfd, stored, RENAME_NOREPLACE);
+	dv_err err = is_free(s, p, w);
+	if (!err)
+		err = DV_B(s, rename, w->dirfd, moved, p->dirfd, stored, RENAME_NOREPLACE);
 	if (err != -EEXIST)
 		return err;
 	return dv_put_aside(s, w->dirfd, moved, p->name,
