@@ -122,6 +122,11 @@ bool dv_ident_equal(const struct dv_ident *a, const struct dv_ident *b)
 	return a->dev == b->dev && a->ino == b->ino && a->btime_ns == b->btime_ns;
 }
 
+bool dv_ident_same_file(const struct dv_ident *a, const struct dv_ident *b)
+{
+	return a->ino == b->ino && a->btime_ns == b->btime_ns;
+}
+
 bool dv_version_equal(const struct dv_version *a, const struct dv_version *b)
 {
 	return a->size == b->size && a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns;

@@ -106,6 +106,8 @@ void dv_record_encode(const struct dv_record *r, uint8_t *out);
 size_t dv_record_decode(const uint8_t *bytes, size_t len, struct dv_record *out);
 
 bool dv_ident_equal(const struct dv_ident *a, const struct dv_ident *b);
+/* Whatever the device number, which changes over a reboot. */
+bool dv_ident_same_file(const struct dv_ident *a, const struct dv_ident *b);
 bool dv_version_equal(const struct dv_version *a, const struct dv_version *b);
 
 #endif

@@ -36,24 +36,15 @@ static dv_err finish_published(struct adoption *a, const struct dv_record *r,
 	return err ? err : dv_recover_unlink_form(a, &t->p, t->p.names.packed);
 }
 
-static bool is_recorded_object(struct adoption *a, int fd, const struct dv_ident *object)
+/* name "": of the file dirfd. */
+static bool is_object(struct adoption *a, int dirfd, const char *name,
+		      const struct dv_ident *object)
 {
 	struct dv_stat st;
-	if (dv_recover_stat(a, fd, "", &st))
+	if (dv_recover_stat(a, dirfd, name, &st))
 		return false;
 	struct dv_ident id = dv_ident_of(&st);
-	id.dev = object->dev; /* it changes over a reboot */
-	return dv_ident_equal(&id, object);
-}
-
-static bool lies_there(struct adoption *a, const char *name, const struct dv_ident *object)
-{
-	struct dv_stat st;
-	if (dv_recover_stat(a, a->dirfd, name, &st))
-		return false;
-	struct dv_ident id = dv_ident_of(&st);
-	id.dev = object->dev; /* it changes over a reboot */
-	return dv_ident_equal(&id, object);
+	return dv_ident_same_file(&id, object);
 }
 
 dv_err dv_recover_take_place(struct adoption *a, const char *name, int dirfd, const char *stored,
@@ -64,7 +55,7 @@ dv_err dv_recover_take_place(struct adoption *a, const char *name, int dirfd, co
 		return dv_recover_rename(a, a->dirfd, name, dirfd, stored, 0);
 	if (err)
 		return err == -ENOENT ? -EEXIST : err;
-	if (lies_there(a, name, old))
+	if (is_object(a, a->dirfd, name, old))
 		return dv_recover_unlink(a, a->dirfd, name);
 	err = dv_recover_rename(a, a->dirfd, name, dirfd, stored, RENAME_EXCHANGE);
 	return err ? err : -EEXIST;
@@ -105,7 +96,7 @@ static dv_err rewrite(struct adoption *a, const struct dv_record *r, const struc
 	int to = DV_B(s, open, t->p.dirfd, stored, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
 	if (to < 0)
 		return to;
-	if (!is_recorded_object(a, to, packed ? &r->packed : &r->raw)) {
+	if (!is_object(a, to, "", packed ? &r->packed : &r->raw)) {
 		DV_B(s, close, to);
 		return -EEXIST;
 	}

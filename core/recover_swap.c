@@ -33,12 +33,6 @@ static dv_err recover_withdrawal(struct adoption *a, const struct dv_record *r,
 	return a->unsure ? a->unsure : dv_withdraw_again(s, &t->p, raw, &w);
 }
 
-/* Device numbers change over a reboot. */
-static bool is_object(const struct dv_ident *a, const struct dv_ident *b)
-{
-	return a->ino == b->ino && a->btime_ns == b->btime_ns;
-}
-
 static dv_err put_packed_aside(struct adoption *a, const struct target *t, const char *why)
 {
 	char key[DV_NAME_MAX + 8];
@@ -99,10 +93,11 @@ static bool is_of_rival(struct adoption *a, const struct dv_record *r, const str
 static bool others_tell(const struct adoption *a, const struct dv_record *r,
 			const struct dv_ident *packed)
 {
-	bool of_r = is_object(packed, &r->packed);
+	bool of_r = dv_ident_same_file(packed, &r->packed);
 	for (const struct dv_open_record *o = a->open; o; o = o->hh.next)
 		if (o->r.type == DV_RECORD_SWAP && o->r.id > r->id &&
-		    is_object(&o->r.packed, packed) && (!of_r || is_object(&o->r.raw, &r->raw)))
+		    dv_ident_same_file(&o->r.packed, packed) &&
+		    (!of_r || dv_ident_same_file(&o->r.raw, &r->raw)))
 			return true;
 	return false;
 }

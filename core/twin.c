@@ -82,12 +82,6 @@ uint64_t dv_twin_ino(struct dv_store *s, int dirfd, const char *stored, const st
 	return tagged ? tag.st_ino : dv_meta_ino(&id);
 }
 
-/* Device numbers change over a reboot. */
-static bool is_object(const struct dv_ident *a, const struct dv_ident *b)
-{
-	return a->ino == b->ino && a->btime_ns == b->btime_ns;
-}
-
 /* Of a value that was packed, whose record is open as long as the log, and says nothing against it; or of
  * what is moved just now. */
 static bool says_nothing(const struct dv_record *r)
@@ -104,8 +98,9 @@ static bool folder_speaks_of(struct dv_store *s, int dirfd, const struct dv_iden
 	struct dv_pending p;
 	bool does = dv_pending_read(s, dirfd, &p) != 0 && !raw;
 	for (struct dv_open_record *o = p.open; !does && o; o = o->hh.next)
-		does = is_object(&o->r.packed, packed) && !says_nothing(&o->r) &&
-		       (!raw || (o->r.type == DV_RECORD_SWAP && is_object(&o->r.raw, raw)));
+		does = dv_ident_same_file(&o->r.packed, packed) && !says_nothing(&o->r) &&
+		       (!raw ||
+			(o->r.type == DV_RECORD_SWAP && dv_ident_same_file(&o->r.raw, raw)));
 	dv_pending_release(&p);
 	return does;
 }

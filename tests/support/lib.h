@@ -67,6 +67,31 @@ static inline void lib_end(struct lib *l)
 	CHECK_EQ(nftw(l->path, lib_remove, 16, FTW_DEPTH | FTW_PHYS), 0);
 }
 
+/* Not where a sanitizer keeps what it wants. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MEMORY_IS_OURS 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define MEMORY_IS_OURS 0
+#endif
+#endif
+#ifndef MEMORY_IS_OURS
+#define MEMORY_IS_OURS 1
+#endif
+
+/* The most memory that this process had. */
+static inline unsigned lib_hwm_kb(void)
+{
+	char line[128];
+	unsigned kb = 0;
+	FILE *f = fopen("/proc/self/status", "r");
+	CHECK(f != NULL);
+	while (fgets(line, sizeof(line), f))
+		sscanf(line, "VmHWM: %u", &kb);
+	fclose(f);
+	return kb;
+}
+
 static inline void lib_write(struct lib *l, const char *key, const char *text)
 {
 	CHECK_EQ(dvfs_write(l->s, key, text, strlen(text), 0), 0);

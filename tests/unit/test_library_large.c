@@ -67,24 +67,6 @@ static void make_keys(struct lib *l, unsigned count, const char *folder)
 	}
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define MEMORY_IS_OURS 0
-#else
-#define MEMORY_IS_OURS 1
-#endif
-
-static unsigned hwm_kb(void)
-{
-	char line[128];
-	unsigned kb = 0;
-	FILE *f = fopen("/proc/self/status", "r");
-	CHECK(f != NULL);
-	while (fgets(line, sizeof(line), f))
-		sscanf(line, "VmHWM: %u", &kb);
-	fclose(f);
-	return kb;
-}
-
 /* -> reads before the first key. Each key comes once: they are as many, and so is the sum. */
 static unsigned read_keys(struct lib *l, const struct dvfs_range *range, unsigned count)
 {
@@ -134,9 +116,10 @@ static void test_sorted_keys_come_after_one_pass_in_bounded_memory(void)
 	lib_begin(&l, "flat");
 	make_keys(&l, count, "");
 	unsigned first = read_keys(&l, &(struct dvfs_range){0}, count);
-	printf("%u reads before the first key, %u in all, VmHWM %u KiB\n", first, reads, hwm_kb());
+	printf("%u reads before the first key, %u in all, VmHWM %u KiB\n", first, reads,
+	       lib_hwm_kb());
 	CHECK(first <= count / PER_READ + 2);
-	CHECK(!MEMORY_IS_OURS || hwm_kb() < HWM_KB);
+	CHECK(!MEMORY_IS_OURS || lib_hwm_kb() < HWM_KB);
 	lib_end(&l);
 }
 

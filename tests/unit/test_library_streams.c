@@ -11,29 +11,6 @@
 #define CACHE_BYTES (4u << 20)
 #define ROOM_KB	    16384u /* for frames that are made and decoded, beside the cache */
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define MEMORY_IS_OURS 0
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define MEMORY_IS_OURS 0
-#endif
-#endif
-#ifndef MEMORY_IS_OURS
-#define MEMORY_IS_OURS 1
-#endif
-
-static unsigned hwm_kb(void)
-{
-	char line[128];
-	unsigned kb = 0;
-	FILE *f = fopen("/proc/self/status", "r");
-	CHECK(f != NULL);
-	while (fgets(line, sizeof(line), f))
-		sscanf(line, "VmHWM: %u", &kb);
-	fclose(f);
-	return kb;
-}
-
 static size_t stream_mb(void)
 {
 	const char *text = getenv("STREAM_MB");
@@ -76,14 +53,14 @@ static void test_streams_take_no_memory_of_their_size(void)
 	l.o.cache_bytes = CACHE_BYTES;
 	lib_reopen(&l);
 	CHECK(buf != NULL);
-	unsigned before = hwm_kb();
+	unsigned before = lib_hwm_kb();
 	write_stream(&l, mb, piece);
 	CHECK_EQ(dvfs_pack(l.s, NULL), 0);
 	CHECK_EQ(dvfs_stat(l.s, "large", &v), 0);
 	CHECK(v.packed && v.size == (uint64_t)mb << 20 && v.stored_bytes < v.size / 2);
 	read_stream(&l, mb, piece, buf, 0);
 	read_stream(&l, mb, piece, buf, DVFS_DIRECT);
-	unsigned grown = hwm_kb() - before;
+	unsigned grown = lib_hwm_kb() - before;
 	printf("%zu MiB: VmHWM grows by %u KiB\n", mb, grown);
 	if (MEMORY_IS_OURS)
 		CHECK(grown <= CACHE_BYTES / 1024 + ROOM_KB);
