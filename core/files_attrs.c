@@ -37,6 +37,8 @@ static dv_err set_on_stage(struct dv_store *s, struct dv_node *n, const struct d
 {
 	struct timespec times[2];
 	dv_err err = set_on(s, dv_stage_fd(n->stage), set);
+	if (!err)
+		dv_stage_attrs_set(s, n);
 	times_of(set, times);
 	if (!err && (set->valid & (DV_SET_ATIME | DV_SET_MTIME)))
 		err = dv_stage_set_times(s, n, times);

@@ -178,6 +178,11 @@ DV_CHECK ssize_t dv_stage_read(struct dv_store *s, struct dv_node *n, void *buf,
 DV_CHECK dv_err dv_stage_set_times(struct dv_store *s, struct dv_node *n,
 				   const struct timespec times[2]);
 
+/* The owner, mode or attributes of the stage's file have been set. Of a value in two parts the last segment's
+ * ctime moves as well: the kernel keeps changes of one file apart, but a write to the segment could come in the
+ * same tick. */
+void dv_stage_attrs_set(struct dv_store *s, const struct dv_node *n);
+
 /* Makes the stage's bytes durable, for a commit soon after, without keeping writers out. Takes the
  * gate for moments. */
 DV_CHECK dv_err dv_stage_sync(struct dv_store *s, struct dv_node *n);

@@ -69,6 +69,13 @@ dv_err dv_stage_set_times(struct dv_store *s, struct dv_node *n, const struct ti
 	return t && t->last ? DV_B(s, utimens, t->last->file->fd, times) : 0;
 }
 
+void dv_stage_attrs_set(struct dv_store *s, const struct dv_node *n)
+{
+	struct dv_tail *t = dv_stage_tail(n);
+	if (t && t->last)
+		dv_ignore(DV_B(s, chown, t->last->file->fd, (uid_t)-1, (gid_t)-1));
+}
+
 /* ---- frames ---- */
 
 /* The tag's sizes and its ctime do not outlive a change; that the end is open does. */

@@ -134,6 +134,10 @@ dv_err dv_tail_add_segment(struct dv_store *s, struct dv_tail *t)
 	if (err)
 		dv_ignore(DV_B(s, unlink, t->dirfd, name)); /* swept by the next owner */
 	t->named = true;
+	/* Whose ctime has been looked at gets another one by the next write, even in the same tick. */
+	struct dv_stat st;
+	if (!err)
+		dv_ignore(DV_B(s, stat, fd, "", &st));
 	return err;
 }
 

@@ -267,6 +267,7 @@ static dv_err change(struct dv_store *s, const struct dv_call *call, struct dv_n
 			err = set(s, call, dv_stage_fd(n->stage), attr, value, size, 0);
 			if (err == -ENODATA)
 				err = 0;
+			dv_stage_attrs_set(s, n);
 		}
 		n->writes++;
 		dv_gate_open(n);
