@@ -213,6 +213,17 @@ void dv_journal_stage_name(uint64_t id, char out[DV_STAGE_NAME])
 	snprintf(out, DV_STAGE_NAME, "%" PRIx64, id);
 }
 
+dv_err dv_journal_make_file(struct dv_store *s, const char *name, struct dv_file **out)
+{
+	dv_act_as_self(s);
+	int fd = DV_B(s, open, s->journal->dirfd, name, O_RDWR | O_CREAT | O_EXCL, 0600);
+	if (fd < 0)
+		return fd;
+	dv_keep_quiet(s, fd);
+	*out = dv_file_new(s, fd, true);
+	return *out ? 0 : -ENOMEM;
+}
+
 /* ---- the log ---- */
 
 static dv_err append_locked(struct dv_store *s, struct dv_journal *j, const uint8_t *bytes,

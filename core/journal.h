@@ -34,6 +34,8 @@ void dv_journal_close(struct dv_store *s, struct dv_journal **j);
 uint64_t dv_journal_new_id(struct dv_journal *j);
 int dv_journal_dirfd(const struct dv_journal *j); /* of the owner folder */
 void dv_journal_stage_name(uint64_t id, char out[DV_STAGE_NAME]);
+/* A new file in the owner folder, open for reading and writing. */
+DV_CHECK dv_err dv_journal_make_file(struct dv_store *s, const char *name, struct dv_file **out);
 
 /* Appends r (path and all). */
 DV_CHECK dv_err dv_journal_append(struct dv_store *s, const struct dv_record *r);

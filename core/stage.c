@@ -228,13 +228,7 @@ dv_err dv_stage_make_file(struct dv_store *s, uint64_t id, struct dv_file **out)
 {
 	char name[DV_STAGE_NAME];
 	dv_journal_stage_name(id, name);
-	dv_act_as_self(s);
-	int fd = DV_B(s, open, dv_journal_dirfd(s->journal), name, O_RDWR | O_CREAT | O_EXCL, 0600);
-	if (fd < 0)
-		return fd;
-	dv_keep_quiet(s, fd);
-	*out = dv_file_new(s, fd, true);
-	return *out ? 0 : -ENOMEM;
+	return dv_journal_make_file(s, name, out);
 }
 
 static dv_err make_stage_file(struct dv_store *s, struct dv_stage *stage)

@@ -80,13 +80,7 @@ dv_err dv_stream_make_file(struct dv_store *s, uint64_t id, struct dv_file **out
 {
 	char name[DV_TAIL_NAME];
 	dv_tail_packed_name(id, name);
-	dv_act_as_self(s);
-	int fd = DV_B(s, open, dv_journal_dirfd(s->journal), name, O_RDWR | O_CREAT | O_EXCL, 0600);
-	if (fd < 0)
-		return fd;
-	dv_keep_quiet(s, fd);
-	*out = dv_file_new(s, fd, true);
-	return *out ? 0 : -ENOMEM;
+	return dv_journal_make_file(s, name, out);
 }
 
 dv_err dv_stream_dress(struct dv_store *s, int from, int packed, struct dv_stat *out_own)

@@ -4,6 +4,7 @@
 
 #include "core/cleanup.h"
 #include "core/io.h"
+#include "core/journal.h"
 #include "core/packed.h"
 
 #include <inttypes.h>
@@ -124,20 +125,17 @@ dv_err dv_tail_add_segment(struct dv_store *s, struct dv_tail *t)
 {
 	char name[DV_TAIL_NAME];
 	dv_tail_segment_name(t->id, t->size, name);
-	dv_act_as_self(s);
-	int fd = DV_B(s, open, t->dirfd, name, O_RDWR | O_CREAT | O_EXCL, 0600);
-	if (fd < 0)
-		return fd;
-	struct dv_file *f = dv_file_new(s, fd, true);
-	dv_err err =
-		f ? dv_tail_adopt_segment(s, t, name, f, (struct dv_range){t->size, 0}) : -ENOMEM;
+	struct dv_file *f = NULL;
+	struct dv_stat st;
+	dv_err err = dv_journal_make_file(s, name, &f);
+	if (err)
+		return err;
+	err = dv_tail_adopt_segment(s, t, name, f, (struct dv_range){t->size, 0});
 	if (err)
 		dv_ignore(DV_B(s, unlink, t->dirfd, name)); /* swept by the next owner */
+	else /* whose ctime was looked at gets another one by the next write, even in the same tick */
+		dv_ignore(DV_B(s, stat, f->fd, "", &st));
 	t->named = true;
-	/* Whose ctime has been looked at gets another one by the next write, even in the same tick. */
-	struct dv_stat st;
-	if (!err)
-		dv_ignore(DV_B(s, stat, fd, "", &st));
 	return err;
 }
 

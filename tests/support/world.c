@@ -116,7 +116,7 @@ void world_release(struct world *w)
 
 /* ---- small things ---- */
 
-static bool wrong(struct world *w, const char *fmt, ...)
+bool world_wrong(struct world *w, const char *fmt, ...)
 {
 	va_list args;
 	if (w->why[0])
@@ -326,7 +326,7 @@ static bool do_write(struct world *w, const char *path, size_t off, size_t len, 
 		off = now->len;
 	dv_err err = node_of(w, path, &n);
 	if (err)
-		return wrong(w, "%s: lookup: %s", path, strerror(-err));
+		return world_wrong(w, "%s: lookup: %s", path, strerror(-err));
 	bool fresh_stage = is_packed(w, n) && !is_appended(w, n, now, off);
 	struct model_bytes *next = model_bytes_new(off + len > now->len ? off + len : now->len);
 	memcpy(next->data, now->data, now->len);
@@ -356,7 +356,7 @@ static bool do_trunc(struct world *w, const char *path, size_t size)
 		return true;
 	dv_err err = node_of(w, path, &n);
 	if (err)
-		return wrong(w, "%s: lookup: %s", path, strerror(-err));
+		return world_wrong(w, "%s: lookup: %s", path, strerror(-err));
 	bool packed = is_packed(w, n), hidden = w->m.keys[key].hidden;
 	bool stage = !hidden && (packed || (size == 0 && now->len && links_of(w, key) == 1));
 	struct model_bytes *next = model_bytes_new(size);
@@ -387,7 +387,7 @@ static bool do_create(struct world *w, const char *path)
 		return true;
 	dv_err err = parent_of(w, path, &dir, &last);
 	if (err)
-		return wrong(w, "%s: parent: %s", path, strerror(-err));
+		return world_wrong(w, "%s: parent: %s", path, strerror(-err));
 	commit_neighbours(w);
 	w->m.keys[key].group = ++w->m.groups;
 	model_push(&w->m, key, model_bytes_new(0), true);
@@ -447,7 +447,7 @@ static bool do_whole(struct world *w, const char *path, size_t len, bool sync)
 		return true;
 	dv_err err = parent_of(w, path, &dir, &last);
 	if (err)
-		return wrong(w, "%s: parent: %s", path, strerror(-err));
+		return world_wrong(w, "%s: parent: %s", path, strerror(-err));
 	struct model_bytes *bytes = model_bytes_new(len);
 	w->writes++;
 	fill(w, bytes->data, len, 0, false);
@@ -502,7 +502,7 @@ static bool do_copy(struct world *w, const char *from, const char *to)
 		err = node_of(w, to, &nt);
 	if (err) {
 		model_bytes_unref(next);
-		return wrong(w, "%s: lookup: %s", to, strerror(-err));
+		return world_wrong(w, "%s: lookup: %s", to, strerror(-err));
 	}
 	push_all(w, key, model_bytes_ref(next), false, false);
 	begin(w);
@@ -525,7 +525,7 @@ static bool do_fsync(struct world *w, const char *path)
 		return true;
 	dv_err err = node_of(w, path, &n);
 	if (err)
-		return wrong(w, "%s: lookup: %s", path, strerror(-err));
+		return world_wrong(w, "%s: lookup: %s", path, strerror(-err));
 	commit_group(w, key);
 	begin(w);
 	end(w, dv_store_fsync(w->s, &call, n, false));
@@ -542,7 +542,7 @@ static bool do_fsyncdir(struct world *w, const char *dir)
 		return true;
 	dv_err err = node_of(w, dir, &n);
 	if (err)
-		return wrong(w, "%s: lookup: %s", dir, strerror(-err));
+		return world_wrong(w, "%s: lookup: %s", dir, strerror(-err));
 	begin(w);
 	end(w, dv_store_fsync(w->s, &call, n, false));
 	for (size_t k = 0; k < w->m.count && acknowledged(w); k++) {
@@ -568,7 +568,7 @@ static bool do_unlink(struct world *w, const char *path)
 		return true;
 	dv_err err = parent_of(w, path, &dir, &last);
 	if (err)
-		return wrong(w, "%s: parent: %s", path, strerror(-err));
+		return world_wrong(w, "%s: parent: %s", path, strerror(-err));
 	w->may_put_aside = true; /* of a stage whose value was removed, but not to the end */
 	lose_name(w, key);
 	model_push(&w->m, key, NULL, true);
@@ -589,12 +589,12 @@ static bool two_parents(struct world *w, const char *a, const char *b, struct dv
 {
 	dv_err err = parent_of(w, a, da, la);
 	if (err)
-		return wrong(w, "%s: parent: %s", a, strerror(-err));
+		return world_wrong(w, "%s: parent: %s", a, strerror(-err));
 	err = parent_of(w, b, db, lb);
 	if (!err)
 		return true;
 	dv_node_unref(w->s, *da);
-	return wrong(w, "%s: parent: %s", b, strerror(-err));
+	return world_wrong(w, "%s: parent: %s", b, strerror(-err));
 }
 
 static bool do_rename(struct world *w, const char *from, const char *to, bool exchange)
@@ -653,11 +653,11 @@ static bool do_link(struct world *w, const char *from, const char *to)
 		return true;
 	dv_err err = node_of(w, from, &n);
 	if (err)
-		return wrong(w, "%s: lookup: %s", from, strerror(-err));
+		return world_wrong(w, "%s: lookup: %s", from, strerror(-err));
 	err = parent_of(w, to, &dir, &last);
 	if (err) {
 		dv_node_unref(w->s, n);
-		return wrong(w, "%s: parent: %s", to, strerror(-err));
+		return world_wrong(w, "%s: parent: %s", to, strerror(-err));
 	}
 	commit_group(w, a);
 	model_copy(&w->m, a, b, false);
@@ -696,7 +696,7 @@ static bool do_mkdir(struct world *w, const char *path, bool remove)
 		return true;
 	dv_err err = parent_of(w, path, &dir, &last);
 	if (err)
-		return wrong(w, "%s: parent: %s", path, strerror(-err));
+		return world_wrong(w, "%s: parent: %s", path, strerror(-err));
 	begin(w);
 	end(w, remove ? dv_store_rmdir(w->s, &call, dir, last)
 		      : dv_store_mkdir(w->s, &call, dir, last, 0755, &n, &st));
@@ -765,7 +765,7 @@ static bool do_attr(struct world *w, const char *path, bool xattr)
 		return true;
 	dv_err err = node_of(w, path, &n);
 	if (err)
-		return wrong(w, "%s: lookup: %s", path, strerror(-err));
+		return world_wrong(w, "%s: lookup: %s", path, strerror(-err));
 	begin(w);
 	if (xattr)
 		end(w, dv_store_setxattr(w->s, &call, n, "user.test", "value", 5, 0));
@@ -942,7 +942,7 @@ bool world_run(struct world *w, const char *script)
 		if (!world_step(w, step))
 			return false;
 		if (w->err && !w->before)
-			return wrong(w, "\"%s\": %s", step, strerror(-w->err));
+			return world_wrong(w, "\"%s\": %s", step, strerror(-w->err));
 	}
 	return true;
 }

@@ -76,6 +76,9 @@ void world_small_limits(bool on);
 void world_init(struct world *w, enum world_mode mode, const char *transform);
 void world_release(struct world *w);
 
+/* The first that is wrong is kept in w->why. -> false */
+bool world_wrong(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
 /* One step. false: the power is cut, or something is wrong (why). */
 bool world_step(struct world *w, const char *step);
 /* Steps until the text ends, the power is cut or something is wrong. */

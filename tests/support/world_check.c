@@ -5,7 +5,6 @@
 #include "tests/support/world.h"
 
 #include <dirent.h>
-#include <stdarg.h>
 #include <zstd.h>
 
 #define READ_STEP   30000 /* not a multiple of anything */
@@ -13,17 +12,6 @@
 #define READDIR_BUF 8192
 
 static const struct dv_call call = {.uid = 0, .gid = 0};
-
-static bool wrong(struct world *w, const char *fmt, ...)
-{
-	va_list args;
-	if (w->why[0])
-		return false;
-	va_start(args, fmt);
-	vsnprintf(w->why, sizeof(w->why), fmt, args);
-	va_end(args);
-	return false;
-}
 
 /* ---- what is seen ---- */
 
@@ -38,15 +26,16 @@ static bool read_value(struct world *w, struct dv_node *n, const char *path, siz
 		ssize_t got = dv_store_read(w->s, &call, n, out->data + out->len,
 					    (struct dv_range){out->len, READ_STEP});
 		if (got < 0)
-			return wrong(w, "%s can not be read: %s", path, strerror((int)-got));
+			return world_wrong(w, "%s can not be read: %s", path, strerror((int)-got));
 		if (got == 0)
 			break;
 		out->len += (size_t)got;
 		if (out->len > size)
-			return wrong(w, "%s is longer than its size, %zu", path, size);
+			return world_wrong(w, "%s is longer than its size, %zu", path, size);
 	}
-	return out->len == size ? true
-				: wrong(w, "%s has size %zu, but %zu bytes", path, size, out->len);
+	return out->len == size
+		       ? true
+		       : world_wrong(w, "%s has size %zu, but %zu bytes", path, size, out->len);
 }
 
 static bool see(struct world *w, const char *path, struct model_seen *out)
@@ -67,9 +56,9 @@ static bool see(struct world *w, const char *path, struct model_seen *out)
 	if (!err && S_ISREG(st.mode))
 		ok = read_value(w, dir, path, st.size, out);
 	else if (!err)
-		ok = wrong(w, "%s is not a value: mode %o", path, st.mode);
+		ok = world_wrong(w, "%s is not a value: mode %o", path, st.mode);
 	else if (err != -ENOENT)
-		ok = wrong(w, "%s: %s", path, strerror(-err));
+		ok = world_wrong(w, "%s: %s", path, strerror(-err));
 	dv_node_unref(w->s, dir);
 	return ok;
 }
@@ -100,7 +89,7 @@ static bool not_explained(struct world *w, size_t key, const struct model_seen *
 		else
 			at += (size_t)snprintf(text + at, sizeof(text) - at, " none");
 	}
-	return wrong(w, "%s%s", text, k->hidden ? " (the last segment is a stage)" : "");
+	return world_wrong(w, "%s%s", text, k->hidden ? " (the last segment is a stage)" : "");
 }
 
 static bool explain_all(struct world *w, struct model_seen *seen)
@@ -117,11 +106,12 @@ static bool explain_all(struct world *w, struct model_seen *seen)
 		return true;
 	const struct model_pair *p = &w->m.pairs[torn];
 	const struct model_seen *a = &seen[p->key[0]], *b = &seen[p->key[1]];
-	return wrong(w,
-		     "a rename is half done: %s is in states %zu to %zu, renamed as %zu; %s in %zu "
-		     "to %zu, as %zu",
-		     w->m.keys[p->key[0]].path, a->first, a->last, p->state[0],
-		     w->m.keys[p->key[1]].path, b->first, b->last, p->state[1]);
+	return world_wrong(
+		w,
+		"a rename is half done: %s is in states %zu to %zu, renamed as %zu; %s in %zu "
+		"to %zu, as %zu",
+		w->m.keys[p->key[0]].path, a->first, a->last, p->state[0],
+		w->m.keys[p->key[1]].path, b->first, b->last, p->state[1]);
 }
 
 /* ---- what is listed ---- */
@@ -149,13 +139,13 @@ static bool take(void *ctx, const struct dv_list_entry *e)
 	for (size_t k = 0; k < l->w->m.count; k++)
 		if (!strcmp(l->w->m.keys[k].path, path)) {
 			if (l->listed[k])
-				l->ok = wrong(l->w, "%s is listed twice", path);
+				l->ok = world_wrong(l->w, "%s is listed twice", path);
 			if (!l->seen[k].exists)
-				l->ok = wrong(l->w, "%s is listed, but not there", path);
+				l->ok = world_wrong(l->w, "%s is listed, but not there", path);
 			l->listed[k] = true;
 			return true;
 		}
-	l->ok = wrong(l->w, "a stray is listed: %s", path);
+	l->ok = world_wrong(l->w, "a stray is listed: %s", path);
 	return true;
 }
 
@@ -195,10 +185,10 @@ static bool check_listing(struct world *w, const struct model_seen *seen)
 		err = list_dir(w, path, &l);
 	}
 	if (err)
-		return wrong(w, "listing: %s", strerror(-err));
+		return world_wrong(w, "listing: %s", strerror(-err));
 	for (size_t k = 0; k < w->m.count && l.ok; k++)
 		if (seen[k].exists && !l.listed[k])
-			return wrong(w, "%s is there, but not listed", w->m.keys[k].path);
+			return world_wrong(w, "%s is there, but not listed", w->m.keys[k].path);
 	return l.ok;
 }
 
@@ -326,7 +316,7 @@ static bool walk(struct world *w, struct dv_backing b, int dirfd, unsigned depth
 			if (depth == 0 && !only_count && !strcmp(name, ".diskvfs"))
 				continue;
 			if (b.ops->stat(b.self, dirfd, name, &st))
-				ok = wrong(w, "stat of %s", name);
+				ok = world_wrong(w, "stat of %s", name);
 			else if (S_ISDIR(st.mode))
 				ok = walk(
 					w, b,
@@ -337,13 +327,14 @@ static bool walk(struct world *w, struct dv_backing b, int dirfd, unsigned depth
 			else if (dv_coding_is_diskv(&coding))
 				ok = !dv_coding_is_sealed(&coding) ||
 				     inflates(&coding, b, dirfd, name, st.size) ||
-				     wrong(w, "the file %s (%llu bytes) does not inflate", name,
-					   (unsigned long long)st.size);
+				     world_wrong(w, "the file %s (%llu bytes) does not inflate",
+						 name, (unsigned long long)st.size);
 			else if (ends_with(name, ".zst") && !decodes(b, dirfd, name, st.size))
-				ok = wrong(w, "the packed file %s (%llu bytes) does not decode",
-					   name, (unsigned long long)st.size);
+				ok = world_wrong(w,
+						 "the packed file %s (%llu bytes) does not decode",
+						 name, (unsigned long long)st.size);
 			else if (ends_with(name, ".zst") && has_twin(w, b, dirfd, name))
-				ok = wrong(w, "%s lies beside its raw form", name);
+				ok = world_wrong(w, "%s lies beside its raw form", name);
 		}
 	}
 	if (dirfd >= 0)
@@ -365,16 +356,18 @@ bool world_check_closed(struct world *w, struct simfs *disk)
 	struct dv_backing b = simfs_backing(disk);
 	bool ok = true;
 	if (simfs_open_fds(disk))
-		ok = wrong(w, "%zu descriptors leaked", simfs_open_fds(disk));
+		ok = world_wrong(w, "%zu descriptors leaked", simfs_open_fds(disk));
 	else if (simfs_bad_fds(disk))
-		ok = wrong(w, "%lu calls with descriptors that were not open", simfs_bad_fds(disk));
+		ok = world_wrong(w, "%lu calls with descriptors that were not open",
+				 simfs_bad_fds(disk));
 	if (ok)
 		ok = walk(w, b, b.ops->open_root(b.self, "/store"), 0, NULL);
 	if (ok && count_files(w, b, "/store/.diskvfs/stage"))
-		ok = wrong(w, "%u files are left in .diskvfs/stage",
-			   count_files(w, b, "/store/.diskvfs/stage"));
+		ok = world_wrong(w, "%u files are left in .diskvfs/stage",
+				 count_files(w, b, "/store/.diskvfs/stage"));
 	if (ok && !w->may_put_aside && count_files(w, b, "/store/.diskvfs/lost"))
-		ok = wrong(w, "%u files were put aside", count_files(w, b, "/store/.diskvfs/lost"));
+		ok = world_wrong(w, "%u files were put aside",
+				 count_files(w, b, "/store/.diskvfs/lost"));
 	return ok;
 }
 
@@ -383,8 +376,9 @@ static bool same(struct world *w, const struct model_seen *a, const struct model
 	for (size_t k = 0; k < w->m.count; k++)
 		if (a[k].exists != b[k].exists || a[k].len != b[k].len ||
 		    (a[k].len && memcmp(a[k].data, b[k].data, a[k].len)))
-			return wrong(w, "%s was changed by packing, closing or the next recovery",
-				     w->m.keys[k].path);
+			return world_wrong(
+				w, "%s was changed by packing, closing or the next recovery",
+				w->m.keys[k].path);
 	return true;
 }
 
@@ -398,13 +392,13 @@ bool world_check(struct world *w, struct simfs *disk, const char *boot)
 		w->s = NULL;
 		dv_err err = world_open(w, disk, boot);
 		if (err) {
-			ok = wrong(w, "the store can not be opened: %s", strerror(-err));
+			ok = world_wrong(w, "the store can not be opened: %s", strerror(-err));
 			break;
 		}
 		ok = explain_all(w, seen[round]) && check_listing(w, seen[round]);
 		err = dv_store_close(&w->s, NULL);
 		if (ok && err)
-			ok = wrong(w, "closing: %s", strerror(-err));
+			ok = world_wrong(w, "closing: %s", strerror(-err));
 		ok = ok && world_check_closed(w, disk);
 	}
 	ok = ok && same(w, seen[0], seen[1]);
