@@ -5,9 +5,9 @@
 
 #include "core/diskvfs.h"
 #include "tests/support/check.h"
+#include "tests/support/folder.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <stdarg.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -39,8 +39,7 @@ static inline void lib_open(struct lib *l)
 static inline void lib_begin(struct lib *l, const char *transform)
 {
 	dvfs_set_log(lib_print);
-	strcpy(l->path, access("/dev/shm", W_OK) ? "/tmp/dvfs-XXXXXX" : "/dev/shm/dvfs-XXXXXX");
-	CHECK(mkdtemp(l->path) != NULL);
+	folder_make(l->path, "dvfs");
 	dvfs_options_init(&l->o, sizeof(l->o));
 	l->o.create = 1;
 	l->o.transform = transform;
@@ -54,17 +53,11 @@ static inline void lib_reopen(struct lib *l)
 	lib_open(l);
 }
 
-static inline int lib_remove(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st, (void)type, (void)ftw;
-	return remove(path);
-}
-
 static inline void lib_end(struct lib *l)
 {
 	CHECK_EQ(dvfs_close(&l->s), 0);
 	CHECK(l->s == NULL);
-	CHECK_EQ(nftw(l->path, lib_remove, 16, FTW_DEPTH | FTW_PHYS), 0);
+	folder_remove(l->path);
 }
 
 /* Not where a sanitizer keeps what it wants. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* parts_fixture.c - see parts_fixture.h. */
 #include "tests/unit/parts_fixture.h"
+#include "tests/support/folder.h"
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <unistd.h>
 #include <zstd.h>
 
@@ -47,9 +47,7 @@ void setup(struct fix *f)
 	struct dv_init_options init = {.frame_size = FRAME};
 	*f = (struct fix){.bytes = calloc(1, MAX + 64)};
 	CHECK(f->bytes != NULL);
-	strcpy(f->path,
-	       access("/dev/shm", W_OK) ? "/tmp/dv-parts-XXXXXX" : "/dev/shm/dv-parts-XXXXXX");
-	CHECK(mkdtemp(f->path) != NULL);
+	folder_make(f->path, "parts");
 	CHECK_EQ(dv_store_init(dv_backing_posix(), f->path, &init, why, sizeof(why)), 0);
 	open_store(f);
 }
@@ -62,18 +60,10 @@ void close_store(struct fix *f)
 	CHECK_EQ(dv_store_close(&f->s, NULL), 0);
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
 void teardown(struct fix *f)
 {
 	close_store(f);
-	CHECK_EQ(nftw(f->path, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+	folder_remove(f->path);
 	free(f->bytes);
 }
 
@@ -209,5 +199,5 @@ void remove_stages(struct fix *f)
 {
 	char path[200];
 	snprintf(path, sizeof(path), "%s/.diskvfs/stage", f->path);
-	CHECK_EQ(nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+	folder_remove(path);
 }

@@ -7,10 +7,10 @@
 #include "core/backing.h"
 #include "core/cleanup.h"
 #include "tests/support/check.h"
+#include "tests/support/folder.h"
 #include "tests/support/simfs.h"
 
 #include <dirent.h>
-#include <ftw.h>
 #include <limits.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
@@ -34,12 +34,6 @@ static bool on_kernel;
 
 #define DO(op, ...) b.ops->op(b.self, __VA_ARGS__)
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *where)
-{
-	(void)st, (void)type, (void)where;
-	return remove(path);
-}
-
 static void run_on_kernel(void (*claim)(void))
 {
 	const char *tmp = getenv("TMPDIR");
@@ -52,7 +46,7 @@ static void run_on_kernel(void (*claim)(void))
 	CHECK(root >= 0);
 	claim();
 	b.ops->close(b.self, root);
-	CHECK_EQ(nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+	folder_remove(path);
 }
 
 static void run_on_simfs(void (*claim)(void))

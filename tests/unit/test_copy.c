@@ -7,11 +7,11 @@
 #include "core/log.h"
 #include "core/store.h"
 #include "tests/support/check.h"
+#include "tests/support/folder.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <unistd.h>
 
 #define FRAME 4096u
@@ -63,25 +63,15 @@ static void setup(struct fix *f)
 	char why[512];
 	struct dv_init_options init = {.frame_size = FRAME};
 	*f = (struct fix){.writers = 0};
-	strcpy(f->path,
-	       access("/dev/shm", W_OK) ? "/tmp/dv-copy-XXXXXX" : "/dev/shm/dv-copy-XXXXXX");
-	CHECK(mkdtemp(f->path) != NULL);
+	folder_make(f->path, "copy");
 	CHECK_EQ(dv_store_init(dv_backing_posix(), f->path, &init, why, sizeof(why)), 0);
 	open_store(f);
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
 }
 
 static void teardown(struct fix *f)
 {
 	close_store(f);
-	CHECK_EQ(nftw(f->path, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+	folder_remove(f->path);
 }
 
 /* The byte at off of the value that was made with seed. */

@@ -10,13 +10,13 @@
 #include "core/log.h"
 #include "core/store.h"
 #include "tests/support/check.h"
+#include "tests/support/folder.h"
 #include "tests/support/random.h"
 #include "tests/support/simfs.h"
 #include "tests/support/workloads.h"
 #include "tests/unit/foreign_kinds.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <pthread.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -50,20 +50,10 @@ static void setup(void)
 {
 	char why[512];
 	struct dv_init_options init = {0};
-	strcpy(path,
-	       access("/dev/shm", W_OK) ? "/tmp/dv-foreign-XXXXXX" : "/dev/shm/dv-foreign-XXXXXX");
-	CHECK(mkdtemp(path) != NULL);
+	folder_make(path, "foreign");
 	CHECK_EQ(dv_store_init(dv_backing_posix(), path, &init, why, sizeof(why)), 0);
 	/* The smallest cache: frames of more than 4 MiB are huge. */
 	open_store(MIB);
-}
-
-static int remove_one(const char *file, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(file);
 }
 
 static void close_store(void)
@@ -75,7 +65,7 @@ static void close_store(void)
 static void teardown(void)
 {
 	close_store();
-	CHECK_EQ(nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+	folder_remove(path);
 }
 
 static void write_file(const char *name, const uint8_t *bytes, size_t len)

@@ -9,8 +9,8 @@
 #include "core/cleanup.h"
 #include "core/internal.h"
 #include "tests/support/check.h"
+#include "tests/support/folder.h"
 
-#include <ftw.h>
 #include <malloc.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -29,22 +29,12 @@ static void name_of(char name[32], int i, const char *end)
 
 static void make_folder(void)
 {
-	bool shm = access("/dev/shm", W_OK) == 0;
-	strcpy(store_path, shm ? "/dev/shm/dv-mem-XXXXXX" : "/tmp/dv-mem-XXXXXX");
-	CHECK(mkdtemp(store_path) != NULL);
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
+	folder_make(store_path, "mem");
 }
 
 static void remove_folder(void)
 {
-	CHECK_EQ(nftw(store_path, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+	folder_remove(store_path);
 }
 
 /* FILES values, put into the store by others. */
@@ -108,9 +98,7 @@ static void check_bytes(const char *what, size_t bytes)
 static void check_values(const char *what, const void *bytes, size_t len, const char *end,
 			 uint64_t size)
 {
-	strcpy(store_path,
-	       access("/dev/shm", W_OK) ? "/tmp/dv-mem-XXXXXX" : "/dev/shm/dv-mem-XXXXXX");
-	CHECK(mkdtemp(store_path) != NULL);
+	folder_make(store_path, "mem");
 	fill(bytes, len, end);
 	struct dv_store *s = open_store();
 	struct dv_node *root = dv_store_root(s);

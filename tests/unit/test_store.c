@@ -7,10 +7,10 @@
 #include "core/log.h"
 #include "core/store.h"
 #include "tests/support/check.h"
+#include "tests/support/folder.h"
 #include "tests/support/random.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 #include <zstd.h>
@@ -47,9 +47,7 @@ static void setup(struct fix *f, const char *transform)
 {
 	char why[512];
 	struct dv_init_options init = {.transform = transform};
-	strcpy(f->path,
-	       access("/dev/shm", W_OK) ? "/tmp/dv-store-XXXXXX" : "/dev/shm/dv-store-XXXXXX");
-	CHECK(mkdtemp(f->path) != NULL);
+	folder_make(f->path, "store");
 	CHECK_EQ(dv_store_init(dv_backing_posix(), f->path, &init, why, sizeof(why)), 0);
 	open_store(f);
 }
@@ -60,18 +58,10 @@ static void close_store(struct fix *f)
 	CHECK_EQ(dv_store_close(&f->s, NULL), 0);
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
 static void teardown(struct fix *f)
 {
 	close_store(f);
-	CHECK_EQ(nftw(f->path, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+	folder_remove(f->path);
 }
 
 /* ---- helpers on keys of one directory ---- */
