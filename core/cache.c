@@ -503,7 +503,8 @@ static void shard_release(struct shard *s)
 {
 	if (!s->buckets) /* never initialised */
 		return;
-	for (size_t i = 0; s->table && i < s->buckets; i++) {
+	/* Pages of a table that was never used are not there; to look for entries would bring them. */
+	for (size_t i = 0; s->entries && i < s->buckets; i++) {
 		for (struct entry *e = s->table[i]; e; e = e->chain)
 			assert(e->pins == 0);
 		free_dead(s->table[i]);

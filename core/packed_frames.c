@@ -68,16 +68,23 @@ dv_err dv_packed_layout(struct dv_store *s, int fd, uint64_t size, struct dv_lay
 	return 0;
 }
 
-dv_err dv_frames_decode(struct dv_store *s, const struct dv_frames *frames, int fd)
+/* Of the frames from `from` on, in plain bytes. */
+static uint64_t largest_plain(const struct dv_layout *l, uint32_t from)
 {
-	const struct dv_layout *l = frames->layout;
 	uint64_t largest = 0;
-	dv_err err = 0;
-	for (uint32_t i = 0; i < l->count; i++) {
+	for (uint32_t i = from; i < l->count; i++) {
 		struct dv_frame fr = dv_layout_frame(l, i);
 		if (fr.plain_len > largest)
 			largest = fr.plain_len;
 	}
+	return largest;
+}
+
+dv_err dv_frames_decode(struct dv_store *s, const struct dv_frames *frames, int fd)
+{
+	const struct dv_layout *l = frames->layout;
+	uint64_t largest = largest_plain(l, 0);
+	dv_err err = 0;
 	if (largest > DV_FRAME_PLAIN_MAX)
 		return dv_as_corrupt(-EFBIG);
 	DV_AUTO_FREE void *plain = malloc(largest ? (size_t)largest : 1);
@@ -98,7 +105,9 @@ dv_err dv_frames_check(struct dv_store *s, const struct dv_frames *frames, uint3
 		       uint32_t *out_good)
 {
 	const struct dv_layout *l = frames->layout;
-	DV_AUTO_FREE void *plain = malloc(DV_FRAME_PLAIN_MAX);
+	uint64_t largest = largest_plain(l, from);
+	size_t room = largest < DV_FRAME_PLAIN_MAX ? (size_t)largest : DV_FRAME_PLAIN_MAX;
+	DV_AUTO_FREE void *plain = malloc(room ? room : 1);
 	dv_err err = plain ? 0 : -ENOMEM;
 	uint32_t i = from;
 	for (; !err && i < l->count; i++) {
