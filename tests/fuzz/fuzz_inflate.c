@@ -9,20 +9,13 @@
  * other length.
  */
 #include "core/deflate.h"
+#include "tests/fuzz/fuzz.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
-
-#define PLAIN_MAX (1u << 20)
-#define DICT_LEN  300u
-
-static void require(int truth)
-{
-	if (!truth)
-		abort();
-}
+#define PLAIN_MAX   FUZZ_PLAIN_MAX
+#define DICT_LEN    300u
+#define SHORT_STEPS 512u /* with the room that the input says; then it is doubled */
 
 static struct dv_coding coding_of(uint8_t which)
 {
@@ -43,11 +36,12 @@ static ssize_t stream(const struct dv_coding *c, const uint8_t *in, size_t len, 
 		      size_t step, uint8_t *out, int *whole)
 {
 	struct dv_inflater *i = NULL;
-	size_t pos = 0, made = 0, fed = 0;
+	size_t pos = 0, made = 0, fed = 0, steps = 0;
 	int done = 0;
 	ssize_t n = dv_inflater_new(c, &i);
 	require(n == 0);
 	while (n >= 0 && made < PLAIN_MAX && !(done && pos == len)) {
+		step <<= ++steps % SHORT_STEPS == 0;
 		size_t before = pos, room = PLAIN_MAX - made < step ? PLAIN_MAX - made : step;
 		fed = fed > pos ? fed : len - pos < piece ? len : pos + piece;
 		n = dv_inflater_step(i, in, fed, &pos, out + made, room, &done);
@@ -87,4 +81,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		require(dv_inflate(&c, data, len, pieces, (size_t)made - 1) == -EBADMSG);
 	(void)dv_deflate_is_unmade(&c, data, len);
 	return 0;
+}
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t len, size_t room, unsigned seed)
+{
+	len = LLVMFuzzerMutate(data, len, room);
+	if (len < 2 || seed % 8 == 0)
+		return len;
+	struct dv_coding c = coding_of(data[0]);
+	if (c.kind == DV_CODING_GZIP)
+		return 1 + mend_gzip(data + 1, len - 1);
+	return 1 + mend_zlib(data + 1, len - 1, c.dict, c.dict_len);
 }
