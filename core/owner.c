@@ -21,7 +21,6 @@
 #define TAKEN_TRIES  3000 /* of a folder that another mount works on: 30 s */
 #define WAIT_MS	     10
 #define SILENT_MS    60000 /* an owner that never beats may be that old */
-#define WATCH_MAX_MS 120000
 #define ADOPTED	     ".by-"
 
 static int64_t clock_ms(clockid_t clock)
@@ -162,7 +161,8 @@ static enum dv_owner_state judge(const struct dv_store *s, const char *text, str
 	o->shared = number[0] == '1';
 	field(text, "beat_ms", number, sizeof(number));
 	long long beat = strtoll(number, NULL, 10);
-	o->beat_ms = beat > 0 && beat <= WATCH_MAX_MS ? beat : SILENT_MS / DV_BEATS_DEAD;
+	/* No process beats less often: a larger number is damage, or there to keep others waiting. */
+	o->beat_ms = beat > 0 && beat <= DV_BEAT_MS ? beat : SILENT_MS / DV_BEATS_DEAD;
 	if (!boot[0] ||
 	    strcmp(boot, s->boot_id) == 0) /* it was being made: who makes it has the lock */
 		return DV_OWNER_LOCK_TELLS;

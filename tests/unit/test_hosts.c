@@ -17,6 +17,18 @@
 /* Where a beat has to come in time: half of it may be lost to a busy machine. */
 #define SLOW_BEAT_MS 400
 
+/* In place of libc's: with `count_waits` nothing is waited for, but added up. */
+static bool count_waits;
+static int64_t waited_s;
+
+int nanosleep(const struct timespec *time, struct timespec *left)
+{
+	if (!count_waits)
+		return clock_nanosleep(CLOCK_MONOTONIC, 0, time, left) ? -1 : 0;
+	waited_s += time->tv_sec;
+	return 0;
+}
+
 static const struct dv_call root_call = {0};
 static struct simfs *fs;
 static char why[512];
@@ -183,6 +195,23 @@ static void test_a_disk_from_a_machine_that_is_gone_is_opened_after_a_watch(void
 	end();
 }
 
+static void test_no_owner_file_keeps_others_waiting_for_more_than_half_a_minute(void)
+{
+	struct dv_store_options crafted = alpha;
+	begin();
+	crafted.beat_ms = 120000; /* as none does */
+	struct dv_store *s = opened(&crafted);
+	machine_stops(s, replace(s));
+	simfs_advance_clock(fs, UINT64_C(61000000000)); /* three beats of a mount */
+	count_waits = true;
+	waited_s = 0;
+	s = opened(&beta);
+	count_waits = false;
+	CHECK_EQ(waited_s, 30);
+	closed(s);
+	end();
+}
+
 static void test_a_host_whose_clock_is_behind_is_not_taken_for_dead(void)
 {
 	struct dv_store_options a = alpha;
@@ -333,6 +362,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_mounts_of_one_machine_need_not_share),
 		CHECK_TEST(test_after_a_restart_of_the_machine_nobody_is_waited_for),
 		CHECK_TEST(test_a_disk_from_a_machine_that_is_gone_is_opened_after_a_watch),
+		CHECK_TEST(test_no_owner_file_keeps_others_waiting_for_more_than_half_a_minute),
 		CHECK_TEST(test_a_host_whose_clock_is_behind_is_not_taken_for_dead),
 		CHECK_TEST(test_who_was_taken_for_dead_changes_nothing_that_needs_a_record),
 		CHECK_TEST(test_asking_for_a_mount_does_not_look_like_one),
