@@ -12,6 +12,7 @@
 #include "core/cleanup.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/file.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
@@ -97,25 +98,6 @@ static void from_statx(const struct statx *x, struct dv_stat *out)
 		out->btime = from_statx_time(x->stx_btime);
 }
 
-static int posix_stat(void *self, int dirfd, const char *name, struct dv_stat *out)
-{
-	(void)self;
-	const int flags = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT;
-	struct statx x;
-	struct dv_posix_at at;
-	int err = dv_posix_at_init(&at, dirfd, name);
-	if (err < 0)
-		return err;
-	err = result(RETRY(statx(at.fd, at.last, flags, STATX_BASIC_STATS | STATX_BTIME, &x)));
-	dv_posix_at_release(&at);
-	/* Something is mounted there: neither in the store nor to be waited for. */
-	if (err == 0 && name[0] && (x.stx_attributes & STATX_ATTR_MOUNT_ROOT))
-		err = -EXDEV;
-	if (err == 0)
-		from_statx(&x, out);
-	return err;
-}
-
 /* f_type of filesystems whose files other machines change. Sources: statfs(2), linux/magic.h, and
  * for the out-of-tree ones (Lustre, GPFS) their own headers. */
 static bool is_network_type(uint32_t type)
@@ -143,6 +125,56 @@ static bool is_network_type(uint32_t type)
 			return true;
 	}
 	return false;
+}
+
+/* Of a filesystem whose attributes are always at hand. One is remembered, the store's. */
+static bool is_local(int dirfd, dev_t dev)
+{
+	static _Atomic uint64_t local_dev;
+	struct statfs st;
+	if (major(dev) != 0 || dev == atomic_load_explicit(&local_dev, memory_order_relaxed))
+		return true;
+	if (fstatfs(dirfd, &st) || is_network_type((uint32_t)st.f_type))
+		return false;
+	atomic_store_explicit(&local_dev, dev, memory_order_relaxed);
+	return true;
+}
+
+/*
+ * By name whatever is mounted there is reached, and its server may never answer. So what is at hand is
+ * asked for first, which asks no server: on a local filesystem that is all there is.
+ */
+static int stat_name(const struct dv_posix_at *at, struct statx *x)
+{
+	const int flags = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT;
+	const unsigned mask = STATX_BASIC_STATS | STATX_BTIME;
+	int err = result(RETRY(statx(at->fd, at->last, flags | AT_STATX_DONT_SYNC, mask, x)));
+	if (err < 0)
+		return err;
+	if (x->stx_attributes & STATX_ATTR_MOUNT_ROOT)
+		return -EXDEV; /* neither in the store nor to be waited for */
+	if (is_local(at->fd, makedev(x->stx_dev_major, x->stx_dev_minor)))
+		return 0;
+	return result(RETRY(statx(at->fd, at->last, flags, mask, x)));
+}
+
+static int posix_stat(void *self, int dirfd, const char *name, struct dv_stat *out)
+{
+	(void)self;
+	struct statx x;
+	struct dv_posix_at at;
+	int err = dv_posix_at_init(&at, dirfd, name);
+	if (err < 0)
+		return err;
+	if (name[0])
+		err = stat_name(&at, &x);
+	else
+		err = result(RETRY(
+			statx(dirfd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &x)));
+	dv_posix_at_release(&at);
+	if (err == 0)
+		from_statx(&x, out);
+	return err;
 }
 
 static int posix_fsinfo(void *self, int fd, struct dv_fsinfo *out)
