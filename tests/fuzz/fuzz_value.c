@@ -215,7 +215,7 @@ static void write_value(uint64_t off, size_t len, unsigned flags, uint8_t seed)
 	for (size_t i = 0; i < len; i++)
 		bytes[i] = (uint8_t)(seed & 1 ? i / 64 + seed : (i * 2654435761u + seed) >> 13);
 	uint64_t at = flags & DV_WRITE_APPEND ? w.len : off;
-	if (at + len > PLAIN_MAX)
+	if (len == 0 || at + len > PLAIN_MAX)
 		return;
 	ssize_t n = dv_store_write(w.s, &call, w.value, bytes, (struct dv_range){off, len}, flags);
 	require(n == (ssize_t)len || !w.known);
@@ -256,6 +256,9 @@ static void operate(const uint8_t op[OP_BYTES])
 	struct dv_pack_result result;
 	size_t len = op[1] * 64u + (op[1] & 63u);
 	uint64_t off = (op[2] | (uint64_t)op[3] << 8) * 4 + (op[1] & 3u);
+	if (getenv("FUZZ_TELL"))
+		fprintf(stderr, "operation %u, %zu bytes at %llu of %zu\n", op[0] % 12u, len,
+			(unsigned long long)off, w.len);
 	switch (op[0] % 12) {
 	case 0:
 	case 1:
