@@ -11,6 +11,7 @@
 
 #include "core/cleanup.h"
 
+#include <linux/magic.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/file.h>
@@ -134,7 +135,8 @@ static bool is_local(int dirfd, dev_t dev)
 	struct statfs st;
 	if (major(dev) != 0 || dev == atomic_load_explicit(&local_dev, memory_order_relaxed))
 		return true;
-	if (fstatfs(dirfd, &st) || is_network_type((uint32_t)st.f_type))
+	if (fstatfs(dirfd, &st) || is_network_type((uint32_t)st.f_type) ||
+	    st.f_type == OVERLAYFS_SUPER_MAGIC) /* it asks what lies below */
 		return false;
 	atomic_store_explicit(&local_dev, dev, memory_order_relaxed);
 	return true;
