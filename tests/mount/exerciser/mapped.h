@@ -15,5 +15,8 @@ void ex_mapped_add(ino_t plain);
 bool ex_is_mapped(ino_t plain);
 bool ex_any_mapped(void);
 void ex_mapped_clear(void); /* all mappings are gone */
+/* What was stored after the times had been set may have moved them on one side, when the mapping went. */
+bool ex_times_are_apart(ino_t plain);
+void ex_times_are_set(ino_t plain);
 
 #endif
