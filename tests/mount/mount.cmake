@@ -33,6 +33,11 @@ dv_mount_test(cache LABELS brief)
 if(NOT DISKVFS_SANITIZE) # it is loaded into a program that has none
 	dv_mount_test(library ENV LIBRARY=$<TARGET_FILE:diskvfs_shared>)
 endif()
+# The library is loaded into a program that has no sanitizer.
+if(NOT DISKVFS_SANITIZE)
+	set(linear_library LIBRARY=$<TARGET_FILE:diskvfs_shared>)
+endif()
+dv_mount_test(linear LABELS brief TIMEOUT 300 ENV ${linear_library})
 dv_mount_test(roundtrip LABELS brief TIMEOUT 300)
 dv_mount_test(budgets)
 dv_mount_test(replace LABELS brief)
@@ -91,6 +96,7 @@ dv_mount_test(two_mounts_long SCRIPT two_mounts LABELS slow TIMEOUT 900 ENV SECO
 dv_mount_test(nodes_1m SCRIPT nodes LABELS slow TIMEOUT 1800 ENV NODES_FILES=1000000 NODES_MAX=65536)
 dv_mount_test(memory_2g SCRIPT memory LABELS slow TIMEOUT 1800 ENV MEMORY_MB=2048 ZEROS_MB=8192 MEMORY_NAMES=200000)
 dv_mount_test(list_1m SCRIPT list LABELS slow TIMEOUT 3600 ENV LIST_NAMES=1000000)
+dv_mount_test(linear_long SCRIPT linear LABELS slow TIMEOUT 1200 ENV LINEAR_SECONDS=120 ${linear_library})
 dv_mount_test(storm_long SCRIPT storm LABELS slow TIMEOUT 1200 ENV STORM_SECONDS=150)
 
 # Transforms from shared objects: two examples, and those that break a law.
