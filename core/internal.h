@@ -110,8 +110,12 @@ struct dv_store {
 	bool keeper_running, keeper_ending;
 	void (*leftovers)(struct dv_store *s); /* once, when settled: packs what an owner that died
 						  has left raw */
-	bool adopted;			       /* constant after opening: such an owner was there */
-	int64_t keeper_wake_ns;		       /* when the keeper looks again by itself */
+	/* Finishes what owners have left that died meanwhile; without gates. NULL: nobody does. */
+	void (*inherit)(struct dv_store *s);
+	pthread_mutex_t inherit_lock; /* one at a time; above all other locks */
+	atomic_llong dead_left_ns; /* ctime of the stage folder when some could not be finished */
+	bool adopted;		   /* constant after opening: such an owner was there */
+	int64_t keeper_wake_ns;	   /* when the keeper looks again by itself */
 	pthread_t keeper;
 	atomic_int keeper_tid;	    /* 0: it does not run yet */
 	pthread_mutex_t round_lock; /* one round of the keeper at a time: what it took out of the

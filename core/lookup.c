@@ -102,6 +102,8 @@ bool dv_is_patient(const struct dv_call *call, unsigned tries)
 bool dv_try_again(struct dv_store *s, const struct dv_call *call, struct dv_node *n, dv_err *err,
 		  unsigned *tries)
 {
+	if (*err == -EAGAIN && !call->nowait && s->inherit)
+		s->inherit(s);
 	if (waits_for_others(call, err, tries))
 		return true;
 	if (*err != -ESTALE || !may_be_stale_again(tries))

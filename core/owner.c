@@ -383,6 +383,44 @@ static enum process look_at_process(const char *owner)
 		       : ALIVE;
 }
 
+/* One that is asleep on another kernel has no lock here: it is among the dead, until it is looked at closely. */
+static dv_err stop_at_dead(struct dv_store *s, int stagefd, const char *folder, void *ctx)
+{
+	char text[DV_OWNER_MAX + 1];
+	(void)ctx;
+	if (strncmp(folder, "new-", 4) == 0) /* nothing is recorded in it yet */
+		return 0;
+	int fd = DV_B(s, open, stagefd, folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (fd == -ENOENT) /* just taken, or swept */
+		return -EAGAIN;
+	if (fd < 0)
+		return fd == -ENOTDIR || fd == -ELOOP ? 0 : fd;
+	bool lives = dv_owner_is_here(s, fd, text) && look_at_process(text) != DYING;
+	DV_B(s, close, fd);
+	return lives ? 0 : -EAGAIN;
+}
+
+static int64_t stage_ctime_ns(struct dv_store *s)
+{
+	struct dv_stat st;
+	return DV_B(s, stat, s->stage_fd, "", &st) ? 0 : dv_time_ns(st.ctime);
+}
+
+dv_err dv_owners_dead(struct dv_store *s)
+{
+	if (s->stage_fd < 0 || s->options.shared) /* locks do not reach other hosts */
+		return 0;
+	dv_err err = each_other(s, s->stage_fd, stop_at_dead, NULL);
+	if (err == -EAGAIN && atomic_load(&s->dead_left_ns) == stage_ctime_ns(s))
+		return 0;
+	return err;
+}
+
+void dv_owners_leave_dead(struct dv_store *s)
+{
+	atomic_store(&s->dead_left_ns, stage_ctime_ns(s));
+}
+
 /* Is the folder's file still the one that fd is? Else others have taken the folder. */
 static bool is_still_there(struct dv_store *s, int dirfd, int fd)
 {
@@ -478,88 +516,4 @@ dv_err dv_owner_take(struct dv_store *s, int stagefd, int dirfd, struct dv_owner
 	*same_boot = strcmp(boot, s->boot_id) == 0;
 	*lock_fd = fd;
 	return 0;
-}
-
-/* ---- the beat ---- */
-
-/* Touches the owner file, if it still has its name. */
-static dv_err beat(struct dv_store *s)
-{
-	const struct timespec now[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_NOW}};
-	char path[DV_OWNER_NAME_MAX + 8];
-	struct dv_stat here, by_name;
-	dv_err err = DV_B(s, stat, s->owner_fd, "", &here);
-	snprintf(path, sizeof(path), "%s/owner", s->owner_folder);
-	dv_err named = DV_B(s, stat, s->stage_fd, path, &by_name);
-	if (named == -ENOENT || err == -ESTALE || (!err && !named && here.ino != by_name.ino)) {
-		if (!atomic_exchange(&s->fenced, true))
-			dv_error("another host took this mount for dead and has finished its work: "
-				 "unmount, and mount again");
-		return -EIO;
-	}
-	if (!err)
-		err = DV_B(s, utimens, s->owner_fd, now);
-	if (!err)
-		atomic_store(&s->beat_at_ms, clock_ms(CLOCK_BOOTTIME));
-	return err;
-}
-
-dv_err dv_beat_check(struct dv_store *s)
-{
-	if (atomic_load(&s->fenced))
-		return -EIO;
-	if (!s->beating ||
-	    clock_ms(CLOCK_BOOTTIME) - atomic_load(&s->beat_at_ms) < s->options.beat_ms * 2)
-		return 0;
-	return beat(s) == -EIO ? -EIO : 0;
-}
-
-static void *beat_main(void *arg)
-{
-	struct dv_store *s = arg;
-	pthread_mutex_lock(&s->beat_lock);
-	while (!s->beat_ending) {
-		struct timespec until;
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		int64_t ns = until.tv_nsec + s->options.beat_ms % 1000 * MS;
-		until.tv_sec += s->options.beat_ms / 1000 + ns / 1000000000;
-		until.tv_nsec = (long)(ns % 1000000000);
-		if (pthread_cond_timedwait(&s->beat_cond, &s->beat_lock, &until) == ETIMEDOUT) {
-			pthread_mutex_unlock(&s->beat_lock);
-			dv_ignore(beat(s)); /* the next one may reach the disk again */
-			pthread_mutex_lock(&s->beat_lock);
-		}
-	}
-	pthread_mutex_unlock(&s->beat_lock);
-	return NULL;
-}
-
-dv_err dv_beat_start(struct dv_store *s)
-{
-	pthread_condattr_t attr;
-	if (!s->options.beat_ms)
-		return 0;
-	atomic_store(&s->beat_at_ms, clock_ms(CLOCK_BOOTTIME));
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_mutex_init(&s->beat_lock, NULL);
-	pthread_cond_init(&s->beat_cond, &attr);
-	pthread_condattr_destroy(&attr);
-	int err = pthread_create(&s->beater, NULL, beat_main, s);
-	s->beating = err == 0;
-	return -err;
-}
-
-void dv_beat_stop(struct dv_store *s)
-{
-	if (!s->beating)
-		return;
-	pthread_mutex_lock(&s->beat_lock);
-	s->beat_ending = true;
-	pthread_cond_signal(&s->beat_cond);
-	pthread_mutex_unlock(&s->beat_lock);
-	pthread_join(s->beater, NULL);
-	pthread_cond_destroy(&s->beat_cond);
-	pthread_mutex_destroy(&s->beat_lock);
-	s->beating = false;
 }

@@ -76,6 +76,15 @@ void dv_owners_release(struct dv_owners *o);
 /* Is there a folder of another owner, or can it not be told? Whether that one lives is not asked. */
 bool dv_owners_beside(struct dv_store *s);
 
+/*
+ * -EAGAIN: on this kernel an owner is dead, or dying, or another mount is finishing its work, which is to
+ * come first (recover.h). To be asked once a lock is held that a living owner would hold while he has work
+ * pending on the file. 0: there is none, or what there is could not be finished before.
+ */
+DV_CHECK dv_err dv_owners_dead(struct dv_store *s);
+/* What there is now dv_owners_dead() does not tell of again. */
+void dv_owners_leave_dead(struct dv_store *s);
+
 /* -EBUSY: another machine has the store open, and not both share it; why[] says who and what to
  * do. */
 DV_CHECK dv_err dv_owners_check(struct dv_store *s, const struct dv_owners *o, char *why,

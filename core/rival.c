@@ -5,6 +5,7 @@
 #include "core/cleanup.h"
 #include "core/io.h"
 #include "core/meta.h"
+#include "core/owner.h"
 #include "core/swap.h"
 #include "core/twin.h"
 
@@ -34,7 +35,7 @@ dv_err dv_rival_lock(struct dv_store *s, struct dv_node *n, struct dv_file *f,
 	if (err == -ENOENT || (!err && !dv_ident_equal(&id, &n->id)))
 		err = -ESTALE;
 	dv_place_of_close(s, &p);
-	return err;
+	return err ? err : dv_owners_dead(s);
 }
 
 void dv_rival_unlock(struct dv_store *s, struct dv_file **locked)

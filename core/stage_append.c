@@ -21,6 +21,7 @@
 #include "core/journal.h"
 #include "core/meta.h"
 #include "core/nopack.h"
+#include "core/owner.h"
 #include "core/packed.h"
 #include "core/stage_private.h"
 #include "core/value.h"
@@ -56,6 +57,8 @@ static dv_err open_object(struct dv_store *s, struct dv_node *n, struct dv_file 
 		if (!dv_ident_equal(&id, &n->id) || !dv_ident_equal(&now, &n->id))
 			err = -ESTALE;
 	}
+	if (!err)
+		err = dv_owners_dead(s);
 	if (err) {
 		if (fd >= 0)
 			DV_B(s, close, fd);

@@ -221,6 +221,7 @@ static void init_locks(struct dv_store *s)
 	pthread_mutex_init(&s->queue_lock, NULL);
 	pthread_mutex_init(&s->round_lock, NULL);
 	pthread_mutex_init(&s->batch_lock, NULL);
+	pthread_mutex_init(&s->inherit_lock, NULL);
 	pthread_mutex_init(&s->bulk_lock, NULL);
 	pthread_mutex_init(&s->frames_lock, NULL);
 	dv_budget_init(&s->decoding, DV_DECODE_BYTES_MAX);
@@ -257,6 +258,7 @@ static void free_store(struct dv_store *s)
 	dv_space_release(s);
 	pthread_mutex_destroy(&s->round_lock);
 	pthread_mutex_destroy(&s->batch_lock);
+	pthread_mutex_destroy(&s->inherit_lock);
 	pthread_mutex_destroy(&s->bulk_lock);
 	pthread_mutex_destroy(&s->frames_lock);
 	dv_budget_release(&s->decoding);
@@ -296,6 +298,7 @@ static dv_err start(struct dv_store *s, char *why, size_t why_size)
 	if (s->adopted)
 		s->leftovers = dv_pack_leftovers;
 	s->space.round = dv_keeper_make_room;
+	s->inherit = dv_recover_beside;
 	err = dv_beat_start(s);
 	if (err)
 		return err;

@@ -38,6 +38,7 @@ if(NOT DISKVFS_SANITIZE)
 	set(linear_library LIBRARY=$<TARGET_FILE:diskvfs_shared>)
 endif()
 dv_mount_test(linear LABELS brief TIMEOUT 300 ENV ${linear_library})
+dv_mount_test(owners LABELS brief TIMEOUT 300)
 dv_mount_test(roundtrip LABELS brief TIMEOUT 300)
 dv_mount_test(budgets)
 dv_mount_test(replace LABELS brief)
@@ -97,6 +98,7 @@ dv_mount_test(nodes_1m SCRIPT nodes LABELS slow TIMEOUT 1800 ENV NODES_FILES=100
 dv_mount_test(memory_2g SCRIPT memory LABELS slow TIMEOUT 1800 ENV MEMORY_MB=2048 ZEROS_MB=8192 MEMORY_NAMES=200000)
 dv_mount_test(list_1m SCRIPT list LABELS slow TIMEOUT 3600 ENV LIST_NAMES=1000000)
 dv_mount_test(linear_long SCRIPT linear LABELS slow TIMEOUT 1200 ENV LINEAR_SECONDS=120 ${linear_library})
+dv_mount_test(owners_long SCRIPT owners LABELS slow TIMEOUT 1200 ENV OWNERS_SECONDS=300)
 dv_mount_test(storm_long SCRIPT storm LABELS slow TIMEOUT 1200 ENV STORM_SECONDS=150)
 
 # Transforms from shared objects: two examples, and those that break a law.

@@ -227,6 +227,104 @@ static void test_what_a_program_added_to_a_stream_that_died_is_kept(void)
 	teardown(&f);
 }
 
+/* Another mount, beside this one, writes bytes that were filled in, and dies with them pending. */
+static void others_die_writing(struct fix *f, size_t off, size_t len, bool sync)
+{
+	fill(f, off, len, false);
+	pid_t pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		f->n = NULL;
+		open_store(f);
+		look_up(f, "a");
+		CHECK_EQ(dv_store_write(f->s, &call, f->n, f->bytes + off,
+					(struct dv_range){off, len}, 0),
+			 (ssize_t)len);
+		CHECK(!sync || dv_store_fsync(f->s, &call, f->n, false) == 0);
+		_exit(0);
+	}
+	int status = -1;
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+	if (off + len > f->len)
+		f->len = off + len;
+}
+
+static void make_packed(struct fix *f, size_t len)
+{
+	setup(f);
+	make(f, "a");
+	write_until(f, len);
+	(void)dv_store_run(f->s, true);
+	(void)dv_store_run(f->s, true);
+	CHECK_STR(form(f), "packed");
+}
+
+static void test_what_a_dead_mount_has_added_comes_before_what_is_added_then(void)
+{
+	for (int i = 0; i < 4; i++) {
+		struct fix f;
+		make_packed(&f, 20 * FRAME + 7);
+		others_die_writing(&f, f.len, i & 1 ? 100 : 9 * FRAME + 5, i & 2);
+		/* Where the kernel of this mount still takes the old size for the end, too. */
+		write_at(&f, f.len, 300, DV_WRITE_APPEND);
+		CHECK_STR(form(&f), "appending");
+		CHECK_EQ(stats(&f).recovered, 1);
+		check_bytes(&f);
+		(void)dv_store_run(f.s, true);
+		check_stored(&f, "a.zst");
+		close_store(&f);
+		open_store(&f);
+		CHECK_EQ(stats(&f).recovered, 0);
+		look_up(&f, "a");
+		check_bytes(&f);
+		teardown(&f);
+	}
+}
+
+static void test_what_a_dead_mount_has_added_comes_before_an_edit(void)
+{
+	struct fix f;
+	make_packed(&f, 20 * FRAME + 7);
+	others_die_writing(&f, f.len, 9 * FRAME, true);
+	write_at(&f, 100, 300, 0);
+	check_bytes(&f);
+	CHECK_EQ(stats(&f).put_aside, 0);
+	teardown(&f);
+}
+
+static void test_a_dead_mount_s_edit_comes_before_the_next_one(void)
+{
+	struct fix f;
+	make_packed(&f, 20 * FRAME + 7);
+	others_die_writing(&f, 5 * FRAME, 300, false);
+	write_at(&f, 100, 300, 0);
+	CHECK_EQ(stats(&f).recovered, 1);
+	check_bytes(&f);
+	CHECK_EQ(stats(&f).put_aside, 0);
+	(void)dv_store_run(f.s, true);
+	check_bytes(&f);
+	teardown(&f);
+}
+
+static void test_what_can_not_be_finished_is_waited_for_once(void)
+{
+	struct fix f;
+	char path[160];
+	make_packed(&f, 20 * FRAME + 7);
+	snprintf(path, sizeof(path), "%s/.diskvfs/stage/dead", f.path);
+	CHECK_EQ(mkdir(path, 0700), 0);
+	strcat(path, "/owner"); /* that is no file: who it is can not be read */
+	CHECK_EQ(mkdir(path, 0700), 0);
+	write_at(&f, f.len, 300, DV_WRITE_APPEND); /* else EBUSY, as for a lock that is kept */
+	write_at(&f, 100, 300, 0);
+	check_bytes(&f);
+	CHECK_EQ(rmdir(path), 0);
+	*strrchr(path, '/') = '\0';
+	CHECK_EQ(rmdir(path), 0);
+	teardown(&f);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check_test tests[] = {
@@ -235,6 +333,10 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_a_program_that_opens_what_streams_for_writing_has_the_value),
 		CHECK_TEST(test_a_stream_that_died_beside_a_file_of_others_is_raw_beside_it),
 		CHECK_TEST(test_what_a_program_added_to_a_stream_that_died_is_kept),
+		CHECK_TEST(test_what_a_dead_mount_has_added_comes_before_what_is_added_then),
+		CHECK_TEST(test_what_a_dead_mount_has_added_comes_before_an_edit),
+		CHECK_TEST(test_a_dead_mount_s_edit_comes_before_the_next_one),
+		CHECK_TEST(test_what_can_not_be_finished_is_waited_for_once),
 		CHECK_TEST(test_times_that_are_set_while_it_streams_are_no_change_of_others),
 	};
 	dv_log_set_sink(no_log);

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Four mounts of one store, whose daemons are killed, stopped and mounted again while programs on all of them change
+# the same keys. OWNERS_SECONDS, SEED.
+. "$(dirname "$0")/harness.sh"
+need jq zstd python3
+
+: "${OWNERS_SECONDS:=10}" "${SEED:=$RANDOM}"
+mk_store
+mounts=("$T/mnt1" "$T/mnt2" "$T/mnt3" "$T/mnt4")
+mkdir "${mounts[@]}"
+
+# The daemons that live, for whatever end the test has.
+living() {
+	local m
+	for m in "${mounts[@]}"; do
+		dv_pid=$(M=$m stat_json .pid 2>/dev/null) || continue
+		dv_pids="$dv_pids $dv_pid"
+		dv_births[$dv_pid]=$(dv_born "$dv_pid")
+	done
+}
+
+claim "no acknowledged change is lost or undone, whole values win whole, over kills; all agree, seed $SEED"
+good=1
+python3 "$here/owners.py" "$DISKVFS" "$S" "$OWNERS_SECONDS" "$SEED" "$T/log" "${mounts[@]}" >"$T/out" 2>&1 || good=0
+living
+tail -n 1 "$T/out"
+[ "$good" = 1 ] || {
+	cat "$T/out"
+	fail "see above (SEED=$SEED)"
+}
+claim "and at rest nothing is left over: no stage, no second form, no damage"
+for M in "${mounts[@]}"; do
+	dv_pid=$(stat_json .pid)
+	mnt_down
+done
+[ -z "$(ls -A "$S/.diskvfs/stage")" ] || fail "left in the stage: $(find "$S/.diskvfs/stage")"
+all_zst_good
+"$DISKVFS" verify -q "$S" >"$T/out" 2>&1 || fail "verify: $(cat "$T/out")"
