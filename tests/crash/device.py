@@ -33,8 +33,15 @@ import time
 
 from device_model import Model
 
-KEYS = ["key%d" % i for i in range(8)] + ["foo.zst", "sub/a", "sub/b.zst"]
+KEYS = ["key%d" % i for i in range(8)] + ["foo.zst"]
+FOLDERS, IN_FOLDER = ["sub", "moved"], ["a", "b.zst"]
 STREAMED = ["large"]
+# Kinds of stores, by seed. folders: keys in a folder that is renamed, and hard links.
+Kind = collections.namedtuple("Kind", "options folders")
+KINDS = {"path": Kind(["--frame-size", "16384"], True), "gzip": Kind(["--layout", "diskv:gzip"], False),
+         "split": Kind(["--transform", "split:3", "--frame-size", "16384"], False),
+         "hash": Kind(["--transform", "hash:md5:2x1", "--frame-size", "16384"], False)}
+KINDS_BY_SEED = ["split", "path", "gzip", "path", "hash", "path", "gzip", "path"]
 SECTOR = 512
 WRITE, FLUSH = 1, 2
 # What a disk writes whole, at least. btrfs takes its superblock for one.
@@ -121,8 +128,9 @@ class Mount:
 class Work:
     """What is done through the mount, and the model of it."""
 
-    def __init__(self, mount, log, seed):
+    def __init__(self, mount, log, seed, kind):
         self.mnt, self.log, self.rng = mount.mnt, log, random.Random(seed)
+        self.folder = FOLDERS[0] if kind.folders else None
         self.model, self.serial, self.seed = Model(), 0, seed
         self.done = collections.Counter()
 
@@ -131,6 +139,9 @@ class Work:
 
     def path(self, key):
         return self.mnt + "/" + key
+
+    def keys(self):
+        return KEYS + ["%s/%s" % (self.folder, name) for name in IN_FOLDER if self.folder]
 
     def content(self, size):
         """Unlike anything else that was ever written, in each sector."""
@@ -146,10 +157,14 @@ class Work:
         self.done["fsync"] += 1
 
     def put(self, key, data, pieces, sync):
-        """A new value, or one in the place of another: from the truncation until the last writer is gone."""
+        """A new value, or one in the place of another: from the truncation until the last writer is gone.
+        One with several names stays the object that it is."""
         begun = self.position()
         whole = bool(self.model.now(key))
-        if whole:
+        if whole and self.model.names(key) > 1:
+            self.model.change(key, begun, b"")
+            self.model.change(key, begun, data)
+        elif whole:
             self.model.replace(key, begun, data)
         fd = os.open(self.path(key), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         if not whole:
@@ -205,11 +220,34 @@ class Work:
             self.model.change(key, self.position(), old[:length])
             os.truncate(self.path(key), length)
 
-    def op_rename(self, key):
-        other = self.rng.choice(KEYS)
-        if other != key and self.model.now(key) is not None:
+    def rename(self, key, other):
+        """Nothing happens where both are names of one object."""
+        if not self.model.same(key, other):
             self.model.rename(key, other, self.position())
-            os.rename(self.path(key), self.path(other))
+        os.rename(self.path(key), self.path(other))
+
+    def op_rename(self, key):
+        other = self.rng.choice(self.keys())
+        if other != key and self.model.now(key) is not None:
+            self.rename(key, other)
+
+    def op_link(self, key):
+        other = self.rng.choice(self.keys())
+        if self.folder and self.model.now(key) is not None and self.model.now(other) is None:
+            self.model.link(key, other, self.position())
+            os.link(self.path(key), self.path(other))
+
+    def op_rename_folder(self, _):
+        """All keys in it at once, whether they are there or not."""
+        if not self.folder:
+            return
+        other = FOLDERS[1 - FOLDERS.index(self.folder)]
+        begun = self.position()
+        for name in IN_FOLDER:
+            if self.model.now("%s/%s" % (self.folder, name)) is not None:
+                self.model.rename("%s/%s" % (self.folder, name), "%s/%s" % (other, name), begun)
+        os.rename(self.path(self.folder), self.path(other))
+        self.folder = other
 
     def op_unlink(self, key):
         if self.model.now(key) is not None:
@@ -231,17 +269,16 @@ class Work:
             os.fsync(fd)
         finally:
             os.close(fd)
-        for k in KEYS:
+        for k in self.keys():
             if os.path.dirname(k) == folder and self.model.now(k) is None:
                 self.model.durable(k, self.position())
 
     def op_save(self, key):
         """As an editor: the new text beside the old one, synced, renamed over it, the folder synced."""
-        other = self.rng.choice(KEYS)
+        other = self.rng.choice(self.keys())
         self.put(other, self.content(9000), 9000, True)
         if other != key:
-            self.model.rename(other, key, self.position())
-            os.rename(self.path(other), self.path(key))
+            self.rename(other, key)
             self.op_fsync_directory(key)
 
     def op_pack(self, _):
@@ -251,32 +288,37 @@ class Work:
     def step(self):
         often = (self.op_put, self.op_put, self.op_put, self.op_edit, self.op_append, self.op_fsync,
                  self.op_rename, self.op_rename, self.op_save, self.op_pack)
-        seldom = (self.op_truncate, self.op_unlink, self.op_fsync_directory, self.op_append_streamed)
+        seldom = (self.op_truncate, self.op_unlink, self.op_fsync_directory, self.op_append_streamed,
+                  self.op_link, self.op_rename_folder)
         kind = self.rng.random()
         op = self.op_stream if kind < 0.015 else self.rng.choice(often if kind < 0.8 else seldom)
-        op(self.rng.choice(KEYS))
+        op(self.rng.choice(self.keys()))
         self.done[op.__name__[3:]] += 1
 
 
 def record(folder, fs, seed, steps):
     image, base, log = folder + "/image", folder + "/base", folder + "/log"
+    name = os.environ.get("KIND") or KINDS_BY_SEED[seed % len(KINDS_BY_SEED)]
+    kind = KINDS[name]
     with open(folder + "/fs", "w") as f:
         f.write(fs)
-    for name in ("recorder", "disk", "mnt"):
-        os.makedirs(folder + "/" + name, exist_ok=True)
+    for part in ("recorder", "disk", "mnt"):
+        os.makedirs(folder + "/" + part, exist_ok=True)
     run("truncate", "-s", SIZES[fs], base)
     run(*MKFS[fs], base)
     run("cp", "--sparse=always", base, image)
     run(os.environ["RECORDER"], image, log, folder + "/recorder")
     mount = None
     try:
-        mount = Mount(folder, folder + "/recorder/disk", "settle=%d" % (seed % 2 * 2), os.environ.get("BROKEN"))
-        run(os.environ["DISKVFS"], "init", mount.store, "--frame-size", "16384")
-        os.mkdir(mount.store + "/sub")
+        mount = Mount(folder, folder + "/recorder/disk", "settle=%d" % ((seed + seed // 4) % 2 * 2),
+                      os.environ.get("BROKEN"))
+        run(os.environ["DISKVFS"], "init", mount.store, *kind.options)
+        if kind.folders:
+            os.mkdir(mount.store + "/" + FOLDERS[0])
         run("sync", "-f", mount.store)
         start = os.stat(log).st_size
         mount.start()
-        work = Work(mount, log, seed)
+        work = Work(mount, log, seed, kind)
         for _ in range(steps):
             work.step()
         if seed % 3:
@@ -287,7 +329,7 @@ def record(folder, fs, seed, steps):
         if mount:
             mount.end()
         unmount(folder + "/recorder")
-    print("  %s, seed %d: %s; %d bytes of log" % (fs, seed, ", ".join(
+    print("  %s, %s, seed %d: %s; %d bytes of log" % (fs, name, seed, ", ".join(
         "%d %s" % (n, what) for what, n in sorted(work.done.items())), os.stat(log).st_size))
 
 

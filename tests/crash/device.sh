@@ -7,6 +7,7 @@
 #   STEPS         of work for each seed (100)   POINTS        cuts of each; 0: all flushes, and more (60)
 #   MUTANTS       ways to break the daemon (support/broken_sync.c), each of which must be found
 #   KEEP          a folder for the record of a find, which can then be replayed
+#   KIND          of store: path, gzip, split, hash; by the seed where it is not given
 . "$(dirname "$0")/../mount/harness.sh"
 [ "$(id -u)" = 0 ] || skip "a loop device needs root"
 : "${FILESYSTEMS=ext4}" "${SEED:=1}" "${SEEDS:=2}" "${STEPS:=100}" "${POINTS:=60}" "${MUTANTS=}" "${KEEP=}"

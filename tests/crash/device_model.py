@@ -51,6 +51,14 @@ class Model:
         file = self.of(key)[-1][1]
         return file.versions[-1][1] if file else None
 
+    def same(self, key, other):
+        """Are both names of one object?"""
+        file = self.of(key)[-1][1]
+        return file is not None and file is self.of(other)[-1][1]
+
+    def names(self, key):
+        return sum(self.same(key, other) for other in list(self.states))
+
     def create(self, key, begun):
         self.of(key).append((begun, File(begun, b""), 0))
 
@@ -71,6 +79,10 @@ class Model:
         self.of(other).append((begun, file, least))
         self.remove(key, begun)
         self.renames.append((begun, key, len(self.states[key]) - 1, other, len(self.states[other]) - 1))
+
+    def link(self, key, other, begun):
+        """The name comes or not; the object is what it is."""
+        self.of(other).append((begun,) + self.of(key)[-1][1:])
 
     def durable(self, key, position):
         """What the key is now was made durable before position."""
