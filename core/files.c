@@ -271,6 +271,20 @@ static dv_err before_change(struct dv_store *s, const struct dv_call *call, stru
 	return err;
 }
 
+/* A write failed before it came to its bytes: a replacement lacks them all the same. */
+static void note_unwritten(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
+			   const struct writing *w, dv_err err)
+{
+	bool append = w->flags & DV_WRITE_APPEND;
+	if (dv_gate_exclusive(n, call->nowait))
+		return;
+	if (n->stage)
+		dv_stage_wrote(s, n->stage,
+			       (struct dv_range){append ? DV_STAGE_SOMEWHERE : w->range.off, 0},
+			       err);
+	dv_gate_open(n);
+}
+
 ssize_t dv_store_write(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
 		       const void *buf, struct dv_range range, unsigned flags)
 {
@@ -301,8 +315,10 @@ ssize_t dv_store_write(struct dv_store *s, const struct dv_call *call, struct dv
 	} while (dv_try_again(s, call, n, &err, &tries) || dv_space_wait(s, call, &err, &since));
 	if (err == -EAGAIN || err == -EINPROGRESS)
 		return err; /* it is made again, whole */
-	if (err && !w.done)
+	if (err && !w.done) {
+		note_unwritten(s, call, n, &w, err);
 		return dv_count_error(s, err);
+	}
 	dv_count(s, bytes_written, w.done);
 	return (ssize_t)w.done;
 }
@@ -426,6 +442,7 @@ dv_err dv_store_setattr(struct dv_store *s, const struct dv_call *call, struct d
 		if (err)
 			return err;
 		err = set->valid & DV_SET_SIZE ? set_size(s, call, n, set) : 0;
+		bool emptied = !err && (set->valid & DV_SET_SIZE) && set->size == 0;
 		if (!err &&
 		    (set->valid & (DV_SET_UID | DV_SET_GID))) /* the daemon's would keep it */
 			err = kill_suid_before(s, call, n);
@@ -438,6 +455,9 @@ dv_err dv_store_setattr(struct dv_store *s, const struct dv_call *call, struct d
 			err = dv_value_stat(s, n, call->nowait, out);
 		if (!err)
 			dv_look_again(n, set, out);
+		else if (emptied &&
+			 n->stage) /* an error is told: as if the bytes that follow failed */
+			dv_stage_wrote(s, n->stage, (struct dv_range){0}, err);
 		dv_gate_open(n);
 	} while (dv_try_again(s, call, n, &err, &tries) || dv_space_wait(s, call, &err, &since));
 	return err && err != -EAGAIN && err != -EINPROGRESS ? dv_count_error(s, err) : err;

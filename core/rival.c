@@ -133,7 +133,9 @@ struct dv_beside dv_rival_look(struct dv_store *s, const struct dv_place *p, con
 {
 	struct dv_stat st;
 	struct dv_beside out = {0};
-	if (stored[0] && DV_B(s, stat, p->dirfd, stored, &st) == 0 && S_ISREG(st.mode)) {
+	dv_err err = stored[0] ? DV_B(s, stat, p->dirfd, stored, &st) : -ENOENT;
+	out.unknown = err && err != -ENOENT;
+	if (!err && S_ISREG(st.mode)) {
 		out.there = true;
 		out.id = dv_ident_of(&st);
 	}
@@ -143,7 +145,8 @@ struct dv_beside dv_rival_look(struct dv_store *s, const struct dv_place *p, con
 bool dv_rival_came(struct dv_store *s, const struct dv_place *p, const char *stored,
 		   const struct dv_beside *before, uint64_t ino, struct dv_stat *st)
 {
-	if (!stored[0] || DV_B(s, stat, p->dirfd, stored, st) || !S_ISREG(st->mode))
+	if (!stored[0] || before->unknown || DV_B(s, stat, p->dirfd, stored, st) ||
+	    !S_ISREG(st->mode))
 		return false;
 	struct dv_ident id = dv_ident_of(st);
 	return !(before->there && dv_ident_equal(&id, &before->id)) &&

@@ -70,6 +70,7 @@ void dv_rival_drop_superseded(struct dv_store *s, const struct dv_node *n, const
  */
 struct dv_beside {
 	bool there;
+	bool unknown; /* it could not be looked at: nothing that is there later is taken for new */
 	struct dv_ident id;
 };
 

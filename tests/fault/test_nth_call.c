@@ -147,14 +147,15 @@ static void test_one_call_fails_in_the_layouts_of_diskv(void)
 
 static void test_one_call_fails(void)
 {
-	static const int errors[] = {EIO, ENOSPC, ESTALE, EDQUOT, EMFILE, EROFS, EACCES, ENOMEM};
+	static const int errors[] = {EIO,   ENOSPC, ESTALE, EDQUOT, EMFILE,
+				     EROFS, EACCES, ENOMEM, EINTR};
 	for (size_t i = 0; i < (slow ? DV_ARRAY_LEN(errors) : TEST_SANITIZED ? 1 : 3); i++)
 		fail_everywhere(errors[i], false);
 }
 
 static void test_all_calls_fail_from_one_on(void)
 {
-	static const int errors[] = {EIO, ENOSPC, EROFS, EDQUOT, EMFILE, EACCES, ENOMEM};
+	static const int errors[] = {EIO, ENOSPC, EROFS, EDQUOT, EMFILE, EACCES, ENOMEM, EINTR};
 	for (size_t i = 0; i < (slow ? DV_ARRAY_LEN(errors) : TEST_SANITIZED ? 1 : 2); i++)
 		fail_everywhere(errors[i], true);
 }
