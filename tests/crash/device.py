@@ -445,6 +445,10 @@ def judge(folder, model, position):
 
 
 def packed_files(store):
+    """None in a layout of diskv, where foo.zst is the value foo.zst."""
+    with open(store + "/.diskvfs/config") as f:
+        if "layout=" in f.read():
+            return []
     return [os.path.join(where, name) for where, folders, names in os.walk(store)
             for name in names if name.endswith(".zst") and "/.diskvfs" not in where]
 

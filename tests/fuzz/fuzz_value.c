@@ -12,6 +12,7 @@
  * nothing.
  */
 #include "core/cleanup.h"
+#include "core/deflate.h"
 #include "core/log.h"
 #include "core/store.h"
 #include "core/verify.h"
@@ -281,7 +282,8 @@ static void operate(const uint8_t op[OP_BYTES])
 		require(dv_store_pack_all(w.s, &result) == 0 || !w.known);
 		return;
 	case 8:
-		require(dv_store_unpack(w.s, NULL, &result) == 0 || !w.known);
+		require(dv_store_unpack(w.s, NULL, &result) == 0 || !w.known ||
+			layouts[w.layout].init.layout); /* there values have one form */
 		return;
 	case 9:
 		close_store();
@@ -341,6 +343,8 @@ static void check_stored(void)
 		n = read_file(packed, file);
 	}
 	require(n >= 0);
+	if (!own && w.len == 0 && n < DV_EMPTY_MAX)
+		return; /* of an empty value there may be less than a whole stream (coding.h) */
 	require(plain_of(coding, file, (size_t)n, plain) == (long)w.len);
 	require(!memcmp(plain, w.model, w.len));
 }
