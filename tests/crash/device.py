@@ -244,8 +244,7 @@ class Work:
         other = FOLDERS[1 - FOLDERS.index(self.folder)]
         begun = self.position()
         for name in IN_FOLDER:
-            if self.model.now("%s/%s" % (self.folder, name)) is not None:
-                self.model.rename("%s/%s" % (self.folder, name), "%s/%s" % (other, name), begun)
+            self.model.move("%s/%s" % (self.folder, name), "%s/%s" % (other, name), begun)
         os.rename(self.path(self.folder), self.path(other))
         self.folder = other
 

@@ -84,6 +84,15 @@ class Model:
         """The name comes or not; the object is what it is."""
         self.of(other).append((begun,) + self.of(key)[-1][1:])
 
+    def move(self, key, other, begun):
+        """By a folder that is renamed: what is under key by then may be anything that a cut may leave of
+        it, an older value whose replacement is not durable, or one whose removal is not."""
+        first = max([i for _, i in self.settled.get(key, [])], default=0)
+        moved, there = self.of(key)[first:], self.of(other)
+        self.renames.append((begun, key, len(self.of(key)), other, len(there)))
+        there += [(begun, file, least) for _, file, least in moved]
+        self.remove(key, begun)
+
     def durable(self, key, position):
         """What the key is now was made durable before position."""
         states = self.of(key)
