@@ -7,7 +7,7 @@
  *   with one           path, flat, split: in the order of the keys, a window of them at a time
  *                      (order.h); split and hash walk over the tree of shard directories, hash, and
  *                      who asks for it, in the order of the backing. The handle holds the open
- *                      directories; positions count entries
+ *                      directories; positions are those of list_place.h
  *
  * A key in two forms is listed once. While a directory is listed the keeper does not move values
  * between forms in it (listed_until_ns), so that no name is missed; a superseded form that is still
@@ -16,6 +16,8 @@
 #include "core/list.h"
 #include "core/cleanup.h"
 #include "core/internal.h"
+#include "core/list_place.h"
+#include "core/listed.h"
 #include "core/log.h"
 #include "core/order.h"
 #include "core/place.h"
@@ -26,11 +28,6 @@
 
 #define BUF_BYTES 32768u
 #define ENTS_MAX  1024u
-#define LISTED_CUT_NS                                                                              \
-	30000000000ll /* a listing with more to come is asked again within this time */
-#define LISTED_NS                                                                                  \
-	2000000000ll /* and one that has given all, for its end, though most programs do not wait  \
-			for that */
 
 struct dv_list {
 	pthread_mutex_t lock;
@@ -52,7 +49,9 @@ struct dv_list {
 	char head[DV_NAME_MAX + 1]; /* split: what all keys below the open levels begin with */
 	const char *prefix, *after; /* borrowed, "": no bound */
 	bool unsorted;
-	int64_t position; /* entries given so far */
+	int64_t count;		     /* entries taken so far */
+	int64_t place;		     /* of the last one given */
+	char found[DV_NAME_MAX + 1]; /* the key that a walk to a place ended at: given before */
 };
 
 static mode_t type_of(uint8_t d_type)
@@ -68,8 +67,9 @@ struct lister {
 	bool quiet; /* the store's own walk: the keeper goes on */
 	dv_list_fn *fn;
 	void *ctx;
-	int64_t last; /* cookie of the last entry that was taken in this call */
-	bool gave;    /* was one? */
+	struct dv_list *list; /* NULL: without a handle */
+	int64_t last;	      /* cookie of the last entry that was taken in this call */
+	bool gave;	      /* was one? */
 };
 
 /* Does what lies under (dirfd, stored) hide a packed value? Objects do where they have the name of
@@ -145,6 +145,11 @@ static bool give(struct lister *l, const struct dv_dirent *d, int64_t cookie)
 		return true; /* not ours */
 	if (!strcmp(name, ".") || !strcmp(name, ".."))
 		return true;
+	if (l->list) {
+		if (strcmp(name, l->list->found) == 0)
+			return true;
+		cookie = dv_list_place(l->list->count + 1, name);
+	}
 	struct dv_list_entry entry = {.name = name, .type = type_of(e.type), .cookie = cookie};
 	if (!stands_for_key(l, form, &entry))
 		return true;
@@ -154,33 +159,10 @@ static bool give(struct lister *l, const struct dv_dirent *d, int64_t cookie)
 	return l->gave = true;
 }
 
-static void listing_begins(const struct lister *l, int64_t cookie)
-{
-	if (l->quiet)
-		return;
-	int64_t now = dv_now_ns();
-	if (cookie == 0) {
-		if (atomic_load(&l->dir->listed_until_ns) < now) /* those before were given up */
-			atomic_store(&l->dir->listers, 0);
-		atomic_fetch_add(&l->dir->listers, 1);
-		atomic_store(&l->dir->listed_end, 0);
-	}
-	atomic_store(&l->dir->listed_until_ns, now + LISTED_CUT_NS);
-}
-
-/* cut: more is to come. Else all was given: where something was just now, the end is still to be
- * asked for. */
 static void listing_pauses(const struct lister *l, bool cut)
 {
-	if (l->quiet || cut)
-		return;
-	unsigned others = atomic_load(&l->dir->listers);
-	if (l->gave)
-		atomic_store(&l->dir->listed_end, l->last);
-	else if (others > 0)
-		others = atomic_fetch_sub(&l->dir->listers, 1) - 1;
-	if (others <= l->gave)
-		atomic_store(&l->dir->listed_until_ns, l->gave ? dv_now_ns() + LISTED_NS : 0);
+	if (!l->quiet)
+		dv_listed_pause(l->dir, l->gave ? l->last : 0, cut);
 }
 
 static dv_err list_flat(struct lister *l, int64_t cookie)
@@ -198,7 +180,8 @@ static dv_err list_flat(struct lister *l, int64_t cookie)
 	/* What was packed since has a new place, behind the end of those who had all: it must not
 	 * be given twice. */
 	bool ended = !l->quiet && cookie && cookie == atomic_load(&l->dir->listed_end);
-	listing_begins(l, cookie);
+	if (!l->quiet)
+		dv_listed_begin(l->dir, cookie);
 	while (more && !err && !ended) {
 		pthread_mutex_lock(lock);
 		ssize_t n = DV_B(s, readdir, f->fd, cookie, buf, BUF_BYTES, ents, ENTS_MAX);
@@ -460,22 +443,61 @@ static dv_err next_entry(struct dv_store *s, struct dv_list *l, const struct dv_
 	return 0;
 }
 
+static dv_err walk_from_start(struct dv_store *s, struct dv_list *list)
+{
+	while (list->depth)
+		pop_level(s, list);
+	list->count = list->place = 0;
+	list->found[0] = '\0';
+	return push_level(s, list, ".");
+}
+
+/* Walks on to the key of the place, or, where any is, for as many entries as it counts. */
+static dv_err walk_to(struct dv_store *s, struct dv_list *list, int64_t place, bool any)
+{
+	const struct dv_dirent *e;
+	enum dv_form form;
+	for (list->found[0] = '\0'; !any || list->count < dv_list_place_count(place);) {
+		dv_err err = next_entry(s, list, &e);
+		if (err || !e)
+			return err;
+		if (!any &&
+		    !dv_names_parse(s->transform, e->name, e->type == DT_REG, list->shard,
+				    list->found, &form) &&
+		    dv_list_place_is(place, list->found))
+			break;
+		take(list->levels[list->depth - 1]);
+		list->count++;
+	}
+	list->place = place;
+	return 0;
+}
+
+/* The kernel asks for places that are not the handle's own after seekdir, where it has lost the rest
+ * of what another handle had listed, and where an answer is made again. */
+static dv_err walk_to_place(struct dv_store *s, struct dv_list *list, int64_t place)
+{
+	dv_err err = walk_from_start(s, list);
+	if (!err && place)
+		err = walk_to(s, list, place, false);
+	if (err || list->place == place)
+		return err;
+	err = walk_from_start(s, list);
+	return err ? err : walk_to(s, list, place, true);
+}
+
 static dv_err list_walk(struct lister *l, struct dv_list *list, int64_t cookie)
 {
 	struct dv_store *s = l->s;
 	dv_err err = 0;
 	pthread_mutex_lock(&list->lock);
-	/* From the start, and forward to where it was: also where nothing was listed here yet, since
-	 * the kernel keeps what another handle has listed, and may have lost the rest of it. */
-	if (cookie == 0 || cookie < list->position || (!list->depth && cookie > list->position)) {
-		while (list->depth)
-			pop_level(s, list);
-		list->position = 0;
-		err = push_level(s, list, ".");
-	}
+	l->list = list;
 	l->shard = list->shard;
+	if (!l->quiet)
+		dv_listed_begin(l->dir, cookie);
+	if (cookie == 0 || cookie != list->place)
+		err = walk_to_place(s, list, cookie);
 	bool more = true, ended = false;
-	listing_begins(l, cookie);
 	while (more && !err) {
 		const struct dv_dirent *e;
 		err = next_entry(s, list, &e);
@@ -484,13 +506,14 @@ static dv_err list_walk(struct lister *l, struct dv_list *list, int64_t cookie)
 			break;
 		struct level *v = list->levels[list->depth - 1];
 		l->dirfd = v->fd;
-		if (list->position >= cookie)
-			more = give(l, e, list->position + 1);
+		more = give(l, e, 0);
 		if (more) {
 			take(v);
-			list->position++;
+			list->count++;
 		}
 	}
+	if (l->gave)
+		list->place = l->last;
 	listing_pauses(l, !ended);
 	pthread_mutex_unlock(&list->lock);
 	return err;
@@ -530,18 +553,6 @@ dv_err dv_store_list(struct dv_store *s, const struct dv_call *call, struct dv_n
 	err = list_any(&l, list, cookie);
 	dv_gate_open(dir);
 	return err;
-}
-
-void dv_store_list_undone(struct dv_node *dir)
-{
-	unsigned n = atomic_load(&dir->listers);
-	while (n > 0 && !atomic_compare_exchange_weak(&dir->listers, &n, n - 1))
-		;
-	if (n != 1)
-		return;
-	atomic_store(&dir->listed_until_ns, 0); /* it was the only one */
-	if (atomic_load(&dir->listers) > 0)	/* another has begun meanwhile */
-		atomic_store(&dir->listed_until_ns, dv_now_ns() + LISTED_CUT_NS);
 }
 
 struct names {

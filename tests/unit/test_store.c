@@ -640,6 +640,40 @@ static void test_a_new_handle_goes_on_at_any_position(void)
 	}
 }
 
+/* Where names came and went before it, too. */
+static void test_a_position_stays_behind_its_key(void)
+{
+	static const char *const transforms[] = {"flat", "split:1", "split:2x2", "hash:md5:1x2"};
+	static const char *const keys[] = {"a", "aa", "aaa", "ab", "abab", "b", "ba", "c", "d"};
+	static const size_t count = DV_ARRAY_LEN(keys);
+	for (size_t t = 0; t < DV_ARRAY_LEN(transforms); t++) {
+		for (size_t from = 1; from <= count; from++) {
+			struct fix f;
+			struct names all = {0}, rest = {0};
+			struct dv_list *l = NULL;
+			setup(&f, transforms[t]);
+			for (size_t i = 0; i < count; i++)
+				put(&f, f.root, keys[i], keys[i], strlen(keys[i]));
+			CHECK_EQ(dv_list_open(f.s, f.root, &l), 0);
+			CHECK_EQ(dv_store_list(f.s, &call, f.root, l, 0, collect, &all), 0);
+			for (size_t i = 0; i + 1 < from; i += 2)
+				CHECK_EQ(unlink_name(&f, f.root, all.name[i]), 0);
+			for (char new[] = "@0"; from % 3 && new[1] < '5'; new[1]++)
+				put(&f, f.root, new, "new", 3);
+			CHECK_EQ(dv_store_list(f.s, &call, f.root, l, all.cookie[from - 1], collect,
+					       &rest),
+				 0);
+			dv_list_close(f.s, &l);
+			size_t at = from;
+			for (size_t i = 0; i < rest.count; i++)
+				if (rest.name[i][0] != '@')
+					CHECK_STR(rest.name[i], at < count ? all.name[at++] : "");
+			CHECK_EQ(at, count);
+			teardown(&f);
+		}
+	}
+}
+
 static void test_foo_zst_is_a_name_like_any_other(void)
 {
 	struct fix f;
@@ -828,6 +862,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_a_value_and_values_beneath_its_name_live_together_under_split),
 		CHECK_TEST(test_keys_come_in_order_where_the_transform_keeps_it),
 		CHECK_TEST(test_a_new_handle_goes_on_at_any_position),
+		CHECK_TEST(test_a_position_stays_behind_its_key),
 		CHECK_TEST(test_foo_zst_is_a_name_like_any_other),
 		CHECK_TEST(test_long_and_odd_names_are_kept),
 		CHECK_TEST(test_links_show_one_value_and_packed_ones_stay_packed),
