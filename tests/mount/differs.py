@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""differs.py MOUNT NAME - what README's caveats say of single calls: prints `as told`, or what else."""
+"""differs.py MOUNT NAME [MOUNT2] - what README's caveats say of single calls: prints `as told`, or what
+else. MOUNT2: another mount of the same store."""
 import ctypes
 import errno
 import fcntl
@@ -61,6 +62,43 @@ def unknown_numbers():
             ino in (UNKNOWN_INO, os.stat(os.path.join("fresh", name)).st_ino)
             for name, ino in told.items()
         ),
+    }
+
+
+def locks():
+    """Of programs: within one mount, all of its names and openings; not between two."""
+    here, again = (os.open("value", os.O_RDWR) for _ in range(2))
+    there = os.open(os.path.join(sys.argv[3], "value"), os.O_RDWR)
+    fcntl.flock(here, fcntl.LOCK_EX)
+    whole = struct.pack("hhqqixxxx", fcntl.F_WRLCK, 0, 0, 0, 0)
+    told = {
+        "flock in one mount": code(fcntl.flock, again, fcntl.LOCK_EX | fcntl.LOCK_NB) == "EAGAIN",
+        "flock between two": code(fcntl.flock, there, fcntl.LOCK_EX | fcntl.LOCK_NB) is None,
+    }
+    fcntl.fcntl(here, fcntl.F_OFD_SETLK, whole)
+    return {
+        **told,
+        "fcntl in one mount": code(fcntl.fcntl, again, fcntl.F_OFD_SETLK, whole) == "EAGAIN",
+        "fcntl between two": code(fcntl.fcntl, there, fcntl.F_OFD_SETLK, whole) is None,
+    }
+
+
+def same_size():
+    """truncate(2): nothing but times moves. ftruncate(2) and truncation to nothing move them."""
+    before, bytes_before = os.stat("value"), open("value", "rb").read()
+    time.sleep(0.02)  # more than a tick, so that times that move are others
+    os.truncate("value", before.st_size)
+    after = os.stat("value")
+    fd = os.open("value", os.O_RDWR)
+    time.sleep(0.02)
+    os.ftruncate(fd, before.st_size)
+    moved = os.stat("value")
+    return {
+        "bytes": open("value", "rb").read() == bytes_before,
+        "size and number": (after.st_size, after.st_ino) == (before.st_size, before.st_ino),
+        "its mtime is as before, or now": after.st_mtime_ns == before.st_mtime_ns
+        or abs(after.st_mtime - time.time()) < 60,
+        "ftruncate": moved.st_mtime_ns > before.st_mtime_ns,
     }
 
 
