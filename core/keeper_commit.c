@@ -103,9 +103,10 @@ static void publish_one(struct dv_store *s, struct commit *c, bool force)
 	/* Whoever truncated or wrote it since it was probed may not be done. */
 	if (n->stage && dv_stage_is_replacement(n->stage) && !force && n->writes != c->look.writes)
 		c->going = false;
-	/* One form takes the other's place at once: a listing must not come by both, or none. */
-	else if (dv_stage_in_parts(n->stage) && !dv_stage_appends(n->stage) && !force &&
-		 dv_node_is_listed(dir))
+	/* One form takes the other's place at once, or a superseded one goes first: a listing must
+	 * not come by both, or none. */
+	else if ((n->loser || (dv_stage_in_parts(n->stage) && !dv_stage_appends(n->stage))) &&
+		 !force && dv_node_is_listed(dir))
 		c->going = false;
 	else
 		c->err = dv_stage_commit(s, n, false);

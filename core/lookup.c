@@ -125,11 +125,11 @@ dv_err dv_node_parent(struct dv_store *s, struct dv_node *n, struct dv_node **ou
 
 /* ---- coming to rest ---- */
 
-/* One form, nothing pending. Swap gates held. */
-static dv_err rest_gated(struct dv_store *s, struct dv_node *n)
+/* Nothing pending, and one form, where `one` says so. Swap gates held. */
+static dv_err rest_gated(struct dv_store *s, struct dv_node *n, bool one)
 {
-	dv_err err = n->stage ? dv_stage_commit(s, n, true) : 0;
-	return !err && n->loser ? dv_stage_settle(s, n) : err;
+	dv_err err = n->stage ? dv_stage_commit(s, n, one) : 0;
+	return !err && n->loser && one ? dv_stage_settle(s, n) : err;
 }
 
 dv_err dv_bring_to_rest(struct dv_store *s, struct dv_node *n, bool nowait)
@@ -150,12 +150,12 @@ dv_err dv_bring_to_rest(struct dv_store *s, struct dv_node *n, bool nowait)
 	if (n->job)
 		err = dv_pack_retract(s, n);
 	if (!err)
-		err = rest_gated(s, n);
+		err = rest_gated(s, n, true);
 	dv_swap_gates_open(s, n, dir);
 	return err == -EBUSY ? -ESTALE : err; /* put aside: another value has the name */
 }
 
-static dv_err make_raw_once(struct dv_store *s, struct dv_node *n)
+static dv_err make_raw_once(struct dv_store *s, struct dv_node *n, bool one)
 {
 	static const struct dv_call call = {0};
 	struct dv_node *dir = NULL;
@@ -172,27 +172,38 @@ static dv_err make_raw_once(struct dv_store *s, struct dv_node *n)
 	if (!err && n->job)
 		err = dv_pack_retract(s, n);
 	if (!err && dv_stage_in_parts(n->stage)) /* it becomes a packed one */
-		err = rest_gated(s, n);
+		err = rest_gated(s, n, true);
 	if (!err && !n->stage && n->form == DV_FORM_PACKED) {
 		err = dv_stage_begin(s, n, false);
 		if (!err)
 			dv_keeper_touch(s, n); /* where the commit fails it is made later */
 	}
-	if (!err)
-		err = rest_gated(s, n);
+	bool listed = !err && !one && dv_node_is_listed(dir);
+	if (!err && !(listed && n->stage && n->loser)) /* a commit would take that away first */
+		err = rest_gated(s, n, !listed);
 	dv_swap_gates_open(s, n, dir);
 	return err == -EBUSY ? -ESTALE : err;
 }
 
-dv_err dv_make_raw(struct dv_store *s, struct dv_node *n, bool nowait)
+static dv_err make_raw(struct dv_store *s, struct dv_node *n, bool nowait, bool one)
 {
 	dv_err err = -EAGAIN;
 	for (unsigned tries = 0; err == -EAGAIN && !nowait && tries < DV_WAITS_HERE; tries++) {
 		if (tries) /* another mount edits it: not under a gate, which its end may need */
 			dv_wait_for_others();
-		err = make_raw_once(s, n);
+		err = make_raw_once(s, n, one);
 	}
 	return err;
+}
+
+dv_err dv_make_raw(struct dv_store *s, struct dv_node *n, bool nowait)
+{
+	return make_raw(s, n, nowait, true);
+}
+
+dv_err dv_unpack_value(struct dv_store *s, struct dv_node *n)
+{
+	return make_raw(s, n, false, false);
 }
 
 void dv_keep_open(struct dv_store *s, struct dv_node *n, uint32_t nlink)

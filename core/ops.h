@@ -33,6 +33,9 @@ bool dv_is_busy(const struct dv_node *n);
 DV_CHECK dv_err dv_bring_to_rest(struct dv_store *s, struct dv_node *n, bool nowait);
 /* Brings n to rest in the raw form. Takes the gates. */
 DV_CHECK dv_err dv_make_raw(struct dv_store *s, struct dv_node *n, bool nowait);
+/* The same, but while n's directory is listed the packed form stays beside the raw one, since the
+ * listing may have passed where the raw one's name came: the keeper takes it away afterwards. */
+DV_CHECK dv_err dv_unpack_value(struct dv_store *s, struct dv_node *n);
 
 /*
  * A value has the name of a shard directory that `name` needs: it moves aside (abc beside abcabc

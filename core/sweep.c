@@ -145,7 +145,7 @@ static void unpack_one(void *ctx, size_t i)
 	do {
 		err = dv_sweep_begin_unpacking(w->s, n, &several, &before);
 		if (!err && !several)
-			err = dv_make_raw(w->s, n, false);
+			err = dv_unpack_value(w->s, n);
 	} while (dv_try_again(w->s, &call, n, &err, &tries));
 	if (!err && !several)
 		err = dv_refusal_keep_raw(w->s, n, &before);

@@ -100,7 +100,7 @@ dv_err dv_anew_unpack(struct dv_store *s, struct dv_node *n, const struct dv_ane
 	err = dv_sweep_begin_unpacking(s, n, &several, &before);
 	*out = several ? DV_ANEW_NOT : DV_ANEW_DONE;
 	if (!err && !several)
-		err = dv_make_raw(s, n, false);
+		err = dv_unpack_value(s, n);
 	if (!err && !several) /* its ctime stays */
 		err = dv_refusal_keep_raw(s, n, &before);
 	return err;

@@ -10,11 +10,19 @@ foreach(name exerciser data_exerciser)
 endforeach()
 add_executable(semantics mount/semantics.c mount/semantics_calls.c)
 target_link_libraries(semantics PRIVATE diskvfs_flags)
+add_executable(lister mount/lister.c)
+target_link_libraries(lister PRIVATE diskvfs_flags)
 set(exercisers EXERCISER=$<TARGET_FILE:exerciser> DATA_EXERCISER=$<TARGET_FILE:data_exerciser>)
 
 dv_mount_test(semantics TIMEOUT 300 ENV SEMANTICS=$<TARGET_FILE:semantics>)
 dv_mount_test(semantics_ext4 SCRIPT semantics TIMEOUT 300
 	ENV SEMANTICS=$<TARGET_FILE:semantics> BACKING=ext4)
+set(lister LISTER=$<TARGET_FILE:lister>)
+dv_mount_test(listing TIMEOUT 300 ENV ${lister})
+dv_mount_test(listing_ext4 SCRIPT listing LABELS slow TIMEOUT 900
+	ENV ${lister} BACKING=ext4 LISTING_CHANGES=wear LISTING_STAY=20000 LISTING_COME=20000)
+dv_mount_test(listing_1m SCRIPT listing LABELS slow TIMEOUT 5400
+	ENV ${lister} LISTING_STAY=20000 LISTING_COME=1000000)
 dv_mount_test(exerciser LABELS brief TIMEOUT 600 ENV ${exercisers} SEED=1)
 dv_mount_test(steps LABELS brief TIMEOUT 300 ENV ${exercisers} BACKING=ext4)
 dv_mount_test(data_exerciser LABELS brief TIMEOUT 600 ENV ${exercisers} SEED=1)
