@@ -71,7 +71,8 @@ int nanosleep(const struct timespec *time, struct timespec *left)
 static void no_log(enum dv_log_level level, const char *line)
 {
 	(void)level;
-	(void)line;
+	if (getenv("FUZZ_TELL"))
+		fprintf(stderr, "%s\n", line);
 }
 
 static void put_file(const uint8_t *bytes, size_t len)
@@ -117,6 +118,9 @@ static void open_store(void)
 	w.root = dv_store_root(w.s);
 	struct dv_stat st;
 	dv_err err = dv_store_lookup(w.s, &call, w.root, "k", &w.value, &st);
+	if (getenv("FUZZ_TELL"))
+		fprintf(stderr, "opened: lookup %d, %lld bytes, model %zu, known %d\n", err,
+			err ? -1LL : (long long)st.size, w.len, w.known);
 	require(err == 0 || (!w.known && err == -EBADMSG));
 	if (err)
 		w.value = NULL;
@@ -243,8 +247,15 @@ static void kill_store(void)
 	struct simfs *after = simfs_after_kill(w.fs), *before = w.fs;
 	struct dv_store *dead = w.s;
 	struct dv_node *root = w.root, *value = w.value;
+	struct dv_stat st;
+	bool known = w.known;
 	w.fs = after;
+	w.known = false;
 	open_store();
+	dv_err err = w.value ? dv_store_getattr(w.s, &call, w.value, &st) : -EBADMSG;
+	/* Where a table of others has wrong checksums, what was appended may have gone to lost/. */
+	w.known = known && !err && (size_t)st.size == w.len;
+	require(w.known == known || w.has_table);
 	/* What is left of the dead one in memory; its files are no longer looked at. */
 	dv_node_unref(dead, value);
 	dv_node_unref(dead, root);
