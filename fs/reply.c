@@ -164,33 +164,10 @@ void fs_reply_err(struct fs_op *op, dv_err err)
 	fuse_reply_err(op->req, 0);
 }
 
-/*
- * The kernel waits for reads of these pages that are under way, which other threads have to answer: one
- * thread at a time waits here. Where another one does, the next look at the attributes finds the same.
- */
-static dv_err drop_bytes(struct fs_op *op, struct dv_node *node, const struct dv_stat *st)
-{
-	static atomic_flag busy = ATOMIC_FLAG_INIT;
-	uint64_t id;
-
-	if (!fs_turn.may_wait)
-		return -EAGAIN;
-	if (atomic_flag_test_and_set(&busy))
-		return 0;
-	id = fs_nodes_id_of(op->fs->nodes, node);
-	if (id)
-		dv_ignore(fuse_lowlevel_notify_inval_inode(op->fs->se, id, 0, 0));
-	atomic_flag_clear(&busy);
-	dv_store_told(node, st, true);
-	return 0;
-}
-
 dv_err fs_listing_check(struct fs_op *op, struct dv_node *node, const struct dv_stat *st)
 {
 	uint64_t id;
 
-	if (dv_store_bytes_differ(node, st))
-		return drop_bytes(op, node, st);
 	if (!dv_store_dir_moved(node, st, false))
 		return 0;
 	if (!fs_turn.may_wait)
@@ -207,7 +184,8 @@ static void tell(struct dv_node *node, const struct dv_stat *st, bool fresh)
 				 : dv_store_is_told(node, st) ? FS_TOLD_SAME
 							      : FS_TOLD_OTHER;
 
-	dv_store_told(node, st, fs_told_answer(node, kind, fs_told_now_ms()));
+	if (fs_told_answer(node, kind, fs_told_now_ms()))
+		dv_store_told(node, st);
 }
 
 static void reply_attr(struct fs_op *op, const struct dv_stat *from)
@@ -240,8 +218,7 @@ void fs_reply_set_attr(struct fs_op *op, dv_err err, const struct dv_stat *from)
 	moved = dv_store_bytes_moved(op->node) || fs_told_is_under_way(op->node, now);
 	fs_told_change(op->node, now);
 	if (!moved) {
-		dv_store_told(op->node, from,
-			      true); /* the kernel takes this one whatever else comes */
+		dv_store_told(op->node, from); /* the kernel takes this one whatever else comes */
 		reply_attr(op, from);
 		return;
 	}

@@ -48,8 +48,8 @@ void fs_reply_attr(struct fs_op *op, dv_err err, const struct dv_stat *st);
  */
 void fs_reply_set_attr(struct fs_op *op, dv_err err, const struct dv_stat *st);
 /*
- * Before attributes of node are told: a listing that the kernel keeps of it, or bytes, go where its mtime does
- * not tell that they have changed. The kernel waits for locks of its pages, so the serving thread does not:
+ * Before attributes of node are told: a listing that the kernel keeps of it goes where its mtime does not
+ * tell that names have changed. The kernel waits for locks of its pages, so the serving thread does not:
  * -EAGAIN, to be made again by the pool.
  */
 DV_CHECK dv_err fs_listing_check(struct fs_op *op, struct dv_node *node, const struct dv_stat *st);

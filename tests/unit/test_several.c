@@ -510,71 +510,19 @@ static void test_an_edit_in_the_middle_of_a_chmod_has_moved_the_bytes(void)
 	make_value("k", false);
 	struct dv_node *n = find(&a, "k");
 	CHECK_EQ(dv_store_getattr(a.s, &root_call, n, &st), 0);
-	dv_store_told(n, &st, true);
+	dv_store_told(n, &st);
 	CHECK(dv_store_is_told(n, &st));
 	CHECK_EQ(dv_store_setattr(a.s, &root_call, n, &set, &st), 0);
 	CHECK(!dv_store_bytes_moved(n));
-	dv_store_told(n, &st, true);
 	before_chmod = edit_before_chmod;
 	set.mode = 0640;
 	CHECK_EQ(dv_store_setattr(a.s, &root_call, n, &set, &st), 0);
 	CHECK(before_chmod == NULL);
 	CHECK(dv_store_bytes_moved(n));
-	dv_store_told(n, &st, true);
+	dv_store_told(n, &st);
 	CHECK(!dv_store_bytes_moved(n));
 	dv_store_told_nothing(n);
 	CHECK(dv_store_bytes_moved(n));
-	dv_node_unref(a.s, n);
-	end();
-}
-
-static void test_an_edit_that_puts_the_mtime_back_makes_the_bytes_differ(void)
-{
-	struct dv_setattr set = {.valid = DV_SET_MTIME};
-	struct dv_stat st, now;
-	begin();
-	make_value("k", false);
-	struct dv_node *n = find(&a, "k"), *other = find(&b, "k");
-	CHECK_EQ(dv_store_getattr(a.s, &root_call, n, &st), 0);
-	dv_store_told(n, &st, false);
-	CHECK(!dv_store_bytes_differ(n, &st));
-	CHECK(dv_store_bytes_moved(n)); /* what was told need not have been taken */
-	pause_ms(2);
-	write_letter(&b, other, 'x');
-	set.mtime = st.mtime;
-	CHECK_EQ(dv_store_setattr(b.s, &root_call, other, &set, &now), 0);
-	CHECK_EQ(dv_store_getattr(a.s, &root_call, n, &now), 0);
-	CHECK(now.mtime.tv_sec == st.mtime.tv_sec && now.mtime.tv_nsec == st.mtime.tv_nsec);
-	CHECK(dv_store_bytes_differ(n, &now));
-	dv_store_told(n, &now, false); /* as long as they were not dropped they do */
-	CHECK(dv_store_bytes_differ(n, &now));
-	dv_store_told(n, &now, true);
-	CHECK(!dv_store_bytes_differ(n, &now) && !dv_store_bytes_moved(n));
-	dv_node_unref(b.s, other);
-	dv_node_unref(a.s, n);
-	end();
-}
-
-static void test_a_ctime_that_this_mount_has_moved_makes_no_bytes_differ(void)
-{
-	struct dv_stat st;
-	begin();
-	make_value("k", false);
-	struct dv_node *n = find(&a, "k");
-	for (int i = 0; i < 5; i++) {
-		CHECK_EQ(dv_store_getattr(a.s, &root_call, n, &st), 0);
-		CHECK(!dv_store_bytes_differ(n, &st));
-		dv_store_told(n, &st, true);
-		pause_ms(2);
-		if (i == 0)
-			CHECK_EQ(dv_store_setxattr(a.s, &root_call, n, "user.x", "1", 1, 0), 0);
-		else if (i == 1)
-			CHECK_EQ(dv_store_rename(a.s, &root_call, a.root, "k", a.root, "k2", 0), 0);
-		else if (i == 2)
-			write_letter(&a, n, 'y');
-		else if (i == 3)
-			settle(&a); /* it is packed */
-	}
 	dv_node_unref(a.s, n);
 	end();
 }
@@ -638,8 +586,6 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_names_wait_for_another_mounts_packer),
 		CHECK_TEST(test_a_value_renamed_just_before_it_is_packed_is_there_once),
 		CHECK_TEST(test_an_edit_in_the_middle_of_a_chmod_has_moved_the_bytes),
-		CHECK_TEST(test_an_edit_that_puts_the_mtime_back_makes_the_bytes_differ),
-		CHECK_TEST(test_a_ctime_that_this_mount_has_moved_makes_no_bytes_differ),
 		CHECK_TEST(test_who_gives_up_waiting_for_other_mounts_recovery_says_so),
 	};
 	return check_main(argc, argv, tests, DV_ARRAY_LEN(tests));
