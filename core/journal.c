@@ -221,6 +221,8 @@ dv_err dv_journal_make_file(struct dv_store *s, const char *name, struct dv_file
 		return fd;
 	dv_keep_quiet(s, fd);
 	*out = dv_file_new(s, fd, true);
+	if (!*out)
+		dv_ignore(DV_B(s, unlink, s->journal->dirfd, name)); /* swept by the next owner */
 	return *out ? 0 : -ENOMEM;
 }
 

@@ -201,7 +201,7 @@ stored five | cmp - <(text 41000)
 
 claim "the bare form that mount(8) calls works, fstab's words are accepted"
 "$DISKVFS" "$S" "$M" -o rw,noatime,nofail,noauto,_netdev,x-systemd.automount
-dv_pid=$(stat_json .pid) && dv_pids="$dv_pids $dv_pid"
+dv_pid=$(stat_json .pid) && dv_watch "$dv_pid"
 cmp "$M/five" <(text 41000)
 mnt_down
 
@@ -224,7 +224,7 @@ if [ "$status" != 0 ]; then
 	grep -qiE 'stale|umount|unmount' "$T/err" || fail "says: $(cat "$T/err")"
 	umount -l "$M"
 else
-	dv_pid=$(stat_json .pid) && dv_pids="$dv_pids $dv_pid"
+	dv_pid=$(stat_json .pid) && dv_watch "$dv_pid"
 	mnt_down
 fi
 

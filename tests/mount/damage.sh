@@ -62,7 +62,7 @@ printf 'XYZ' | dd of="$S/large.zst" bs=1 seek=$((second + 40)) conv=notrunc stat
 "$DISKVFS" mount "$S" "$M" -f -o coherence=0 2>"$T/foreground" >/dev/null &
 until_true 20 is_mounted
 dv_pid=$(stat_json .pid)
-dv_pids="$dv_pids $dv_pid"
+dv_watch "$dv_pid"
 ! cat "$M/large" >/dev/null 2>&1 || fail "it was read"
 "$DISKVFS" unmount "$M" || fail "unmount"
 wait

@@ -25,7 +25,7 @@ exercise() {
 		fail "BACKING=${BACKING:-tmpfs} OPTIONS='$options' $*"
 	}
 	dv_pid=$(stat_json .pid)
-	dv_pids="$dv_pids $dv_pid"
+	dv_watch "$dv_pid"
 	rm "$M"/value*
 	mnt_down
 	all_zst_good

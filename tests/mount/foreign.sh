@@ -61,7 +61,7 @@ mkdir "$M"
 "$DISKVFS" mount "$S" "$M" -f -o cache_size=16M,settle=1 2>"$T/foreground" >/dev/null &
 until_true 20 is_mounted
 dv_pid=$(stat_json .pid)
-dv_pids="$dv_pids $dv_pid"
+dv_watch "$dv_pid"
 
 claim "sizes are those of the content, times those of the files"
 (cd "$P" && find . -type f -printf '%p %s\n' | sort) >"$T/want"

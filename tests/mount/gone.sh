@@ -150,8 +150,7 @@ kill -STOP "$dv_pid"
 mkdir "$T/mnt2"
 soon "$DISKVFS" mount "$S" "$T/mnt2" -o settle=0,coherence=0 >>"$T/log" 2>&1 || fail "not mounted beside it"
 second=$(jq -r .pid "$T/mnt2/.diskvfs/stats")
-dv_pids="$dv_pids $second"
-dv_births[$second]=$(dv_born "$second")
+dv_watch "$second"
 for i in $(seq 20); do soon cmp "$T/mnt2/k$i" <(text $((i * 3000))) || fail "k$i is not served"; done
 for i in $(seq 5); do soon sh -c 'echo "other $2" >"$0/k$1"; sync "$0/k$1"' "$T/mnt2" "$i" "$i" || fail "k$i is not written"; done
 soon "$DISKVFS" keys "$S" >/dev/null || fail "keys hangs"

@@ -52,6 +52,13 @@ dv_ended() {
 	[ -z "$born" ] || [ "$born" != "${dv_births[$1]-$born}" ]
 }
 
+# dv_watch PID: a daemon that is to have ended when the test does, and is ended by it.
+dv_watch() {
+	[ -n "$1" ] || fail "no daemon tells its pid"
+	dv_pids="$dv_pids $1"
+	dv_births[$1]=$(dv_born "$1")
+}
+
 # dv_wait_end PID SECONDS: false where it lives on.
 dv_wait_end() {
 	local end=$((SECONDS + $2))
@@ -123,8 +130,7 @@ mnt_up() {
 	is_mounted || mkdir -p "$M" # of a stale mount not even that it is there can be asked
 	"$DISKVFS" mount "$S" "$M" "$@" >>"$T/log" 2>&1 || fail "mount $*: $(tail -n 1 "$T/log")"
 	dv_pid=$(stat_json .pid)
-	dv_pids="$dv_pids $dv_pid"
-	dv_births[$dv_pid]=$(dv_born "$dv_pid")
+	dv_watch "$dv_pid"
 }
 
 # mnt_down: unmounts; the daemon has ended when it returns.

@@ -15,8 +15,7 @@ living() {
 	local m
 	for m in "${mounts[@]}"; do
 		dv_pid=$(M=$m stat_json .pid 2>/dev/null) || continue
-		dv_pids="$dv_pids $dv_pid"
-		dv_births[$dv_pid]=$(dv_born "$dv_pid")
+		dv_watch "$dv_pid"
 	done
 }
 

@@ -93,7 +93,7 @@ claim "max_age erases in a mount of one, too"
 touch -d '2 days ago' "$S/x.zst.v.zst"
 (cd "$T" && "$DISKVFS" mount "$S" "$M" -o transform=fields.so:-,max_age=86400,noatime,coherence=0)
 dv_pid=$(stat_json .pid)
-dv_pids="$dv_pids $dv_pid"
+dv_watch "$dv_pid"
 until_true 60 test ! -e "$S/x.zst.v.zst"
 mnt_down
 cp "$T/text" "$S/x.zst.v"
@@ -113,7 +113,7 @@ rm -rf "$S"
 (cd "$T" && "$DISKVFS" init "$S" --transform ./initials.so --layout diskv:gzip)
 (cd "$T" && "$DISKVFS" mount "$S" "$M" -o transform=initials.so,settle=0)
 dv_pid=$(stat_json .pid)
-dv_pids="$dv_pids $dv_pid"
+dv_watch "$dv_pid"
 echo hello >"$M/abc"
 mnt_down
 [ "$(gzip -dc <"$S/63/=abc")" = hello ] || fail "$(find "$S")"

@@ -90,7 +90,7 @@ if [ "$(id -u)" = 0 ] && [ -n "$helper" ]; then
 	for words in rw rw,nosuid,nodev; do
 		PATH=$(dirname "$DISKVFS"):$PATH "$helper" "$S" "$M" -t fuse.diskvfs -o "$words"
 		dv_pid=$(stat_json .pid)
-		dv_pids="$dv_pids $dv_pid"
+		dv_watch "$dv_pid"
 		grep -q " $M fuse.diskvfs $words,relatime" /proc/mounts ||
 			fail "-o $words: $(grep "$M" /proc/mounts)"
 		mnt_down

@@ -168,8 +168,7 @@ tries() { # tries TEXT COMMAND...: the store of the killed daemon, changed by CO
 	(cd "$S/.diskvfs" && eval "$*") || fail "$*"
 	if soon "$DISKVFS" mount "$S" "$M" >"$T/err" 2>&1; then
 		dv_pid=$(stat_json .pid)
-		dv_pids="$dv_pids $dv_pid"
-		dv_births[$dv_pid]=$(dv_born "$dv_pid")
+		dv_watch "$dv_pid"
 		soon cat "$M/a" >/dev/null 2>&1 || [ $? != 124 ] || fail "a hangs"
 		mnt_down
 	else

@@ -13,6 +13,6 @@ mkdir "$T/out"
 claim "files that are raw, packed, remounted: every result, errno, attribute and byte is the same"
 "$SEMANTICS" "$DISKVFS" "$S" "$M" "$P" "$T/out" || fail "see above"
 dv_pid=$(stat_json .pid)
-dv_pids="$dv_pids $dv_pid"
+dv_watch "$dv_pid"
 mnt_down
 backing_down

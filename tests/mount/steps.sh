@@ -21,7 +21,7 @@ replay() {
 	"$@" -r "$file" -o "$(sed -n 's/^# options: //p' "$file")" 2>"$T/told" ||
 		{ cat "$T/told"; fail "$file"; }
 	dv_pid=$(stat_json .pid)
-	dv_pids="$dv_pids $dv_pid"
+	dv_watch "$dv_pid"
 }
 
 for file in "$here"/exerciser/steps/*.steps; do

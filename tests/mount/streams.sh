@@ -155,7 +155,7 @@ done
 claim "two mounts add to one value: no line is lost, and each sees those of the other"
 mkdir "$T/other"
 "$DISKVFS" mount "$S" "$T/other" >>"$T/log" 2>&1 || fail "a second mount"
-dv_pids="$dv_pids $(jq .pid <"$T/other/.diskvfs/stats")"
+dv_watch "$(jq .pid <"$T/other/.diskvfs/stats")"
 seq 1 300000 >"$M/shared"
 quiet shared
 python3 - "$M/shared" "$T/other/shared" <<'END'

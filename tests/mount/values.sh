@@ -219,8 +219,7 @@ run_closed() { # run_closed STATUS ARG...: with all three closed
 }
 run_closed 0 mount "$S" "$M"
 dv_pid=$(stat_json .pid)
-dv_pids="$dv_pids $dv_pid"
-dv_births[$dv_pid]=$(dv_born "$dv_pid")
+dv_watch "$dv_pid"
 [ "$(cat "$M/killed")" = acknowledged ] || fail "the mount is of no use"
 run_closed 2 put "$M" killed
 run_closed 2 get "$M" killed

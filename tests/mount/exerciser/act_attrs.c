@@ -45,13 +45,15 @@ long ex_sum_attributes(const char *path, uint64_t *sum)
 {
 	static char list[EX_LIST_BYTES], value[EX_LIST_BYTES];
 	ssize_t len = llistxattr(path, list, sizeof(list));
+	uint64_t all = 0;
 
 	for (char *at = list; len > 0 && at < list + len; at += strlen(at) + 1) {
 		ssize_t n = lgetxattr(path, at, value, sizeof(value));
-		if (n < 0)
+		if (n < 0) /* those before it may be others on the other side */
 			return -1;
-		*sum += ex_sum(at, strlen(at)) * 31 + ex_sum(value, (size_t)n); /* in any order */
+		all += ex_sum(at, strlen(at)) * 31 + ex_sum(value, (size_t)n); /* in any order */
 	}
+	*sum += all;
 	return len;
 }
 
