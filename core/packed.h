@@ -57,8 +57,8 @@ DV_CHECK dv_err dv_frame_checksum(struct dv_store *s, int fd, const struct dv_fr
 
 /*
  * The frames of the packed file fd of `size` bytes and the checksum that ends each, both to be
- * released by the caller: from its seek table, else from the frames. -EOPNOTSUPP: one has none, or
- * is none that diskvfs would make (empty, over DV_FRAME_SIZE_MAX plain).
+ * released by the caller: from its seek table, else from the frames. -EOPNOTSUPP: one has none, does not
+ * tell its plain size, or is none that diskvfs would make (empty, over DV_FRAME_SIZE_MAX plain).
  */
 DV_CHECK dv_err dv_packed_layout(struct dv_store *s, int fd, uint64_t size, struct dv_layout *out,
 				 uint32_t **out_checksums);

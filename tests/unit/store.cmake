@@ -12,6 +12,6 @@ dv_unit_test(loose MODULES loose SOURCES ${simfs})
 # Directories that are renamed while others are, or while something is written below them.
 dv_unit_test(moves MODULES store SOURCES ${simfs})
 dv_unit_test(reshard MODULES store SOURCES ${simfs} TIMEOUT 300)
-dv_unit_test(parts MODULES store LIBS PkgConfig::ZSTD SOURCES unit/parts_fixture.c)
+dv_unit_test(parts MODULES store xxh64 LIBS PkgConfig::ZSTD SOURCES unit/parts_fixture.c)
 dv_unit_test(parts_others MODULES store LIBS PkgConfig::ZSTD SOURCES unit/parts_fixture.c)
 dv_unit_test(copy MODULES store)

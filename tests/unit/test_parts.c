@@ -4,6 +4,8 @@
  * added to packed values, over the kernel. Limits are small, so that a few frames are much.
  */
 #include "core/cleanup.h"
+#include "core/format.h"
+#include "core/xxh64.h"
 #include "tests/support/random.h"
 #include "tests/unit/parts_fixture.h"
 
@@ -582,6 +584,61 @@ static void test_what_was_added_is_there_after_a_kill(void)
 	teardown(&f);
 }
 
+/* "a.zst" as another maker writes it: frames that do not tell their sizes, or have no checksum, and a table. */
+static void write_foreign(struct fix *f, int with_size, int with_checksum)
+{
+	DV_AUTO_FREE uint8_t *file = malloc(2 * f->len);
+	uint32_t sums[MAX / FRAME];
+	struct dv_layout l;
+	char path[200];
+	size_t at = 0;
+	ZSTD_CCtx *c = ZSTD_createCCtx();
+	dv_layout_init(&l);
+	for (size_t off = 0; off < f->len; off += FRAME) {
+		ZSTD_outBuffer out = {file + at, 2 * f->len - at, 0};
+		ZSTD_inBuffer in = {f->bytes + off, FRAME, 0};
+		ZSTD_CCtx_reset(c, ZSTD_reset_session_and_parameters);
+		ZSTD_CCtx_setParameter(c, ZSTD_c_checksumFlag, with_checksum);
+		if (with_size)
+			ZSTD_CCtx_setPledgedSrcSize(c, FRAME);
+		/* Not all at once, or the encoder knows the size. */
+		CHECK(!ZSTD_isError(ZSTD_compressStream2(c, &out, &in, ZSTD_e_continue)));
+		CHECK_EQ(ZSTD_compressStream2(c, &out, &in, ZSTD_e_end), 0);
+		struct dv_xxh64 x;
+		dv_xxh64_init(&x);
+		dv_xxh64_add(&x, f->bytes + off, FRAME);
+		sums[l.count] = (uint32_t)dv_xxh64_end(&x);
+		CHECK_EQ(dv_layout_add(&l, out.pos, FRAME), 0);
+		at += out.pos;
+	}
+	dv_table_write(&l, sums, file + at);
+	at += dv_table_bytes(l.count, true);
+	snprintf(path, sizeof(path), "%s/a.zst", f->path);
+	int fd = open(path, O_WRONLY | O_TRUNC);
+	CHECK(fd >= 0);
+	CHECK_EQ(write(fd, file, at), at);
+	close(fd);
+	dv_layout_release(&l);
+	ZSTD_freeCCtx(c);
+}
+
+static void test_what_was_added_to_frames_of_another_maker_is_there_after_a_kill(void)
+{
+	for (int i = 0; i < 3; i++) {
+		struct fix f;
+		setup(&f);
+		pack_value(&f, 9 * FRAME);
+		write_foreign(&f, i != 0, i != 1);
+		die_while_adding(&f, 21 * FRAME);
+		f.len += 21 * FRAME;
+		open_store(&f);
+		look_up(&f, "a");
+		check_bytes(&f);
+		CHECK_EQ(stats(&f).recovered, 1);
+		teardown(&f);
+	}
+}
+
 static void test_a_read_only_store_counts_what_was_left_in_parts(void)
 {
 	for (int i = 0; i < 2; i++) {
@@ -820,6 +877,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(
 			test_a_value_replaced_in_the_store_while_it_is_appended_to_is_left_alone),
 		CHECK_TEST(test_what_was_added_is_there_after_a_kill),
+		CHECK_TEST(test_what_was_added_to_frames_of_another_maker_is_there_after_a_kill),
 		CHECK_TEST(test_a_read_only_store_counts_what_was_left_in_parts),
 		CHECK_TEST(test_a_torn_end_without_a_record_is_left_out_and_cut_by_the_next_append),
 		CHECK_TEST(test_frames_are_made_while_several_writers_go_on),
