@@ -17,8 +17,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#define WINDOW_BYTES   (16u << 10)
-#define FAR_BYTES      512u /* read where the next header lies far from the last */
+#define WINDOW_BYTES (16u << 10)
+#define FAR_BYTES    512u /* read where the next header lies far from the last */
+#define DECODE_IN    (64u << 10)
+#define DECODE_OUT   (128u << 10)
+#define DECODER_KEPT                                                                               \
+	(4u                                                                                        \
+	 << 20) /* bytes of one that is kept without the lock; a window of 2 MiB is what zstd takes in a pipe */
 #define BLOCK_RLE      1
 #define BLOCK_RESERVED 3
 #define BLOCK_PLAIN    (128u << 10) /* at most */
@@ -34,6 +39,8 @@ struct window {
 	uint64_t decoded;   /* plain bytes, to find sizes */
 	uint64_t steps;
 	bool nowait;
+	struct dv_decoder *decoder; /* NULL: none yet */
+	char *buf;		    /* what it is given, and gives */
 	size_t len;
 	uint8_t bytes[WINDOW_BYTES];
 };
@@ -121,20 +128,26 @@ static uint64_t decoded_max(const struct window *w)
 	return DV_WALK_DECODED_MAX + (w->size < gain_from ? w->size : gain_from) * DV_WALK_GAIN_MAX;
 }
 
+/* One for all frames of the walk, for to make one takes longer than to decode a small frame. */
+static dv_err have_decoder(struct window *w)
+{
+	if (!w->buf)
+		w->buf = malloc(DECODE_IN + DECODE_OUT);
+	return !w->buf ? -ENOMEM : w->decoder ? 0 : dv_decoder_new(&w->decoder);
+}
+
 static dv_err decode_to_count(struct window *w, uint64_t off, uint64_t end, uint64_t *out)
 {
-	enum { IN = 64 << 10, OUT = 128 << 10 };
-	struct dv_decoder *d = NULL;
-	DV_AUTO_FREE char *buf = malloc(IN + OUT);
 	uint64_t start = off;
-	dv_err err = buf ? dv_decoder_new(&d) : -ENOMEM;
+	dv_err err = have_decoder(w);
 	*out = 0;
 	while (!err && off < end) {
-		size_t len = end - off < IN ? (size_t)(end - off) : IN, pos = 0;
-		err = dv_read_full(w->s, w->fd, buf, len, off);
+		size_t len = end - off < DECODE_IN ? (size_t)(end - off) : DECODE_IN, pos = 0;
+		err = dv_read_full(w->s, w->fd, w->buf, len, off);
 		while (!err) {
 			int done = 0;
-			ssize_t n = dv_decoder_step(d, buf, len, &pos, buf + IN, OUT, &done);
+			ssize_t n = dv_decoder_step(w->decoder, w->buf, len, &pos,
+						    w->buf + DECODE_IN, DECODE_OUT, &done);
 			if (n < 0)
 				err = bad(w, (dv_err)n, "damaged near byte %" PRIu64, off + pos);
 			else
@@ -149,7 +162,6 @@ static dv_err decode_to_count(struct window *w, uint64_t off, uint64_t end, uint
 		}
 		off += len;
 	}
-	dv_decoder_free(&d);
 	return err;
 }
 
@@ -159,6 +171,8 @@ static dv_err count_plain(struct window *w, uint64_t off, uint64_t end, uint64_t
 {
 	pthread_mutex_lock(&w->s->bulk_lock);
 	dv_err err = decode_to_count(w, off, end, out);
+	if (err || (w->decoder && dv_decoder_bytes(w->decoder) > DECODER_KEPT))
+		dv_decoder_free(&w->decoder);
 	pthread_mutex_unlock(&w->s->bulk_lock);
 	return err;
 }
@@ -285,5 +299,7 @@ dv_err dv_walk_frames(struct dv_store *s, int fd, uint64_t size, bool nowait, st
 		dv_layout_release(&out->layout);
 		out->stream = out->decoded = false;
 	}
+	dv_decoder_free(&w->decoder);
+	free(w->buf);
 	return err;
 }
