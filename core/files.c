@@ -402,6 +402,8 @@ static dv_err set_size(struct dv_store *s, const struct dv_call *call, struct dv
 	dv_file_unref(s, file);
 	if (!err)
 		dv_changed(s, n);
+	if (!err && set->size == 0 && n->stage) /* also where it had no bytes */
+		dv_stage_is_empty(s, n->stage);
 	if (!err && set->size == 0)
 		n->in_sequence = 0;
 	else if (!err) /* bytes are left */

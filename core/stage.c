@@ -72,11 +72,16 @@ void dv_stage_wrote(struct dv_store *s, struct dv_stage *st, struct dv_range ran
 	dv_stage_hide_failed(s, st);
 }
 
+void dv_stage_is_empty(struct dv_store *s, struct dv_stage *st)
+{
+	st->failed = 0;
+	dv_stage_hide_failed(s, st);
+}
+
 void dv_stage_emptied(struct dv_store *s, struct dv_stage *st)
 {
 	st->had_bytes = true;
-	st->failed = 0;
-	dv_stage_hide_failed(s, st);
+	dv_stage_is_empty(s, st);
 }
 
 void dv_stage_changed(struct dv_stage *st)

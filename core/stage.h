@@ -98,7 +98,9 @@ void dv_stage_wrote(struct dv_store *s, struct dv_stage *st, struct dv_range ran
 		    dv_err err); /* range was written, then err */
 /* Offset of a write at the end that failed before that was known; another one at the end makes good. */
 #define DV_STAGE_SOMEWHERE (UINT64_MAX - 1)
+/* It was truncated: when it had bytes, or had none. */
 void dv_stage_emptied(struct dv_store *s, struct dv_stage *st);
+void dv_stage_is_empty(struct dv_store *s, struct dv_stage *st);
 /* A caller changed it: what was written last counts where others have replaced the value. */
 void dv_stage_changed(struct dv_stage *st);
 dv_err dv_stage_error(const struct dv_stage *st); /* 0: it may be committed */

@@ -326,6 +326,48 @@ static void test_a_kernel_that_has_not_heard_of_a_truncation_gets_the_bytes_befo
 	}
 }
 
+/* Its caller is told of the failure, truncates it again, and is told that it is empty. */
+static void test_truncating_what_has_no_bytes_makes_good_what_failed_before(void)
+{
+	for (unsigned told = 0; told < 3; told++) {
+		struct world w = make_world("path", 0);
+		struct dv_setattr set = {.valid = DV_SET_SIZE};
+		struct dv_stat st;
+		put(&w, "k", 9000, 1);
+		struct dv_node *n = find(&w, "k");
+		simfs_fail_op(w.fs, told == 2 ? "stat" : "pwrite");
+		if (told == 2) { /* the truncation itself, of which the answer's stat fails */
+			dv_err err = 0;
+			for (unsigned long nth = 1; !err && nth < 30; nth++) {
+				put_bytes(&w, n, 9000, 1);
+				simfs_fail_nth(w.fs, nth, EIO, false);
+				err = dv_store_setattr(w.s, &root_call, n, &set, &st);
+				struct dv_stat now;
+				simfs_fail_nth(w.fs, 0, 0, false);
+				if (err && (dv_store_getattr(w.s, &root_call, n, &now) || now.size))
+					err = 0; /* it was not emptied */
+			}
+			CHECK_EQ(err, -EIO);
+		} else {
+			CHECK_EQ(dv_store_setattr(w.s, &root_call, n, &set, &st), 0);
+			simfs_fail_nth(w.fs, 1, EIO, false);
+			CHECK(dv_store_write(w.s, &root_call, n, "x", (struct dv_range){0, 1},
+					     told ? DV_WRITE_APPEND : 0) < 0);
+		}
+		CHECK_EQ(dv_store_setattr(w.s, &root_call, n, &set, &st), 0);
+		CHECK_EQ(st.size, 0);
+		dv_node_unref(w.s, n);
+		(void)dv_store_run(w.s, true);
+		close_store(&w);
+		open_store(&w, NULL);
+		n = find(&w, "k");
+		CHECK(n && dv_store_getattr(w.s, &root_call, n, &st) == 0);
+		CHECK_EQ(st.size, 0);
+		dv_node_unref(w.s, n);
+		end_world(&w);
+	}
+}
+
 static void test_directories_that_can_not_be_removed_are_not_kept_open(void)
 {
 	enum { DIRS = 100 };
@@ -616,6 +658,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_trees_deeper_than_the_stack_are_synced_reached_and_forgotten),
 		CHECK_TEST(test_stages_do_not_use_up_the_descriptors),
 		CHECK_TEST(test_a_kernel_that_has_not_heard_of_a_truncation_gets_the_bytes_before),
+		CHECK_TEST(test_truncating_what_has_no_bytes_makes_good_what_failed_before),
 		CHECK_TEST(test_directories_that_can_not_be_removed_are_not_kept_open),
 		CHECK_TEST(test_a_replacement_left_at_closing_outlives_a_reboot),
 		CHECK_TEST(test_a_value_whose_owner_can_not_be_given_keeps_it_over_a_kill),
