@@ -108,14 +108,15 @@ struct dv_store {
 	struct dv_node *queue;
 	uint64_t queue_len;
 	bool keeper_running, keeper_ending;
-	void (*leftovers)(struct dv_store *s); /* once, when settled: packs what an owner that died
-						  has left raw */
+	void (*leftovers)(
+		struct dv_store *s); /* when settled, once for each time that `adopted` was set:
+						  packs what an owner that died has left raw */
 	/* Finishes what owners have left that died meanwhile; without gates. NULL: nobody does. */
 	void (*inherit)(struct dv_store *s);
 	pthread_mutex_t inherit_lock; /* one at a time; above all other locks */
-	atomic_llong dead_left_ns; /* ctime of the stage folder when some could not be finished */
-	bool adopted;		   /* constant after opening: such an owner was there */
-	int64_t keeper_wake_ns;	   /* when the keeper looks again by itself */
+	_Atomic uint64_t dead_left;   /* those whose work could not be finished (owner.h) */
+	atomic_bool adopted; /* work of such an owner has been finished, since it was last asked */
+	int64_t keeper_wake_ns; /* when the keeper looks again by itself */
 	pthread_t keeper;
 	atomic_int keeper_tid;	    /* 0: it does not run yet */
 	pthread_mutex_t round_lock; /* one round of the keeper at a time: what it took out of the

@@ -386,14 +386,15 @@ bool dv_keeper_is_ending(struct dv_store *s)
 static void *keeper_main(void *arg)
 {
 	struct dv_store *s = arg;
-	int64_t leftovers_ns =
-		s->leftovers ? dv_now_ns() + (int64_t)s->options.settle_ms * MS : INT64_MAX;
+	int64_t leftovers_ns = INT64_MAX;
 	/* Packing gives way to whoever works in the mount, but not to those who wait for it. */
 	dv_pool_background();
 	atomic_store(&s->keeper_tid, gettid());
 	pthread_mutex_lock(&s->queue_lock);
 	while (!s->keeper_ending) {
 		int64_t due = earliest_locked(s), now = dv_now_ns();
+		if (atomic_exchange(&s->adopted, false) && s->leftovers)
+			leftovers_ns = now + (int64_t)s->options.settle_ms * MS;
 		if (now >= leftovers_ns) {
 			leftovers_ns = INT64_MAX;
 			pthread_mutex_unlock(&s->queue_lock);

@@ -211,11 +211,12 @@ static dv_err push(struct dv_owners *all, const struct dv_owner *o)
 struct finding {
 	int64_t now_ms; /* of the backing */
 	struct dv_owners *out;
+	dv_err err; /* of the first that could not be looked at: the others are found all the same */
 };
 
 static dv_err find_one(struct dv_store *s, int stagefd, const char *folder, void *ctx)
 {
-	const struct finding *f = ctx;
+	struct finding *f = ctx;
 	char text[DV_OWNER_MAX + 1];
 	struct dv_owner o = {.state = DV_OWNER_LOCK_TELLS};
 	size_t len = strlen(folder);
@@ -226,8 +227,8 @@ static dv_err find_one(struct dv_store *s, int stagefd, const char *folder, void
 	if (!err)
 		o.state = judge(s, text, &o);
 	else if (err != -ENOENT)
-		return err;
-	return push(f->out, &o);
+		f->err = f->err ? f->err : err;
+	return err && err != -ENOENT ? 0 : push(f->out, &o);
 }
 
 /* Who is suspected, and does not beat while we look, is gone. */
@@ -277,33 +278,33 @@ static dv_err each_other(struct dv_store *s, int stagefd, owner_fn *fn, void *ct
 	DV_AUTO_FREE struct dv_dirent *ents = malloc(MAX * sizeof(*ents));
 	if (!buf || !ents)
 		return -ENOMEM;
+	/* Its own, since a descriptor has one position: of two threads with one, one would miss names. */
+	int fd = dv_open_quiet(s, stagefd, "", O_RDONLY | O_DIRECTORY);
+	dv_err err = fd < 0 ? fd : 0;
 	int64_t cookie = 0;
-	for (unsigned seen = 0; seen < DV_OWNERS_MAX;) {
-		ssize_t n = DV_B(s, readdir, stagefd, cookie, buf, BUF, ents, MAX);
-		if (n < 0)
-			return (dv_err)n;
-		if (n == 0)
+	for (unsigned seen = 0; !err && seen < DV_OWNERS_MAX;) {
+		ssize_t n = DV_B(s, readdir, fd, cookie, buf, BUF, ents, MAX);
+		if (n <= 0) {
+			err = (dv_err)n;
 			break;
-		seen += (unsigned)n;
-		for (ssize_t i = 0; i < n; i++) {
-			if (strcmp(ents[i].name, s->owner_folder) == 0)
-				continue;
-			dv_err err = fn(s, stagefd, ents[i].name, ctx);
-			if (err)
-				return err;
 		}
+		seen += (unsigned)n;
+		for (ssize_t i = 0; !err && i < n; i++)
+			if (strcmp(ents[i].name, s->owner_folder) != 0)
+				err = fn(s, stagefd, ents[i].name, ctx);
 		cookie = ents[n - 1].cookie;
 	}
-	return 0;
+	if (fd >= 0)
+		DV_B(s, close, fd);
+	return err;
 }
 
 dv_err dv_owners_find(struct dv_store *s, int stagefd, bool watch, struct dv_owners *out)
 {
 	struct finding f = {.now_ms = backing_now_ms(s), .out = out};
 	dv_err err = each_other(s, stagefd, find_one, &f);
-	if (!err)
-		watch_suspects(s, stagefd, out, watch);
-	return err;
+	watch_suspects(s, stagefd, out, watch);
+	return err ? err : f.err;
 }
 
 static dv_err stop_at_first(struct dv_store *s, int stagefd, const char *folder, void *ctx)
@@ -383,42 +384,52 @@ static enum process look_at_process(const char *owner)
 		       : ALIVE;
 }
 
-/* One that is asleep on another kernel has no lock here: it is among the dead, until it is looked at closely. */
-static dv_err stop_at_dead(struct dv_store *s, int stagefd, const char *folder, void *ctx)
+/* FNV-1a of the name that the folder had from its owner. */
+static uint64_t hash_of(const char *folder)
 {
+	const char *by = strstr(folder, ADOPTED);
+	size_t len = by ? (size_t)(by - folder) : strlen(folder);
+	uint64_t hash = 14695981039346656037u;
+	for (size_t i = 0; i < len; i++)
+		hash = (hash ^ (uint8_t)folder[i]) * 1099511628211u;
+	return hash;
+}
+
+/* One that is asleep on another kernel has no lock here: it is among the dead, until it is looked at closely. */
+static dv_err add_dead(struct dv_store *s, int stagefd, const char *folder, void *ctx)
+{
+	uint64_t *which = ctx;
 	char text[DV_OWNER_MAX + 1];
-	(void)ctx;
 	if (strncmp(folder, "new-", 4) == 0) /* nothing is recorded in it yet */
 		return 0;
 	int fd = DV_B(s, open, stagefd, folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	if (fd == -ENOENT) /* just taken, or swept */
 		return -EAGAIN;
+	/* No folder; or another user's, whose work is not for this one to finish. */
+	if (fd == -ENOTDIR || fd == -ELOOP || fd == -EACCES || fd == -EPERM)
+		return 0;
 	if (fd < 0)
-		return fd == -ENOTDIR || fd == -ELOOP ? 0 : fd;
-	bool lives = dv_owner_is_here(s, fd, text) && look_at_process(text) != DYING;
+		return fd;
+	if (!dv_owner_is_here(s, fd, text) || look_at_process(text) == DYING)
+		*which += hash_of(folder);
 	DV_B(s, close, fd);
-	return lives ? 0 : -EAGAIN;
+	return 0;
 }
 
-static int64_t stage_ctime_ns(struct dv_store *s)
+dv_err dv_owners_dead(struct dv_store *s, uint64_t *which)
 {
-	struct dv_stat st;
-	return DV_B(s, stat, s->stage_fd, "", &st) ? 0 : dv_time_ns(st.ctime);
-}
-
-dv_err dv_owners_dead(struct dv_store *s)
-{
+	*which = 0;
 	if (s->stage_fd < 0 || s->options.shared) /* locks do not reach other hosts */
 		return 0;
-	dv_err err = each_other(s, s->stage_fd, stop_at_dead, NULL);
-	if (err == -EAGAIN && atomic_load(&s->dead_left_ns) == stage_ctime_ns(s))
-		return 0;
+	dv_err err = each_other(s, s->stage_fd, add_dead, which);
+	if (!err && *which && *which != atomic_load(&s->dead_left))
+		err = -EAGAIN;
 	return err;
 }
 
-void dv_owners_leave_dead(struct dv_store *s)
+void dv_owners_leave_dead(struct dv_store *s, uint64_t which)
 {
-	atomic_store(&s->dead_left_ns, stage_ctime_ns(s));
+	atomic_store(&s->dead_left, which);
 }
 
 /* Is the folder's file still the one that fd is? Else others have taken the folder. */

@@ -80,10 +80,11 @@ bool dv_owners_beside(struct dv_store *s);
  * -EAGAIN: on this kernel an owner is dead, or dying, or another mount is finishing its work, which is to
  * come first (recover.h). To be asked once a lock is held that a living owner would hold while he has work
  * pending on the file. 0: there is none, or what there is could not be finished before.
+ * which: a hash of the names of all those; 0: there is none.
  */
-DV_CHECK dv_err dv_owners_dead(struct dv_store *s);
-/* What there is now dv_owners_dead() does not tell of again. */
-void dv_owners_leave_dead(struct dv_store *s);
+DV_CHECK dv_err dv_owners_dead(struct dv_store *s, uint64_t *which);
+/* Of just these dv_owners_dead() does not tell again. */
+void dv_owners_leave_dead(struct dv_store *s, uint64_t which);
 
 /* -EBUSY: another machine has the store open, and not both share it; why[] says who and what to
  * do. */

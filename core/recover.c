@@ -350,7 +350,7 @@ static dv_err sweep(struct adoption *a, int stagefd, const char *owner)
 
 static void adopt(struct adoption *a, int stagefd, const char *owner)
 {
-	a->s->adopted = true;
+	atomic_store(&a->s->adopted, true);
 	struct dv_pending p = {0};
 	dv_err err = dv_pending_read(a->s, a->dirfd, &p);
 	a->open = p.open;
@@ -438,7 +438,7 @@ static dv_err recover_once(struct dv_store *s, char *why, size_t why_size, bool 
 	/* A listing may miss what gets another name meanwhile. */
 	if (!first && DV_B(s, stat, s->stage_fd, "", &after) == 0)
 		*again = dv_time_ns(before.ctime) != dv_time_ns(after.ctime);
-	if (!first && dv_owners_check(s, &owners, why, why_size)) {
+	if (dv_owners_check(s, &owners, why, why_size)) {
 		dv_owners_release(&owners);
 		return -EBUSY;
 	}

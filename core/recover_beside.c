@@ -14,15 +14,17 @@
 void dv_recover_beside(struct dv_store *s)
 {
 	char why[256] = "";
-	if (dv_owners_dead(s) != -EAGAIN || pthread_mutex_trylock(&s->inherit_lock))
+	uint64_t dead, left;
+	if (dv_owners_dead(s, &dead) != -EAGAIN || pthread_mutex_trylock(&s->inherit_lock))
 		return;
-	if (dv_owners_dead(s) == -EAGAIN) {
+	if (dv_owners_dead(s, &dead) == -EAGAIN) {
 		dv_err err = dv_recover(s, why, sizeof(why));
 		if (err)
 			dv_warn("work of a mount that has ended is still pending: %s",
 				why[0] ? why : strerror(-err));
-		if (dv_owners_dead(s) == -EAGAIN)
-			dv_owners_leave_dead(s);
+		/* Those that were there before it: who has died since is still to be seen to. */
+		if (dv_owners_dead(s, &left) == -EAGAIN && left == dead)
+			dv_owners_leave_dead(s, left);
 	}
 	pthread_mutex_unlock(&s->inherit_lock);
 }

@@ -295,8 +295,7 @@ static dv_err start(struct dv_store *s, char *why, size_t why_size)
 		/* Logged one by one. What could not be finished is kept and touches nothing. */
 		dv_warn("work of an earlier mount is still pending: %s", strerror(-err));
 	}
-	if (s->adopted)
-		s->leftovers = dv_pack_leftovers;
+	s->leftovers = dv_pack_leftovers;
 	s->space.round = dv_keeper_make_room;
 	s->inherit = dv_recover_beside;
 	err = dv_beat_start(s);

@@ -6,6 +6,8 @@
 #include "tests/unit/parts_fixture.h"
 
 #include "core/cleanup.h"
+#include "core/internal.h"
+#include "core/owner.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -227,8 +229,17 @@ static void test_what_a_program_added_to_a_stream_that_died_is_kept(void)
 	teardown(&f);
 }
 
+static void look_up_in(struct fix *f, const char *dir)
+{
+	struct dv_node *n;
+	CHECK_EQ(dv_store_lookup(f->s, &call, f->root, dir, &n, &f->st), 0);
+	dv_node_unref(f->s, f->root);
+	f->root = n;
+	look_up(f, "a");
+}
+
 /* Another mount, beside this one, writes bytes that were filled in, and dies with them pending. */
-static void others_die_writing(struct fix *f, size_t off, size_t len, bool sync)
+static void others_die_writing_in(struct fix *f, const char *dir, size_t off, size_t len, bool sync)
 {
 	fill(f, off, len, false);
 	pid_t pid = fork();
@@ -236,7 +247,10 @@ static void others_die_writing(struct fix *f, size_t off, size_t len, bool sync)
 	if (pid == 0) {
 		f->n = NULL;
 		open_store(f);
-		look_up(f, "a");
+		if (dir)
+			look_up_in(f, dir);
+		else
+			look_up(f, "a");
 		CHECK_EQ(dv_store_write(f->s, &call, f->n, f->bytes + off,
 					(struct dv_range){off, len}, 0),
 			 (ssize_t)len);
@@ -248,6 +262,11 @@ static void others_die_writing(struct fix *f, size_t off, size_t len, bool sync)
 	CHECK_EQ(status, 0);
 	if (off + len > f->len)
 		f->len = off + len;
+}
+
+static void others_die_writing(struct fix *f, size_t off, size_t len, bool sync)
+{
+	others_die_writing_in(f, NULL, off, len, sync);
 }
 
 static void make_packed(struct fix *f, size_t len)
@@ -325,6 +344,145 @@ static void test_what_can_not_be_finished_is_waited_for_once(void)
 	teardown(&f);
 }
 
+/* An owner's folder that nobody can finish, since it is another user's. */
+static void leave_unfinishable(struct fix *f, char path[160])
+{
+	snprintf(path, 160, "%s/.diskvfs/stage/dead", f->path);
+	CHECK_EQ(mkdir(path, 0700), 0);
+	strcat(path, "/owner");
+	CHECK_EQ(mkdir(path, 0700), 0);
+}
+
+static void remove_unfinishable(char path[160])
+{
+	CHECK_EQ(rmdir(path), 0);
+	*strrchr(path, '/') = '\0';
+	CHECK_EQ(rmdir(path), 0);
+}
+
+static void test_who_dies_beside_what_can_not_be_finished_is_seen(void)
+{
+	struct fix f;
+	char path[160], go = 1;
+	int there[2], on[2], status = -1;
+	make_packed(&f, 20 * FRAME + 7);
+	CHECK(pipe(there) == 0 && pipe(on) == 0);
+	size_t off = f.len + 300, len = 9 * FRAME;
+	fill(&f, off, len, false);
+	pid_t pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0) { /* is there before, and dies after, it is known what can not be finished */
+		f.n = NULL;
+		open_store(&f);
+		CHECK_EQ(write(there[1], &go, 1), 1);
+		CHECK_EQ(read(on[0], &go, 1), 1);
+		look_up(&f, "a");
+		CHECK_EQ(dv_store_write(f.s, &call, f.n, f.bytes + off, (struct dv_range){off, len},
+					0),
+			 (ssize_t)len);
+		CHECK_EQ(dv_store_fsync(f.s, &call, f.n, false), 0);
+		_exit(0);
+	}
+	CHECK_EQ(read(there[0], &go, 1), 1);
+	leave_unfinishable(&f, path);
+	write_at(&f, f.len, 300, DV_WRITE_APPEND);
+	(void)dv_store_run(f.s, true);
+	CHECK_STR(form(&f), "packed");
+	CHECK_EQ(write(on[1], &go, 1), 1);
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+	f.len = off + len;
+	write_at(&f, f.len, 300, DV_WRITE_APPEND);
+	CHECK_EQ(stats(&f).recovered, 1);
+	check_bytes(&f);
+	(void)dv_store_run(f.s, true);
+	check_stored(&f, "a.zst");
+	for (int i = 0; i < 2; i++)
+		CHECK(close(there[i]) == 0 && close(on[i]) == 0);
+	remove_unfinishable(path);
+	teardown(&f);
+}
+
+/* Root has the store of a user open, too: that user may not look into root's folder. */
+static void test_a_folder_that_may_not_be_looked_into_keeps_no_writer_away(void)
+{
+	struct fix f;
+	char path[160];
+	uid_t self = geteuid(), user = self ? self : 65534;
+	CHECK_EQ(seteuid(user), 0);
+	make_packed(&f, 20 * FRAME + 7);
+	snprintf(path, sizeof(path), "%s/.diskvfs/stage/roots", f.path);
+	CHECK(seteuid(self) == 0 && mkdir(path, 0) == 0 && seteuid(user) == 0);
+	write_at(&f, f.len, 300, DV_WRITE_APPEND);
+	write_at(&f, 100, 300, 0);
+	check_bytes(&f);
+	CHECK(seteuid(self) == 0 && rmdir(path) == 0 && seteuid(user) == 0);
+	teardown(&f);
+	CHECK_EQ(seteuid(self), 0);
+}
+
+#define LOOKS 2000
+
+static void *look_often(void *arg)
+{
+	struct dv_store *s = arg;
+	intptr_t seen = 0;
+	for (int i = 0; i < LOOKS; i++)
+		seen += dv_owners_dead(s, &(uint64_t){0}) == -EAGAIN;
+	return (void *)seen;
+}
+
+static void test_threads_that_look_at_once_see_who_is_dead(void)
+{
+	struct fix f;
+	char path[160];
+	pthread_t threads[4];
+	setup(&f);
+	leave_unfinishable(&f, path);
+	for (size_t i = 0; i < DV_ARRAY_LEN(threads); i++)
+		CHECK_EQ(pthread_create(&threads[i], NULL, look_often, f.s), 0);
+	for (size_t i = 0; i < DV_ARRAY_LEN(threads); i++) {
+		void *seen;
+		CHECK_EQ(pthread_join(threads[i], &seen), 0);
+		CHECK_EQ((intptr_t)seen, LOOKS);
+	}
+	remove_unfinishable(path);
+	teardown(&f);
+}
+
+static void test_what_a_dead_mount_left_raw_is_packed(void)
+{
+	struct fix f = {0};
+	int status = -1;
+	make_packed(&f, 20 * FRAME + 7);
+	close_store(&f);
+	f.background = true;
+	open_store(&f);
+	look_up(&f, "a");
+	pid_t pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		static char text[20000];
+		f.n = NULL;
+		f.background = false;
+		open_store(&f);
+		CHECK_EQ(dv_store_mknod(f.s, &call, f.root, "b", S_IFREG | 0640, 0, &f.n, &f.st),
+			 0);
+		CHECK_EQ(dv_store_write(f.s, &call, f.n, text, (struct dv_range){0, sizeof(text)},
+					0),
+			 (ssize_t)sizeof(text));
+		_exit(0);
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+	CHECK(is_there(&f, "b") && !is_there(&f, "b.zst"));
+	write_at(&f, f.len, 300, DV_WRITE_APPEND); /* by which it is found that one has died */
+	for (int i = 0; i < 3000 && is_there(&f, "b"); i++)
+		usleep(10000);
+	CHECK(!is_there(&f, "b") && is_there(&f, "b.zst"));
+	teardown(&f);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check_test tests[] = {
@@ -337,6 +495,10 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_what_a_dead_mount_has_added_comes_before_an_edit),
 		CHECK_TEST(test_a_dead_mount_s_edit_comes_before_the_next_one),
 		CHECK_TEST(test_what_can_not_be_finished_is_waited_for_once),
+		CHECK_TEST(test_who_dies_beside_what_can_not_be_finished_is_seen),
+		CHECK_TEST(test_what_a_dead_mount_left_raw_is_packed),
+		CHECK_TEST(test_threads_that_look_at_once_see_who_is_dead),
+		CHECK_TEST(test_a_folder_that_may_not_be_looked_into_keeps_no_writer_away),
 		CHECK_TEST(test_times_that_are_set_while_it_streams_are_no_change_of_others),
 	};
 	dv_log_set_sink(no_log);
