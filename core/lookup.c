@@ -188,6 +188,8 @@ static dv_err make_raw(struct dv_store *s, struct dv_node *n, bool nowait, bool 
 {
 	dv_err err = -EAGAIN;
 	for (unsigned tries = 0; err == -EAGAIN && !nowait && tries < DV_WAITS_HERE; tries++) {
+		if (tries && s->inherit)
+			s->inherit(s);
 		if (tries) /* another mount edits it: not under a gate, which its end may need */
 			dv_wait_for_others();
 		err = make_raw_once(s, n, one);

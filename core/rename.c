@@ -18,6 +18,7 @@
 #include "core/journal.h"
 #include "core/keeper.h"
 #include "core/ops.h"
+#include "core/owner.h"
 #include "core/pack.h"
 #include "core/rename_private.h"
 #include "core/rival.h"
@@ -319,6 +320,12 @@ static dv_err look_at(struct dv_node *n, bool nowait, bool *packed, bool *unsett
 	return 0;
 }
 
+/* A dead mount's records find what they speak of by its name: there may be work of it on n, or below. */
+static bool may_be_pending(const struct dv_node *n, bool packed)
+{
+	return n && (packed || S_ISDIR(n->type));
+}
+
 /* Brings both to a state that one rename can move. No gate held. */
 static dv_err prepare(struct dv_store *s, const struct dv_call *call, const struct renaming *r)
 {
@@ -348,6 +355,13 @@ static dv_err prepare(struct dv_store *s, const struct dv_call *call, const stru
 		err = look_at(r->over, nowait, &over_packed, &unsettled);
 	if (!err)
 		err = look_at(r->n, nowait, &packed, &unsettled);
+	if (err)
+		return err;
+	if ((!r->in && may_be_pending(r->n, packed)) ||
+	    ((r->flags & RENAME_EXCHANGE) && may_be_pending(r->over, over_packed)))
+		err = dv_owners_dead(s, &(uint64_t){0});
+	if (err == -EAGAIN && !nowait && s->inherit)
+		s->inherit(s); /* it is looked up again */
 	if (err)
 		return err;
 	if (packed && !r->in && !dv_is_sealed(s) && (!names.packed[0] || (r->over && !over_packed)))

@@ -450,6 +450,40 @@ static void test_threads_that_look_at_once_see_who_is_dead(void)
 	teardown(&f);
 }
 
+static void test_what_a_dead_mount_has_added_goes_with_a_rename(void)
+{
+	for (int edit = 0; edit < 2; edit++) {
+		struct fix f;
+		make_packed(&f, 20 * FRAME + 7);
+		others_die_writing(&f, edit ? 5 * FRAME : f.len, 9 * FRAME, true);
+		CHECK_EQ(dv_store_rename(f.s, &call, f.root, "a", f.root, "b", 0), 0);
+		look_up(&f, "b");
+		check_bytes(&f);
+		close_store(&f);
+		open_store(&f);
+		look_up(&f, "b");
+		check_bytes(&f);
+		CHECK_EQ(stats(&f).put_aside, 0);
+		teardown(&f);
+	}
+}
+
+static void test_what_a_dead_mount_has_added_goes_with_its_directory(void)
+{
+	struct fix f;
+	struct dv_node *d;
+	make_packed(&f, 20 * FRAME + 7);
+	CHECK_EQ(dv_store_mkdir(f.s, &call, f.root, "d", 0755, &d, &f.st), 0);
+	CHECK_EQ(dv_store_rename(f.s, &call, f.root, "a", d, "a", 0), 0);
+	dv_node_unref(f.s, d);
+	others_die_writing_in(&f, "d", f.len, 9 * FRAME, true);
+	CHECK_EQ(dv_store_rename(f.s, &call, f.root, "d", f.root, "e", 0), 0);
+	look_up_in(&f, "e");
+	check_bytes(&f);
+	CHECK_EQ(stats(&f).put_aside, 0);
+	teardown(&f);
+}
+
 static void test_what_a_dead_mount_left_raw_is_packed(void)
 {
 	struct fix f = {0};
@@ -483,6 +517,20 @@ static void test_what_a_dead_mount_left_raw_is_packed(void)
 	teardown(&f);
 }
 
+static void test_what_a_dead_mount_has_added_comes_before_a_rename_over_raw(void)
+{
+	struct fix f;
+	struct dv_node *b = NULL;
+	make_packed(&f, 20 * FRAME + 7);
+	CHECK_EQ(dv_store_mknod(f.s, &call, f.root, "b", S_IFREG | 0640, 0, &b, &f.st), 0);
+	others_die_writing(&f, f.len, 9 * FRAME, true);
+	CHECK_EQ(dv_store_rename(f.s, &call, f.root, "a", f.root, "b", 0), 0);
+	CHECK_EQ(stats(&f).recovered, 1);
+	check_bytes(&f);
+	dv_node_unref(f.s, b);
+	teardown(&f);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check_test tests[] = {
@@ -496,6 +544,9 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_a_dead_mount_s_edit_comes_before_the_next_one),
 		CHECK_TEST(test_what_can_not_be_finished_is_waited_for_once),
 		CHECK_TEST(test_who_dies_beside_what_can_not_be_finished_is_seen),
+		CHECK_TEST(test_what_a_dead_mount_has_added_comes_before_a_rename_over_raw),
+		CHECK_TEST(test_what_a_dead_mount_has_added_goes_with_a_rename),
+		CHECK_TEST(test_what_a_dead_mount_has_added_goes_with_its_directory),
 		CHECK_TEST(test_what_a_dead_mount_left_raw_is_packed),
 		CHECK_TEST(test_threads_that_look_at_once_see_who_is_dead),
 		CHECK_TEST(test_a_folder_that_may_not_be_looked_into_keeps_no_writer_away),
