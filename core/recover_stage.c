@@ -177,6 +177,16 @@ static void tag_stage(struct dv_store *s, const struct dv_record *r, int fd)
 	dv_tag_store(s, fd, &id, &tag);
 }
 
+/* Has a living mount, or a program, written to the raw object since the last byte came to the stage? Both by the
+ * same clock. Its mtime alone may have been set, and its ctime moves with a mode. */
+static bool written_since(struct adoption *a, int stage_fd, const struct dv_stat *old)
+{
+	struct dv_stat st;
+	return dv_recover_stat(a, stage_fd, "", &st) == 0 &&
+	       dv_time_ns(old->ctime) > dv_time_ns(st.ctime) &&
+	       dv_time_ns(old->mtime) > dv_time_ns(st.mtime);
+}
+
 dv_err dv_recover_stage(struct adoption *a, const struct dv_record *r, const struct target *t,
 			const char *stage)
 {
@@ -198,6 +208,8 @@ dv_err dv_recover_stage(struct adoption *a, const struct dv_record *r, const str
 		err = dv_recover_unlink(a, a->dirfd, stage); /* I6 */
 	} else {
 		stored = find_replaced(a, r, t, &old);
+		if (stored && !was_packed && written_since(a, fd, &old))
+			stored = NULL;
 		if (stored)
 			tag_stage(s, r, fd);
 		err = stored ? DV_B(s, fsync, fd) : -EEXIST; /* I2 */

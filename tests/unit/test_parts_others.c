@@ -484,6 +484,39 @@ static void test_what_a_dead_mount_has_added_goes_with_its_directory(void)
 	teardown(&f);
 }
 
+/* The dead one's replacement is put aside: it came before. */
+static void test_what_was_written_after_a_mount_died_is_not_replaced_by_it(void)
+{
+	struct fix f;
+	int status = -1;
+	make_packed(&f, 20 * FRAME + 7);
+	make(&f, "b");
+	write_until(&f, 10000);
+	pid_t pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		struct dv_setattr set = {.valid = DV_SET_SIZE, .size = 0};
+		f.n = NULL;
+		open_store(&f);
+		look_up(&f, "b");
+		CHECK_EQ(dv_store_setattr(f.s, &call, f.n, &set, &f.st), 0);
+		CHECK_EQ(dv_store_write(f.s, &call, f.n, "new", (struct dv_range){0, 3}, 0), 3);
+		_exit(0);
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+	usleep(20000); /* ticks of the clock of files */
+	write_at(&f, 100, 300, 0);
+	CHECK_EQ(dv_store_fsync(f.s, &call, f.n, false), 0);
+	look_up(&f, "a");
+	CHECK_EQ(dv_store_write(f.s, &call, f.n, "x", (struct dv_range){5, 1}, 0), 1);
+	CHECK_EQ(stats(&f).recovered, 1);
+	CHECK_EQ(stats(&f).put_aside, 1);
+	look_up(&f, "b");
+	check_bytes(&f);
+	teardown(&f);
+}
+
 static void test_what_a_dead_mount_left_raw_is_packed(void)
 {
 	struct fix f = {0};
@@ -547,6 +580,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_what_a_dead_mount_has_added_comes_before_a_rename_over_raw),
 		CHECK_TEST(test_what_a_dead_mount_has_added_goes_with_a_rename),
 		CHECK_TEST(test_what_a_dead_mount_has_added_goes_with_its_directory),
+		CHECK_TEST(test_what_was_written_after_a_mount_died_is_not_replaced_by_it),
 		CHECK_TEST(test_what_a_dead_mount_left_raw_is_packed),
 		CHECK_TEST(test_threads_that_look_at_once_see_who_is_dead),
 		CHECK_TEST(test_a_folder_that_may_not_be_looked_into_keeps_no_writer_away),
