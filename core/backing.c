@@ -133,8 +133,8 @@ static bool is_local(int dirfd, dev_t dev)
 {
 	static _Atomic uint64_t local_dev;
 	struct statfs st;
-	if (major(dev) != 0 || dev == atomic_load_explicit(&local_dev, memory_order_relaxed))
-		return true;
+	if (dev == atomic_load_explicit(&local_dev, memory_order_relaxed))
+		return true; /* that it is a disk says nothing: FUSE may be on one (fuseblk) */
 	if (fstatfs(dirfd, &st) || is_network_type((uint32_t)st.f_type) ||
 	    st.f_type == OVERLAYFS_SUPER_MAGIC) /* it asks what lies below */
 		return false;
