@@ -111,8 +111,9 @@ struct dv_store {
 	void (*leftovers)(
 		struct dv_store *s); /* when settled, once for each time that `adopted` was set:
 						  packs what an owner that died has left raw */
-	/* Finishes what owners have left that died meanwhile; without gates. NULL: nobody does. */
-	void (*inherit)(struct dv_store *s);
+	/* Finishes what owners have left that died meanwhile; without gates. NULL: nobody does. true: another
+	 * thread is at it, which may take long. */
+	bool (*inherit)(struct dv_store *s);
 	pthread_mutex_t inherit_lock; /* one at a time; above all other locks */
 	_Atomic uint64_t dead_left;   /* those whose work could not be finished (owner.h) */
 	atomic_bool adopted; /* work of such an owner has been finished, since it was last asked */

@@ -102,8 +102,8 @@ bool dv_is_patient(const struct dv_call *call, unsigned tries)
 bool dv_try_again(struct dv_store *s, const struct dv_call *call, struct dv_node *n, dv_err *err,
 		  unsigned *tries)
 {
-	if (*err == -EAGAIN && !call->nowait && s->inherit)
-		s->inherit(s);
+	if (*err == -EAGAIN && !call->nowait && s->inherit && s->inherit(s))
+		*err = DV_ENDS_SOON;
 	if (waits_for_others(call, err, tries))
 		return true;
 	if (*err != -ESTALE || !may_be_stale_again(tries))
@@ -187,14 +187,14 @@ static dv_err make_raw_once(struct dv_store *s, struct dv_node *n, bool one)
 static dv_err make_raw(struct dv_store *s, struct dv_node *n, bool nowait, bool one)
 {
 	dv_err err = -EAGAIN;
+	bool inherited = false; /* by another thread, just now */
 	for (unsigned tries = 0; err == -EAGAIN && !nowait && tries < DV_WAITS_HERE; tries++) {
-		if (tries && s->inherit)
-			s->inherit(s);
+		inherited = tries && s->inherit && s->inherit(s);
 		if (tries) /* another mount edits it: not under a gate, which its end may need */
 			dv_wait_for_others();
 		err = make_raw_once(s, n, one);
 	}
-	return err;
+	return err == -EAGAIN && inherited ? DV_ENDS_SOON : err;
 }
 
 dv_err dv_make_raw(struct dv_store *s, struct dv_node *n, bool nowait)

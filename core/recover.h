@@ -27,8 +27,9 @@ DV_CHECK dv_err dv_recover(struct dv_store *s, char *why, size_t why_size);
  * The same for owners that have died since the store was opened, if there are any. Who changes a packed value
  * beside what a dead owner has pending on it would supersede that, or mix with it; so he asks once he has
  * locked it (dv_owners_dead), and then lets go of it and comes here. No gate held. What can not be
- * finished is left for the next mount, and not waited for again.
+ * finished is left for the next mount, and not waited for again. true: another thread is at it, and comes to its
+ * end.
  */
-void dv_recover_beside(struct dv_store *s);
+bool dv_recover_beside(struct dv_store *s);
 
 #endif

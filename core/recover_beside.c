@@ -11,12 +11,14 @@
 
 #include <string.h>
 
-void dv_recover_beside(struct dv_store *s)
+bool dv_recover_beside(struct dv_store *s)
 {
 	char why[256] = "";
 	uint64_t dead, left;
-	if (dv_owners_dead(s, &dead) != -EAGAIN || pthread_mutex_trylock(&s->inherit_lock))
-		return;
+	if (dv_owners_dead(s, &dead) != -EAGAIN)
+		return false;
+	if (pthread_mutex_trylock(&s->inherit_lock))
+		return true;
 	if (dv_owners_dead(s, &dead) == -EAGAIN) {
 		dv_err err = dv_recover(s, why, sizeof(why));
 		if (err)
@@ -27,4 +29,5 @@ void dv_recover_beside(struct dv_store *s)
 			dv_owners_leave_dead(s, left);
 	}
 	pthread_mutex_unlock(&s->inherit_lock);
+	return false;
 }

@@ -360,8 +360,8 @@ static dv_err prepare(struct dv_store *s, const struct dv_call *call, const stru
 	if ((!r->in && may_be_pending(r->n, packed)) ||
 	    ((r->flags & RENAME_EXCHANGE) && may_be_pending(r->over, over_packed)))
 		err = dv_owners_dead(s, &(uint64_t){0});
-	if (err == -EAGAIN && !nowait && s->inherit)
-		s->inherit(s); /* it is looked up again */
+	if (err == -EAGAIN && !nowait && s->inherit && s->inherit(s))
+		err = DV_ENDS_SOON; /* it is looked up again */
 	if (err)
 		return err;
 	if (packed && !r->in && !dv_is_sealed(s) && (!names.packed[0] || (r->over && !over_packed)))

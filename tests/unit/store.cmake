@@ -14,4 +14,6 @@ dv_unit_test(moves MODULES store SOURCES ${simfs})
 dv_unit_test(reshard MODULES store SOURCES ${simfs} TIMEOUT 300)
 dv_unit_test(parts MODULES store xxh64 LIBS PkgConfig::ZSTD SOURCES unit/parts_fixture.c)
 dv_unit_test(parts_others MODULES store LIBS PkgConfig::ZSTD SOURCES unit/parts_fixture.c)
+# One mount dies beside another.
+dv_unit_test(inherit MODULES store LIBS PkgConfig::ZSTD SOURCES unit/parts_fixture.c)
 dv_unit_test(copy MODULES store)
