@@ -371,6 +371,13 @@ static void test_what_a_dead_mount_has_added_comes_before_a_rename_over_raw(void
 	teardown(&f);
 }
 
+/* A child has threads of its own, and touches nothing of its parent's. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+	return "die_after_fork=0";
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check_test tests[] = {
