@@ -66,6 +66,7 @@ handles write "$M" "$T/one" two
 [ "$(cat "$M/x/e/g")" = $'one\ntwo' ] || fail "it reads $(cat "$M/x/e/g")"
 forget_all
 coproc handles hold "$M" "$T/one"
+holder=$COPROC_PID # which the shell forgets when it has ended
 read -r line <&"${COPROC[0]}"
 [ "$line" = open ] || fail "the handle was not opened: $line"
 rm "$M/x/e/g"
@@ -74,7 +75,7 @@ echo >&"${COPROC[1]}"
 read -r line <&3
 exec 3<&-
 [ "$line" = "data one two" ] || fail "the descriptor reads $line"
-wait "$COPROC_PID" || fail "handles.py"
+wait "$holder" || fail "handles.py"
 
 claim "what was removed is ESTALE, here and in the store, though another file has its name"
 reads ESTALE "$T/one"
