@@ -59,14 +59,21 @@ static void make_file(int dir, const char *name, const char *bytes, size_t len)
 	close(fd);
 }
 
-/* Names come and go, at most WINDOW of them there at once. Every third holds something. */
-static void come_and_go(const char *path, const char *who, size_t count)
+static int open_folder(const char *path)
 {
 	int dir = open(path, O_RDONLY | O_DIRECTORY);
-	char name[64];
 
 	if (dir < 0)
 		give_up("open", path);
+	return dir;
+}
+
+/* Names come and go, at most WINDOW of them there at once. Every third holds something. */
+static void come_and_go(const char *path, const char *who, size_t count)
+{
+	int dir = open_folder(path);
+	char name[64];
+
 	for (size_t i = 0; i < count + WINDOW; i++) {
 		if (i < count) {
 			snprintf(name, sizeof(name), "%s%zu", who, i);
@@ -105,11 +112,9 @@ static void change(int dir, char how, const char *name)
 /* Those who stay are changed, in steps that lead through the whole directory. */
 static void change_all(const char *path, const char *how, size_t count)
 {
-	int dir = open(path, O_RDONLY | O_DIRECTORY);
+	int dir = open_folder(path);
 	char name[64];
 
-	if (dir < 0)
-		give_up("open", path);
 	for (size_t i = 0; i < count; i++) {
 		snprintf(name, sizeof(name), "stay%zu", i * 7919 % stable);
 		change(dir, how[i % strlen(how)], name);

@@ -24,6 +24,8 @@ import sys
 import time
 import zlib
 
+from history import tag_of
+
 A, B, STORE, SECONDS, SEED, COHERENCE = (sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4]),
                                          int(sys.argv[5]), float(sys.argv[6]))
 LAG = COHERENCE + 8  # a busy machine, and the keeper's waiting for a writer's end
@@ -41,16 +43,6 @@ def version(key, tag, rng):
     body = word * rng.choice([2, 300, 1500, 5000])
     head = b"V %s %s %d %08x\n" % (key.encode(), tag.encode(), len(body), zlib.crc32(body))
     return head + body
-
-
-def parse(data, key):
-    """-> tag of the version that data is, or None where it is not one whole version of key."""
-    end = data.find(b"\n")
-    m = re.match(rb"V (\S+) (\S+) (\d+) ([0-9a-f]{8})$", data[:end] if end > 0 else b"")
-    body = data[end + 1:]
-    if not m or m[1] != key.encode() or int(m[3]) != len(body) or int(m[4], 16) != zlib.crc32(body):
-        return None
-    return m[2].decode()
 
 
 def growing(data):
@@ -238,7 +230,7 @@ class Actor:
     def saw(self, key, data, begin):
         self.counts["read"] = self.counts.get("read", 0) + 1
         if key[0] in "ru":
-            tag = parse(data, key)
+            tag = tag_of(data, key)
             # Of a mount's own writers one is seen at work: a value that is truncated, or not whole yet.
             if tag is None and growing(data) and (self.mounted or key[0] == "u"):
                 return
@@ -341,7 +333,7 @@ class Judge:
 
     def value(self, key, data):
         if key[0] in "ru":
-            tag = parse(data, key)
+            tag = tag_of(data, key)
             by = self.superseded(key, tag, float("inf")) if tag else None
             if tag is None:
                 self.bad.append("%s at the end is no version: %d bytes %r" % (key, len(data), data[:60]))
