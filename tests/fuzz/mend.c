@@ -268,6 +268,21 @@ long plain_of_zstd(const uint8_t *file, size_t len, uint8_t *out, size_t room)
 	return (long)to.pos;
 }
 
+bool zstd_is_strict(const uint8_t *file, size_t len)
+{
+	uint8_t piece[4096];
+	ZSTD_DCtx *d = ZSTD_createDCtx();
+	ZSTD_inBuffer in = {file, len, 0};
+	size_t left = 0, made = 1;
+	while (d && !ZSTD_isError(left) && (in.pos < len || made)) {
+		ZSTD_outBuffer out = {piece, sizeof(piece), 0};
+		left = ZSTD_decompressStream(d, &out, &in);
+		made = out.pos;
+	}
+	ZSTD_freeDCtx(d);
+	return !ZSTD_isError(left);
+}
+
 /* ---- gzip and zlib ---- */
 
 /* A raw stream. -> stored bytes of it, 0: it is none. Its plain bytes are in plain[0..*made) */
