@@ -10,14 +10,20 @@
 
 #define HEADS_MAX 4096u
 
-dv_err dv_frame_checksum(struct dv_store *s, int fd, const struct dv_frame *fr, uint32_t *out)
+static dv_err read_head(struct dv_store *s, int fd, const struct dv_frame *fr,
+			struct dv_frame_head *out)
 {
-	uint8_t bytes[DV_FRAME_HEAD_MAX], end[4];
-	struct dv_frame_head head;
+	uint8_t bytes[DV_FRAME_HEAD_MAX];
 	size_t len = fr->stored_len < sizeof(bytes) ? fr->stored_len : sizeof(bytes);
 	dv_err err = dv_read_full(s, fd, bytes, len, fr->stored_off);
-	if (!err)
-		err = dv_codec_head(bytes, len, &head);
+	return err ? err : dv_codec_head(bytes, len, out);
+}
+
+dv_err dv_frame_checksum(struct dv_store *s, int fd, const struct dv_frame *fr, uint32_t *out)
+{
+	uint8_t end[4];
+	struct dv_frame_head head;
+	dv_err err = read_head(s, fd, fr, &head);
 	if (!err && (head.skip_len || !head.has_checksum || fr->stored_len < sizeof(end)))
 		return -EOPNOTSUPP;
 	if (!err)
@@ -45,13 +51,9 @@ static dv_err check_heads(struct dv_store *s, int fd, const struct dv_layout *l)
 {
 	uint32_t step = l->count / HEADS_MAX + 1;
 	for (uint64_t i = 0; i < l->count; i += step) {
-		uint8_t bytes[DV_FRAME_HEAD_MAX];
 		struct dv_frame fr = dv_layout_frame(l, (uint32_t)i);
 		struct dv_frame_head head;
-		size_t len = fr.stored_len < sizeof(bytes) ? fr.stored_len : sizeof(bytes);
-		dv_err err = dv_read_full(s, fd, bytes, len, fr.stored_off);
-		if (!err)
-			err = dv_codec_head(bytes, len, &head);
+		dv_err err = read_head(s, fd, &fr, &head);
 		if (err)
 			return err == -EAGAIN ? -EBADMSG : err;
 		if (head.skip_len || !head.has_checksum || head.plain_len != fr.plain_len)
