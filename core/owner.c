@@ -3,6 +3,7 @@
 #include "core/owner.h"
 
 #include "core/cleanup.h"
+#include "core/fnv.h"
 #include "core/io.h"
 #include "core/log.h"
 
@@ -384,15 +385,12 @@ static enum process look_at_process(const char *owner)
 		       : ALIVE;
 }
 
-/* FNV-1a of the name that the folder had from its owner. */
+/* Of the name that the folder had from its owner. */
 static uint64_t hash_of(const char *folder)
 {
 	const char *by = strstr(folder, ADOPTED);
 	size_t len = by ? (size_t)(by - folder) : strlen(folder);
-	uint64_t hash = 14695981039346656037u;
-	for (size_t i = 0; i < len; i++)
-		hash = (hash ^ (uint8_t)folder[i]) * 1099511628211u;
-	return hash;
+	return dv_fnv1a(DV_FNV1A, folder, len);
 }
 
 /* One that is asleep on another kernel has no lock here: it is among the dead, until it is looked at closely. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* record.c - see record.h. */
 #include "core/record.h"
+#include "core/fnv.h"
 
 #include <string.h>
 
@@ -21,14 +22,6 @@ static uint64_t get(const uint8_t **at, unsigned bytes)
 		v |= (uint64_t)(*at)[i] << (8 * i);
 	*at += bytes;
 	return v;
-}
-
-static uint64_t fnv1a(const uint8_t *bytes, size_t len)
-{
-	uint64_t h = 0xcbf29ce484222325u;
-	for (size_t i = 0; i < len; i++)
-		h = (h ^ bytes[i]) * 0x100000001b3u;
-	return h;
 }
 
 static uint8_t *put_time(uint8_t *at, int64_t ns)
@@ -85,7 +78,7 @@ void dv_record_encode(const struct dv_record *r, uint8_t *out)
 	size_t body = (size_t)(at - (out + HEAD)) + r->path_len;
 	uint8_t *head = put(out, MAGIC, 4);
 	head = put(head, body, 4);
-	put(head, fnv1a(out + HEAD, body), 8);
+	put(head, dv_fnv1a(DV_FNV1A, out + HEAD, body), 8);
 }
 
 size_t dv_record_decode(const uint8_t *bytes, size_t len, struct dv_record *out)
@@ -97,7 +90,8 @@ size_t dv_record_decode(const uint8_t *bytes, size_t len, struct dv_record *out)
 		return 0;
 	size_t body = get(&at, 4);
 	uint64_t sum = get(&at, 8);
-	if (body < DV_RECORD_FIXED - HEAD || body > len - HEAD || fnv1a(at, body) != sum)
+	if (body < DV_RECORD_FIXED - HEAD || body > len - HEAD ||
+	    dv_fnv1a(DV_FNV1A, at, body) != sum)
 		return 0;
 	*out = (struct dv_record){.id = get(&at, 8)};
 	out->type = (uint8_t)get(&at, 1);

@@ -3,6 +3,7 @@
 #include "core/reshard_private.h"
 
 #include "core/cleanup.h"
+#include "core/fnv.h"
 #include "core/key.h"
 
 #include <dirent.h>
@@ -104,13 +105,6 @@ static dv_err walk_dir(struct dv_moving *m, int dirfd, const char *shard, unsign
 
 /* ---- looking ---- */
 
-static uint64_t fold(uint64_t sum, const void *bytes, size_t len)
-{
-	for (const uint8_t *b = bytes; len--; b++)
-		sum = (sum ^ *b) * 1099511628211u; /* FNV-1a */
-	return sum;
-}
-
 static const char *place_of(const struct dv_names *names, enum dv_form form)
 {
 	return form == DV_FORM_PACKED ? names->packed : names->raw;
@@ -151,10 +145,10 @@ static dv_err count(struct dv_moving *m, const struct found *f)
 		return refuse(m, -EINVAL, "the key", "", f->key,
 			      "can not be stored under that transform");
 	uint64_t facts[] = {f->st.ino, f->st.size, (uint64_t)dv_time_ns(f->st.mtime), f->form};
-	uint64_t sum = fold(1469598103934665603u, f->key, strlen(f->key));
+	uint64_t sum = dv_fnv1a(1469598103934665603u, f->key, strlen(f->key));
 	if (m->folders)
-		sum = fold(fold(sum, "/", 1), f->shard, strlen(f->shard));
-	m->tally.sum += fold(sum, facts, sizeof(facts));
+		sum = dv_fnv1a(dv_fnv1a(sum, "/", 1), f->shard, strlen(f->shard));
+	m->tally.sum += dv_fnv1a(sum, facts, sizeof(facts));
 	m->tally.count++;
 	return 0;
 }

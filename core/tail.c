@@ -3,6 +3,7 @@
 #include "core/tail_private.h"
 
 #include "core/cleanup.h"
+#include "core/fnv.h"
 #include "core/io.h"
 #include "core/journal.h"
 #include "core/packed.h"
@@ -337,10 +338,7 @@ dv_err dv_tail_mark(struct dv_store *s, int fd, uint64_t end, uint64_t *out)
 	uint8_t bytes[MARK_BYTES];
 	size_t len = end < sizeof(bytes) ? (size_t)end : sizeof(bytes);
 	dv_err err = dv_read_full(s, fd, bytes, len, end - len);
-	uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
-	for (size_t i = 0; i < len; i++)
-		h = (h ^ bytes[i]) * 0x100000001b3u;
-	*out = err ? 0 : h;
+	*out = err ? 0 : dv_fnv1a(DV_FNV1A, bytes, len);
 	return err;
 }
 
