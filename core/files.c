@@ -352,13 +352,17 @@ static dv_err truncate_to_nothing(struct dv_store *s, struct dv_node *n, bool no
 		*done = !err;
 		return err;
 	}
-	/* Several links, or none: every name shows the truncation at once, as in any filesystem. */
-	if (n->form == DV_FORM_RAW && (st.nlink != 1 || !dv_node_has_name(s, n)))
+	/* Several links, or one that is not known here: every name shows the truncation at once, as in any
+	 * filesystem. One that has none left gets an object of its own: another mount may serve this one yet. */
+	bool known = st.nlink == 0 || dv_node_has_name(s, n);
+	if (n->form == DV_FORM_RAW && (st.nlink > 1 || !known))
 		return 0;
 	dv_pack_cancel(s, n);
 	err = dv_stage_begin(s, n, true);
 	if ((err == -EPERM || err == -EACCES) && n->form == DV_FORM_RAW)
 		return 0; /* its owner can not be kept: in place */
+	if ((err == -ENOSPC || err == -EDQUOT) && st.nlink == 0 && n->form == DV_FORM_RAW)
+		return 0;
 	*done = !err;
 	if (!err && dv_node_has_name(s, n)) {
 		dv_keeper_touch(s, n); /* whatever fails from here on */

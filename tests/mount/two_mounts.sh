@@ -119,6 +119,47 @@ for set in "chmod 600" "chown 1:1" "touch -a" "touch -d 2020-01-01" "setfattr -n
 	rm "$A/same"
 done
 
+claim "who truncates a value of which another one has taken the name leaves whole what the other mount reads"
+cat >"$T/orphan.py" <<'EOF'
+import os, sys
+here, there, how = sys.argv[1:]
+old, new = b"old" * 1000, b"new" * 500
+
+
+def put(name, data):
+    with open(os.path.join(here, name), "wb", buffering=0) as f:
+        f.write(data)
+
+
+put("orphan", old)
+end = os.open(os.path.join(here, "orphan"), os.O_RDWR)
+reader = os.open(os.path.join(there, "orphan"), os.O_RDONLY)
+assert os.pread(reader, 1, 0) == b"o"  # so that its daemon has the object open
+if how == "rename":
+    put("orphan.new", new)
+    os.rename(os.path.join(here, "orphan.new"), os.path.join(here, "orphan"))
+else:
+    os.unlink(os.path.join(here, "orphan"))
+if how == "rename":
+    os.ftruncate(end, 0)
+else:
+    os.close(os.open("/proc/self/fd/%d" % end, os.O_WRONLY | os.O_TRUNC))
+st = os.fstat(end)
+assert (st.st_size, st.st_nlink) == (0, 0), st
+os.pwrite(end, b"own", 0)
+os.posix_fadvise(reader, 0, 0, os.POSIX_FADV_DONTNEED)
+try:
+    got = os.pread(reader, 10000, 0)
+except OSError as e:
+    sys.exit(e.errno != 116)
+assert got == old, (len(got), got[:20])
+assert os.pread(end, 100, 0) == b"own" and os.fstat(end).st_ino == st.st_ino
+EOF
+for how in rename unlink; do
+	python3 "$T/orphan.py" "$A" "$B" $how || fail "$how"
+	rm -f "$A/orphan"
+done
+
 claim "a name that came is listed, though the directory has its mtime back: as a swap at that moment leaves it"
 mkdir "$A/dir/sub"
 ls "$A" "$A/dir" "$A/dir/sub" "$B" "$B/dir" "$B/dir/sub" >"$T/out"
