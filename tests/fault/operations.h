@@ -101,6 +101,8 @@ static const struct operation operations[] = {
 	{"unlink replaced", "path", "put a 9000; fsync a; put a 5000", "unlink a", "put a 100"},
 	{"unlink open", "path", "put a 9000; run; append a 10; hold a", "unlink a",
 	 "put a 100; drop a"},
+	{"empty an open one without a name", "path", "put a 9000; fsync a; hold a; unlink a",
+	 "empty a", "put a 100; empty a; drop a"},
 	{"unlink in a shard", "split:3", "put abcdefg 9000; run", "unlink abcdefg",
 	 "put abcdefg 100"},
 	{"unlink a link", "path", "put a 9000; run; link a b; append a 9", "unlink a",

@@ -850,6 +850,23 @@ static bool do_hold(struct world *w, const char *path, bool drop)
 	return true;
 }
 
+/* K has no name any more: nothing of it is in the model. */
+static bool do_empty(struct world *w, const char *path)
+{
+	struct dv_setattr set = {.valid = DV_SET_SIZE, .size = 0};
+	struct dv_stat st;
+	for (size_t i = 0; i < WORLD_HOLDS; i++) {
+		if (!w->holds[i].node || strcmp(w->holds[i].path, path))
+			continue;
+		begin(w);
+		end(w, dv_store_setattr(w->s, &call, w->holds[i].node, &set, &st));
+		if (!w->err && st.size)
+			return world_wrong(w, "%s: emptied, it has %llu bytes", path,
+					   (unsigned long long)st.size);
+	}
+	return true;
+}
+
 /* ---- the language ---- */
 
 static bool step_bytes(struct world *w, const char *op, const char *a, const char *b, const char *c,
@@ -899,6 +916,8 @@ static bool step_names(struct world *w, const char *op, const char *a, const cha
 		return do_look(w, a);
 	if (!strcmp(op, "hold") || !strcmp(op, "drop"))
 		return do_hold(w, a, op[0] == 'd');
+	if (!strcmp(op, "empty"))
+		return do_empty(w, a);
 	if (!strcmp(op, "list"))
 		return do_list(w);
 	if (!strcmp(op, "run") || !strcmp(op, "packall") || !strcmp(op, "unpack"))

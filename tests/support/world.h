@@ -13,6 +13,7 @@
  *   mkdir D               rmdir D              rendir D E       chmod K    setx K
  *   run  (commit, pack)   packall    unpack    reopen           list       look K
  *   hold K, drop K        as a program that has K open
+ *   empty K               it truncates that to nothing, of which no name is left
  *   room N                blocks of 4 KiB that are free
  *
  * A step that makes no sense now (unlink of a key that is not there) is left out. Each step tells
