@@ -13,6 +13,7 @@
 #include "core/keeper.h"
 #include "core/meta.h"
 #include "core/ops.h"
+#include "core/owner.h"
 #include "core/pack.h"
 #include "core/packed.h"
 #include "core/space.h"
@@ -115,6 +116,29 @@ dv_err dv_store_seek(struct dv_store *s, const struct dv_call *call, struct dv_n
 
 /* ---- writing ---- */
 
+/*
+ * n's raw file. Opened by the first change, who asks whether a mount has died with bytes pending that are to come
+ * before that: once it is locked, since who streams has it locked.
+ */
+static dv_err raw_file(struct dv_store *s, struct dv_node *n, struct dv_file **out)
+{
+	*out = dv_node_file(s, n, true);
+	if (*out)
+		return 0;
+	dv_err err = dv_value_file(s, n, true, out);
+	if (err)
+		return err;
+	err = dv_owners_dead_before(s, n);
+	if (err != -EAGAIN) { /* what can not be told keeps nobody away */
+		atomic_fetch_and(&n->others, (unsigned char)~DV_OTHERS_DIED);
+		return 0;
+	}
+	dv_node_drop_file(s, n);
+	dv_file_unref(s, *out);
+	*out = NULL;
+	return err;
+}
+
 /* The descriptor that changes of n's bytes go to. Gate exclusive. *file may be NULL (a stage). */
 static dv_err writable(struct dv_store *s, struct dv_node *n, bool nowait, int *fd,
 		       struct dv_file **file)
@@ -144,7 +168,7 @@ static dv_err writable(struct dv_store *s, struct dv_node *n, bool nowait, int *
 		*fd = dv_stage_fd(n->stage);
 		return 0;
 	}
-	dv_err err = dv_value_file(s, n, true, file);
+	dv_err err = raw_file(s, n, file);
 	if (!err)
 		*fd = (*file)->fd;
 	return err;
@@ -390,7 +414,8 @@ static dv_err set_size(struct dv_store *s, const struct dv_call *call, struct dv
 		return -EFBIG;
 	if (s->options.read_only)
 		return -EROFS;
-	if ((set->valid & DV_SET_BY_NAME) && atomic_load(&n->replaced) && !dv_node_has_name(s, n))
+	if ((set->valid & DV_SET_BY_NAME) && (atomic_load(&n->others) & DV_OTHERS_TOOK) &&
+	    !dv_node_has_name(s, n))
 		return -ESTALE;
 	dv_err err = set->size == 0 ? truncate_to_nothing(s, n, call->nowait, &done) : 0;
 	if (!err && done)

@@ -120,7 +120,7 @@ struct dv_node {
 	atomic_bool loser;    /* raw is the value, a superseded packed form is still beside it */
 	atomic_bool dirty;    /* bytes may be unsynced */
 	atomic_uchar unpacks; /* times it had to be unpacked: its quiet time doubles */
-	atomic_bool replaced; /* others have taken a name from it */
+	atomic_uchar others;  /* DV_OTHERS_* */
 	bool in_objects;      /* names_lock */
 	bool queued : 1;      /* queue_lock, as the next */
 	uint8_t probes : 7;
@@ -171,6 +171,12 @@ static inline uint32_t dv_sequence(uint32_t before, size_t more)
 {
 	return more < DV_NOT_IN_SEQUENCE - before ? before + (uint32_t)more : DV_NOT_IN_SEQUENCE;
 }
+
+enum {
+	DV_OTHERS_TOOK = 1, /* they have taken a name from it */
+	DV_OTHERS_DIED =
+		2, /* their work comes before a change of it that waits for that (owner.h) */
+};
 
 enum {
 	DV_NAMES_MADE = 1, /* one was made, and its directory was not synced since */

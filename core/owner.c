@@ -425,6 +425,15 @@ dv_err dv_owners_dead(struct dv_store *s, uint64_t *which)
 	return err;
 }
 
+dv_err dv_owners_dead_before(struct dv_store *s, struct dv_node *n)
+{
+	uint64_t which;
+	dv_err err = dv_owners_dead(s, &which);
+	if (err == -EAGAIN)
+		atomic_fetch_or(&n->others, DV_OTHERS_DIED);
+	return err;
+}
+
 void dv_owners_leave_dead(struct dv_store *s, uint64_t which)
 {
 	atomic_store(&s->dead_left, which);

@@ -83,6 +83,11 @@ bool dv_owners_beside(struct dv_store *s);
  * which: a hash of the names of all those; 0: there is none.
  */
 DV_CHECK dv_err dv_owners_dead(struct dv_store *s, uint64_t *which);
+/*
+ * The same, where n's bytes are about to be changed: whatever the dead had pending on n, a replacement too, is n's
+ * value then (dv_value_refresh), since the change comes after it.
+ */
+DV_CHECK dv_err dv_owners_dead_before(struct dv_store *s, struct dv_node *n);
 /* Of just these dv_owners_dead() does not tell again. */
 void dv_owners_leave_dead(struct dv_store *s, uint64_t which);
 

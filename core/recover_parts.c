@@ -338,8 +338,30 @@ static dv_err publish_raw(struct adoption *a, const struct dv_record *r, const s
 	return err ? err : dv_recover_unlink(a, a->dirfd, packed);
 }
 
+/*
+ * As in recover_stage.c: has a living mount, or a program, written to the raw object since the last byte came to the
+ * stream? That came to a segment; ID.z tells of those only where none is left, since recovery writes to it too.
+ */
+static bool written_since(struct adoption *a, const struct dv_record *r,
+			  const struct found_segment *found, size_t count,
+			  const struct dv_stat *old)
+{
+	int64_t mtime = INT64_MIN, ctime = INT64_MIN;
+	char packed[DV_TAIL_NAME];
+	struct dv_stat st;
+	dv_tail_packed_name(r->id, packed);
+	for (size_t i = 0; i < (count ? count : 1); i++) {
+		if (dv_recover_stat(a, a->dirfd, count ? found[i].name : packed, &st))
+			return false;
+		mtime = dv_time_ns(st.mtime) > mtime ? dv_time_ns(st.mtime) : mtime;
+		ctime = dv_time_ns(st.ctime) > ctime ? dv_time_ns(st.ctime) : ctime;
+	}
+	return dv_time_ns(old->ctime) > ctime && dv_time_ns(old->mtime) > mtime;
+}
+
 /* Where the object lies that the stream began with, as it was then, or NULL. */
-static const char *find_old(struct adoption *a, const struct dv_record *r, const struct target *t)
+static const char *find_old(struct adoption *a, const struct dv_record *r, const struct target *t,
+			    const struct found_segment *found, size_t count)
 {
 	struct dv_stat old;
 	if (r->flags & DV_RECORD_OLD_PACKED)
@@ -347,19 +369,20 @@ static const char *find_old(struct adoption *a, const struct dv_record *r, const
 			       ? t->p.names.packed
 			       : NULL;
 	const char *raw = dv_recover_find_raw(a, &t->p, &r->raw, &old);
-	/* Of a new value it has the first bytes. After a power cut they may not be there. */
-	bool changed =
-		a->same_boot && r->raw_version.mtime_ns && raw && old.size != r->raw_version.size;
+	/* Of a new value it has the first bytes. After a power cut they may not be there, and times say nothing. */
+	if (!raw || !a->same_boot)
+		return raw;
+	bool changed = (r->raw_version.mtime_ns && old.size != r->raw_version.size) ||
+		       written_since(a, r, found, count, &old);
 	return changed ? NULL : raw;
 }
 
 static dv_err finish_stream(struct adoption *a, const struct dv_record *r, const struct target *t,
-			    struct dv_tail *tail)
+			    struct dv_tail *tail, const char *stored)
 {
 	struct dv_store *s = a->s;
 	struct dv_stat st, twin;
 	char name[DV_TAIL_NAME], key[DV_NAME_MAX + 8];
-	const char *stored = find_old(a, r, t);
 	bool was_packed = r->flags & DV_RECORD_OLD_PACKED;
 	if (stored && !was_packed &&
 	    (!t->p.names.packed[0] ||
@@ -405,6 +428,8 @@ dv_err dv_recover_stream(struct adoption *a, const struct dv_record *r, const st
 	ssize_t count = find_segments(a, r->id, found);
 	if (count < 0)
 		return (dv_err)count;
+	const char *stored =
+		find_old(a, r, t, found, (size_t)count); /* before ID.z is written to */
 	int fd = DV_B(s, open, a->dirfd, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
 	if (fd == -ENOENT) /* it has its place; the record of the swap tells of the old one */
 		return 0;
@@ -414,7 +439,7 @@ dv_err dv_recover_stream(struct adoption *a, const struct dv_record *r, const st
 	if (!err && count && found[0].start > dv_tail_plain(tail)) /* bytes between are not there */
 		err = dv_recover_put_parts_aside(a, r, t->name, "it is not whole");
 	else if (!err)
-		err = finish_stream(a, r, t, tail);
+		err = finish_stream(a, r, t, tail, stored);
 	dv_tail_free(s, tail);
 	if (!err)
 		unlink_all(a, found, (size_t)count);

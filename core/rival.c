@@ -35,7 +35,7 @@ dv_err dv_rival_lock(struct dv_store *s, struct dv_node *n, struct dv_file *f,
 	if (err == -ENOENT || (!err && !dv_ident_equal(&id, &n->id)))
 		err = -ESTALE;
 	dv_place_of_close(s, &p);
-	return err ? err : dv_owners_dead(s, &(uint64_t){0});
+	return err ? err : dv_owners_dead_before(s, n);
 }
 
 void dv_rival_unlock(struct dv_store *s, struct dv_file **locked)

@@ -58,7 +58,7 @@ static dv_err open_object(struct dv_store *s, struct dv_node *n, struct dv_file 
 			err = -ESTALE;
 	}
 	if (!err)
-		err = dv_owners_dead(s, &(uint64_t){0});
+		err = dv_owners_dead_before(s, n);
 	if (err) {
 		if (fd >= 0)
 			DV_B(s, close, fd);

@@ -232,15 +232,18 @@ dv_err dv_value_stat(struct dv_store *s, struct dv_node *n, bool nowait, struct 
 	}
 }
 
-/* Is what was found, under one of n's names, n's value in another object? */
+/* Is what was found, under one of n's names, n's value in another object? Where a change of n waits for a dead
+ * owner's work that is so of a replacement, too. */
 static bool same_value(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
-		       const struct dv_found *f)
+		       const struct dv_found *f, uint16_t *generation)
 {
 	struct dv_tag tag;
 	if (!S_ISREG(n->type) || !S_ISREG(f->st.mode))
 		return false;
-	return dv_tag_load(s, p->dirfd, f->stored, &f->st, &tag) && tag.st_ino == n->ino &&
-	       tag.generation == n->generation;
+	if (!dv_tag_load(s, p->dirfd, f->stored, &f->st, &tag) || tag.st_ino != n->ino)
+		return false;
+	*generation = tag.generation;
+	return tag.generation == n->generation || (atomic_load(&n->others) & DV_OTHERS_DIED);
 }
 
 /*
@@ -274,13 +277,13 @@ static bool is_still_there(struct dv_store *s, const struct dv_place *p, const s
 
 /* What is found may be gone, packed or unpacked by another mount, before it is seen whose value it is. */
 static dv_err find_whose(struct dv_store *s, struct dv_node *n, const struct dv_place *p,
-			 struct dv_found *out, bool *same)
+			 struct dv_found *out, bool *same, uint16_t *generation)
 {
 	dv_err err = 0;
 	for (unsigned tries = 0; tries < LOOK_TRIES; tries++) {
 		err = find_for(s, n, p, out);
 		struct dv_ident id = dv_ident_of(&out->st);
-		*same = !err && same_value(s, n, p, out);
+		*same = !err && same_value(s, n, p, out, generation);
 		if (err || *same || (out->form == n->form && dv_ident_equal(&id, &n->id)) ||
 		    is_still_there(s, p, out))
 			break;
@@ -295,13 +298,14 @@ static dv_err refresh_name(struct dv_store *s, struct dv_node *n, const struct d
 	struct dv_place p;
 	struct dv_found f;
 	bool same = false;
+	uint16_t generation = n->generation;
 	*kept = false;
 	dv_err err = dv_place_open(s, at->dir, at->name, false, &p);
 	if (!err)
-		err = find_whose(s, n, &p, &f, &same);
+		err = find_whose(s, n, &p, &f, &same, &generation);
 	struct dv_ident id = dv_ident_of(&f.st);
 	if (err == -ENOENT || err == -ESTALE) {
-		atomic_store(&n->replaced, true);
+		atomic_fetch_or(&n->others, DV_OTHERS_TOOK);
 		dv_node_drop_name(s, at->dir, at->name);
 		err = 0;
 	} else if (!err && f.form == n->form && dv_ident_equal(&id, &n->id)) {
@@ -309,12 +313,15 @@ static dv_err refresh_name(struct dv_store *s, struct dv_node *n, const struct d
 	} else if (!err && !n->stage && !n->job && same) {
 		dv_node_set_object(s, n, &id, f.form);
 		dv_node_drop_file(s, n);
+		if (n->generation != generation) /* other bytes, and what is kept is older */
+			atomic_store(&n->told, 0);
+		n->generation = generation;
 		if (n->loser)
 			dv_node_superseded_gone(s, &n->beside->id);
 		dv_node_end_loser(s, n);
 		*kept = true;
 	} else if (!err) {
-		atomic_store(&n->replaced, true);
+		atomic_fetch_or(&n->others, DV_OTHERS_TOOK);
 		dv_node_drop_name(s, at->dir, at->name);
 	}
 	dv_place_close(s, &p);

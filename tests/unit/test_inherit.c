@@ -276,37 +276,141 @@ static void test_what_a_dead_mount_has_added_goes_with_its_directory(void)
 	teardown(&f);
 }
 
-/* The dead one's replacement is put aside: it came before. */
-static void test_what_was_written_after_a_mount_died_is_not_replaced_by_it(void)
+/* Another mount replaces f's value with bytes that were filled in, and dies before it has put them in place. */
+static void others_die_replacing(struct fix *f, const char *name, size_t len)
 {
-	struct fix f;
+	struct dv_setattr set = {.valid = DV_SET_SIZE, .size = 0};
 	int status = -1;
-	make_packed(&f, 20 * FRAME + 7);
-	make(&f, "b");
-	write_until(&f, 10000);
+	fill(f, 0, len, false);
 	pid_t pid = fork();
 	CHECK(pid >= 0);
 	if (pid == 0) {
-		struct dv_setattr set = {.valid = DV_SET_SIZE, .size = 0};
-		f.n = NULL;
-		open_store(&f);
-		look_up(&f, "b");
-		CHECK_EQ(dv_store_setattr(f.s, &call, f.n, &set, &f.st), 0);
-		CHECK_EQ(dv_store_write(f.s, &call, f.n, "new", (struct dv_range){0, 3}, 0), 3);
+		f->n = NULL;
+		open_store(f);
+		look_up(f, name);
+		CHECK_EQ(dv_store_setattr(f->s, &call, f->n, &set, &f->st), 0);
+		for (size_t off = 0; off < len; off += 1000) {
+			size_t part = len - off < 1000 ? len - off : 1000;
+			CHECK_EQ(dv_store_write(f->s, &call, f->n, f->bytes + off,
+						(struct dv_range){off, part}, 0),
+				 (ssize_t)part);
+		}
+		CHECK_STR(form(f), len < STREAM ? "replacing" : "streaming");
 		_exit(0);
 	}
 	CHECK_EQ(waitpid(pid, &status, 0), pid);
 	CHECK_EQ(status, 0);
-	usleep(20000); /* ticks of the clock of files */
-	write_at(&f, 100, 300, 0);
-	CHECK_EQ(dv_store_fsync(f.s, &call, f.n, false), 0);
-	look_up(&f, "a");
-	CHECK_EQ(dv_store_write(f.s, &call, f.n, "x", (struct dv_range){5, 1}, 0), 1);
-	CHECK_EQ(stats(&f).recovered, 1);
-	CHECK_EQ(stats(&f).put_aside, 1);
-	look_up(&f, "b");
-	check_bytes(&f);
-	teardown(&f);
+	f->len = len;
+}
+
+static void make_raw(struct fix *f)
+{
+	setup(f);
+	make(f, "other");
+	write_at(f, 0, 100, 0);
+	make(f, "b");
+	write_until(f, 3000); /* which is not worth packing */
+	close_store(f); /* so that nobody has it open */
+	open_store(f);
+	look_up(f, "b");
+	CHECK_STR(form(f), "raw");
+}
+
+static void check_inherited(struct fix *f, const char *name)
+{
+	CHECK_EQ(stats(f).recovered, 1);
+	CHECK_EQ(stats(f).put_aside, 0);
+	CHECK_EQ(dv_store_getattr(f->s, &call, f->n, &f->st), 0);
+	CHECK_EQ(f->st.size, f->len);
+	check_bytes(f);
+	close_store(f);
+	open_store(f);
+	look_up(f, name);
+	check_bytes(f);
+	CHECK_EQ(stats(f).put_aside, 0);
+	teardown(f);
+}
+
+static void test_a_dead_mount_s_replacement_comes_before_a_write(void)
+{
+	for (int large = 0; large < 2; large++) {
+		struct fix f;
+		make_raw(&f);
+		uint64_t ino = f.st.ino;
+		others_die_replacing(&f, "b", large ? 9 * FRAME + 5 : 300);
+		write_at(&f, 100, 500, 0); /* by one who has opened it: no ESTALE */
+		check_inherited(&f, "b");
+		CHECK_EQ(f.st.ino, ino);
+	}
+}
+
+static void test_a_dead_mount_s_replacement_comes_before_a_truncation(void)
+{
+	struct fix f;
+	make_raw(&f);
+	others_die_replacing(&f, "b", 300);
+	set_size(&f, 5000);
+	check_inherited(&f, "b");
+}
+
+static void test_a_dead_mount_s_replacement_of_a_packed_value_comes_before_an_edit(void)
+{
+	for (int large = 0; large < 2; large++) {
+		struct fix f;
+		make_packed(&f, 20 * FRAME + 7);
+		others_die_replacing(&f, "a", large ? 9 * FRAME + 5 : 300);
+		write_at(&f, 100, 500, 0);
+		check_inherited(&f, "a");
+	}
+}
+
+static void test_a_dead_mount_s_replacement_of_a_packed_value_comes_before_what_is_added(void)
+{
+	struct fix f;
+	make_packed(&f, 20 * FRAME + 7);
+	others_die_replacing(&f, "a", 9 * FRAME + 5);
+	fill(&f, f.len, 500, false);
+	CHECK_EQ(dv_store_write(f.s, &call, f.n, f.bytes + f.len,
+				(struct dv_range){20 * FRAME + 7, 500}, DV_WRITE_APPEND),
+		 500);
+	f.len += 500;
+	check_inherited(&f, "a");
+}
+
+/* A change of another value, by which the work of the dead is found. */
+static void write_other(struct fix *f)
+{
+	struct dv_node *n = NULL;
+	CHECK_EQ(dv_store_lookup(f->s, &call, f->root, "other", &n, &f->st), 0);
+	CHECK_EQ(dv_store_write(f->s, &call, n, "x", (struct dv_range){5, 1}, 0), 1);
+	dv_node_unref(f->s, n);
+}
+
+/*
+ * Of who has the value open for writing already nobody hears: the dead one's replacement is put aside, since it came
+ * before.
+ */
+static void test_what_was_written_after_a_mount_died_is_not_replaced_by_it(void)
+{
+	for (int large = 0; large < 2; large++) {
+		struct fix f, dead;
+		make_raw(&f);
+		write_at(&f, 50, 10, 0);
+		dead = f;
+		dead.bytes = calloc(1, MAX + 64);
+		CHECK(dead.bytes != NULL);
+		others_die_replacing(&dead, "b", large ? 9 * FRAME + 5 : 300);
+		free(dead.bytes);
+		usleep(20000); /* ticks of the clock of files */
+		write_at(&f, 100, 300, 0);
+		CHECK_EQ(dv_store_fsync(f.s, &call, f.n, false), 0);
+		write_other(&f);
+		CHECK_EQ(stats(&f).recovered, 1);
+		CHECK_EQ(stats(&f).put_aside, 1);
+		look_up(&f, "b");
+		check_bytes(&f);
+		teardown(&f);
+	}
 }
 
 static void test_writers_wait_for_the_thread_that_finishes_a_dead_mount_s_work(void)
@@ -390,6 +494,11 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_threads_that_look_at_once_see_who_is_dead),
 		CHECK_TEST(test_what_a_dead_mount_has_added_goes_with_a_rename),
 		CHECK_TEST(test_what_a_dead_mount_has_added_goes_with_its_directory),
+		CHECK_TEST(test_a_dead_mount_s_replacement_comes_before_a_write),
+		CHECK_TEST(test_a_dead_mount_s_replacement_comes_before_a_truncation),
+		CHECK_TEST(test_a_dead_mount_s_replacement_of_a_packed_value_comes_before_an_edit),
+		CHECK_TEST(
+			test_a_dead_mount_s_replacement_of_a_packed_value_comes_before_what_is_added),
 		CHECK_TEST(test_what_was_written_after_a_mount_died_is_not_replaced_by_it),
 		CHECK_TEST(test_writers_wait_for_the_thread_that_finishes_a_dead_mount_s_work),
 		CHECK_TEST(test_what_a_dead_mount_left_raw_is_packed),
