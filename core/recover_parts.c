@@ -276,8 +276,10 @@ static dv_err publish(struct adoption *a, const struct dv_record *r, const struc
 						     t->p.names.packed, RENAME_NOREPLACE);
 	if (!err)
 		err = dv_loose_sync(s, &at, t->p.dirfd); /* I3 */
-	if (!err && !was_packed)
+	if (!err && !was_packed) {
 		err = dv_unlink_form(s, &t->p, stored, NULL, false);
+		err = err == -ENOENT ? 0 : err; /* others were first */
+	}
 	dv_dir_times_restore(s, &times);
 	if (!err && !was_packed)
 		dv_journal_end(s, swap.id);

@@ -480,7 +480,7 @@ dv_err dv_store_rename(struct dv_store *s, const struct dv_call *call, struct dv
 		dv_node_unref(s, r.over);
 		if (err == -ESTALE && call->nowait)
 			return -EAGAIN;
-		renamed |= !err;
+		renamed |= !err || r.moved;
 		if (err == -ENOENT && renamed)
 			err = 0;
 		else if (!err && r.more)

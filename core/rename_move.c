@@ -73,6 +73,7 @@ static dv_err move_over_other(struct dv_store *s, struct renaming *r)
 		dv_journal_end(s, record);
 		return err == -EEXIST ? -ESTALE : err;
 	}
+	r->moved = true;
 	struct dv_loose_at at = dv_place_at(&r->to);
 	err = dv_loose_sync(s, &at, r->to.dirfd); /* I3 */
 	if (!err)
@@ -120,10 +121,13 @@ dv_err dv_rename_move(struct dv_store *s, struct renaming *r, uint8_t *slot, uin
 	}
 	if (err == -EEXIST && *crossed) /* another mount has put a raw value there meanwhile */
 		err = -ESTALE;
+	r->moved = !err;
 	/* A target under another stored name (a link where files carry a suffix) is gone only now.
 	 */
 	if (!err && r->dst_there && !*crossed && strcmp(r->dst.stored, as) != 0)
 		err = dv_unlink_form(s, &r->to, r->dst.stored, NULL, false);
+	if (err == -ENOENT && r->moved) /* others were first */
+		err = 0;
 	atomic_fetch_add(&s->swaps, 1);
 	return err;
 }

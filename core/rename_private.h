@@ -18,7 +18,8 @@ struct renaming {
 	bool dst_there;
 	struct dv_beside twin;	/* the packed form beside a source that is not packed */
 	struct dv_beside other; /* at the target, in the form that the source has not */
-	bool more; /* another mount has made a raw form of the source just now: it is to follow */
+	bool moved; /* the object has its new name: what fails after that does not take it back */
+	bool more;  /* another mount has made a raw form of the source just now: it is to follow */
 };
 
 /* The path of name in dir, on the heap. */

@@ -328,14 +328,14 @@ dv_err dv_unlink_form(struct dv_store *s, const struct dv_place *p, const char *
 	} else if (err) {
 		err = dv_loose_settle(s, &at, p->dirfd, behind, nowait);
 		if (!err)
-			err = DV_B(s, unlink, p->dirfd, stored);
+			err = unlink_here(s, p, stored, only);
 	} else if (behind) {
 		dv_loose_drop(s, &at, DV_LOOSE_PACKED,
 			      UINT64_MAX); /* it stays away where this one does */
 	}
 	if (!err)
 		dv_loose_add(s, &at, kind, kind == DV_LOOSE_PACKED ? via : 0);
-	return err;
+	return err == -ENOENT && only ? DV_IS_ANOTHER : err; /* others were first */
 }
 
 /* ---- durable names ---- */

@@ -149,6 +149,8 @@ class Reader:
             while part:
                 part = os.pread(fd, 1 << 20, len(data))
                 data += part
+                if key[0] == "g":  # changed in place: a second read may be of another version
+                    break
             if keeps:
                 self.kept[key] = fd
             else:

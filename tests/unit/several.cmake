@@ -1,5 +1,6 @@
 # Several mounts of one store.
 dv_unit_test(several MODULES store SOURCES ${simfs})
+dv_unit_test(rival MODULES store SOURCES ${simfs})
 dv_unit_test(hosts MODULES store SOURCES ${simfs})
 # Mounts that start at the same time after a kill.
 add_test(NAME unit/hosts_race COMMAND test_hosts --race)
