@@ -54,7 +54,8 @@ static struct world {
 	struct dv_store *s;
 	struct dv_node *root, *value;
 	unsigned layout;
-	bool has_table; /* the file as it was given */
+	bool has_table; /* the file as it was given ends in one, whole or not */
+	bool had_table; /* it has a frame with the magic number of one */
 	bool known;	/* what the value is: model[0..len) */
 	size_t len;
 	uint8_t model[PLAIN_MAX];
@@ -319,10 +320,13 @@ static void found(void *self, const struct dv_finding *f)
 		fprintf(stderr, "%s: %s: %s; %s\n", f->file, dv_finding_name(f->kind), f->detail,
 			f->done ? f->done : "");
 	require(f->file && f->detail);
-	/* A table whose checksums are wrong leads to the right frames, which may have none of their own. */
+	/*
+	 * A table whose checksums are wrong leads to the right frames, which may have none of their own; what is
+	 * a table but for its last byte is damaged to verify, and a frame of somebody else's to zstd.
+	 */
 	require(!w.known || f->class == DV_CLASS_NOTE ||
-		(w.has_table && (f->kind == DV_FINDING_TABLE ||
-				 strstr(f->detail, "the checksum of the seek table"))));
+		(w.had_table && f->kind == DV_FINDING_TABLE) ||
+		(w.has_table && strstr(f->detail, "the checksum of the seek table")));
 }
 
 static ssize_t read_file(const char *name, uint8_t *out)
@@ -391,6 +395,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	dv_log_set_sink(no_log);
 	w.known = false;
 	w.has_table = file_len > 9 && file[file_len - 1] == 0x8f;
+	w.had_table = w.has_table || memmem(file, file_len, "\x5e\x2a\x4d\x18", 4);
 	w.fs = simfs_new();
 	simfs_advance_clock(w.fs, 1000000000000u);
 	require(dv_store_init(simfs_backing(w.fs), "/store", &layouts[w.layout].init, why,
