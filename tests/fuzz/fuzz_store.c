@@ -17,7 +17,8 @@
  *     9     the file's tag: u8 flags, u8 plain bytes / 16, u8 times unpacked
  *
  * Nothing crashes or hangs; verify writes nothing; repairs that follow each other come to where
- * there is nothing to mend; no descriptor is left open.
+ * there is nothing to mend; no descriptor is left open. Where no record tells that something is to be
+ * taken away, the content of each file is still somewhere at the end, if only in lost/.
  */
 #include "core/cleanup.h"
 #include "core/internal.h"
@@ -28,6 +29,7 @@
 #include "core/transform.h"
 #include "core/verify.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/kept.h"
 #include "tests/support/simfs.h"
 
 #include <fcntl.h>
@@ -159,11 +161,14 @@ static struct dv_ident object(struct files *f, const char *name, struct dv_versi
 	return (struct dv_ident){.dev = st.dev, .ino = st.ino, .btime_ns = dv_time_ns(st.btime)};
 }
 
+static bool has_records; /* or claims to */
+
 static void add_record(struct files *f, const char *key, struct input *in)
 {
 	struct dv_record r = {.path = key, .path_len = strlen(key)};
 	struct dv_version ignored;
 	uint8_t bytes[512];
+	has_records = true;
 	r.type = byte(in) % 9;
 	r.flags = byte(in);
 	r.raw = object(f, name_of(in), &r.raw_version);
@@ -389,9 +394,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	struct simfs *fs = simfs_new();
 	dv_log_set_sink(no_log);
 	simfs_advance_clock(fs, 1000000000000u);
+	has_records = false;
 	make(fs, head, &in);
 	simfs_advance_clock(fs, 1000000000000u);
 
+	static struct kept before, after;
+	kept_take(&before, simfs_backing(fs), "/store", ".diskvfs");
 	unsigned long changes = simfs_changes(fs);
 	dv_ignore(verify(fs, boot, false, &r));
 	require(simfs_changes(fs) == changes);
@@ -400,6 +408,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	mount(fs, boot);
 	repair(fs, boot);
 	mount(fs, boot);
+	kept_take(&after, simfs_backing(fs), "/store", NULL);
+	require(has_records || kept_all(&before, &after));
 	require(simfs_open_fds(fs) == 0 && simfs_bad_fds(fs) == 0);
 	simfs_free(fs);
 	return 0;
