@@ -272,10 +272,12 @@ bool zstd_is_strict(const uint8_t *file, size_t len)
 {
 	uint8_t piece[4096];
 	ZSTD_DCtx *d = ZSTD_createDCtx();
-	ZSTD_inBuffer in = {file, len, 0};
+	ZSTD_inBuffer in = {file, 0, 0};
 	size_t left = 0, made = 1;
 	while (d && !ZSTD_isError(left) && (in.pos < len || made)) {
 		ZSTD_outBuffer out = {piece, sizeof(piece), 0};
+		in.size += in.pos == in.size &&
+			   in.size < len; /* never a whole frame: it would be taken at once */
 		left = ZSTD_decompressStream(d, &out, &in);
 		made = out.pos;
 	}
