@@ -125,24 +125,43 @@ static void fail_everywhere(int error, bool for_good)
 	world_small_limits(false);
 }
 
+static const char *const layouts[] = {"diskv:gzip", "diskv:zlib", "diskv"};
+
+/* The operation in a layout of diskv. What needs a second name, or packing, is none there
+ * (workload_as_diskv): false. transform: room for out's. */
+static bool in_layout(const struct operation *op, const char *layout, char transform[64],
+		      struct operation *out)
+{
+	*out = *op;
+	snprintf(transform, 64, "%s@%s", op->transform, layout);
+	out->transform = transform;
+	return strncmp(op->transform, "split", 5) != 0 && !strstr(op->setup, "room");
+}
+
 static void test_one_call_fails_in_the_layouts_of_diskv(void)
 {
-	static const int errors[] = {EIO, ENOSPC, EMFILE, EDQUOT};
-	for (size_t i = 0; i < DV_ARRAY_LEN(operations); i++) {
-		char transform[64];
-		snprintf(transform, sizeof(transform), "%s@%s", operations[i].transform,
-			 i % 4 ? "diskv:gzip" : "diskv");
-		struct operation op = operations[i];
-		op.transform = transform;
-		/* What needs a second name, or packing, is left out (workload_as_diskv). */
-		if (!strncmp(op.transform, "split", 5) || strstr(op.setup, "room"))
-			continue;
-		/* One call fails with the first, all from one on with the second. */
-		for (size_t e = 0; e < (slow ? DV_ARRAY_LEN(errors) : TEST_SANITIZED ? 1 : 2); e++)
-			for (struct fault f = {.n = 1, .error = errors[e], .for_good = e % 2};
-			     fail_at(&op, &f); f.n++)
-				;
-	}
+	static const int errors[] = {EIO, ENOSPC, EMFILE, EDQUOT, EINTR, ESTALE, EROFS, ENOMEM};
+	for (size_t i = 0; i < DV_ARRAY_LEN(operations); i++)
+		for (size_t l = 0; l < DV_ARRAY_LEN(layouts); l++) {
+			char transform[64];
+			struct operation op;
+			/* Each operation in one of them, and in all with --slow. */
+			if (!in_layout(&operations[i], layouts[l], transform, &op) ||
+			    (!slow && l != (i % 2   ? i / 2 % 2
+					    : i % 4 ? 0
+						    : 2)))
+				continue;
+			/* One call fails with the first, all from one on with the second. */
+			for (size_t e = 0; e < (slow		 ? 2 * DV_ARRAY_LEN(errors)
+						: TEST_SANITIZED ? 1
+								 : 2);
+			     e++)
+				for (struct fault f = {.n = 1,
+						      .error = errors[slow ? e / 2 : e],
+						      .for_good = e % 2};
+				     fail_at(&op, &f); f.n++)
+					;
+		}
 }
 
 static void test_one_call_fails(void)
@@ -211,34 +230,115 @@ static void test_a_recovery_that_fails_at_any_call_loses_nothing(void)
 		}
 }
 
-static void short_everywhere(const struct operation *all, size_t count)
+static void test_a_recovery_in_the_layouts_of_diskv_that_fails_loses_nothing(void)
 {
-	for (size_t i = 0; i < count; i++)
-		for (unsigned long n = 1;; n++) {
-			struct world w;
-			const struct operation *op = &all[i];
-			world_context("%s: transfer %lu is short", op->name, n);
-			world_init(&w, WORLD_PROCESS, op->transform);
-			run_clean(&w, op->setup);
-			simfs_fail_op(w.fs, "pread,pwrite,copy_range");
-			simfs_fail_short(w.fs, true);
-			simfs_fail_nth(w.fs, n, EIO, false);
-			bool ok = world_step(&w, op->step) && w.err >= 0;
-			bool hit = simfs_failed(w.fs);
-			simfs_fail_nth(w.fs, 0, 0, false);
-			if (!ok || !world_verify(&w, true))
-				report(&w);
-			world_release(&w);
-			if (!hit)
-				break;
+	static const int errors[] = {EIO, ENOSPC, EMFILE, ENOMEM, EROFS, EDQUOT, EINTR};
+	for (size_t i = 0; i < DV_ARRAY_LEN(operations); i++)
+		for (size_t l = 0; l < DV_ARRAY_LEN(layouts); l++) {
+			char transform[64];
+			struct operation op;
+			if (!in_layout(&operations[i], layouts[l], transform, &op) ||
+			    (!slow && l != i % 3))
+				continue;
+			for (size_t e = 0; e < (slow ? DV_ARRAY_LEN(errors) : 1); e++)
+				for (int for_good = 0; for_good < 2; for_good++)
+					fail_recoveries(&op, 1, errors[e], for_good);
 		}
+}
+
+/* n = 0: every transfer is. -> false: there are fewer transfers. */
+static bool short_at(const struct operation *op, unsigned long n)
+{
+	struct world w;
+	world_context("%s (%s): transfer %lu is short; %s; then %s", op->name, op->transform, n,
+		      op->setup, op->step);
+	world_init(&w, WORLD_PROCESS, op->transform);
+	run_clean(&w, op->setup);
+	simfs_fail_op(w.fs, "pread,pwrite,copy_range");
+	simfs_fail_short(w.fs, true);
+	simfs_fail_nth(w.fs, n ? n : 1, EIO, n == 0);
+	bool ok = world_step(&w, op->step) && w.err >= 0;
+	bool hit = simfs_failed(w.fs);
+	simfs_fail_nth(w.fs, 0, 0, false);
+	if (!ok || !world_verify(&w, true))
+		report(&w);
+	world_release(&w);
+	return hit;
 }
 
 static void test_a_short_count_is_no_error(void)
 {
-	short_everywhere(operations, DV_ARRAY_LEN(operations));
+	for (size_t i = 0; i < DV_ARRAY_LEN(operations); i++)
+		for (unsigned long n = 0; short_at(&operations[i], n); n++)
+			;
 	world_small_limits(true);
-	short_everywhere(parts_operations, DV_ARRAY_LEN(parts_operations));
+	for (size_t i = 0; i < DV_ARRAY_LEN(parts_operations); i++)
+		for (unsigned long n = 0; short_at(&parts_operations[i], n); n++)
+			;
+	world_small_limits(false);
+}
+
+static void test_a_short_count_is_no_error_in_the_layouts_of_diskv(void)
+{
+	for (size_t i = 0; i < DV_ARRAY_LEN(operations); i++)
+		for (size_t l = 0; l < DV_ARRAY_LEN(layouts); l++) {
+			char transform[64];
+			struct operation op;
+			if (!in_layout(&operations[i], layouts[l], transform, &op) ||
+			    (TEST_SANITIZED && l != i % 3))
+				continue;
+			for (unsigned long n = 0; short_at(&op, n); n++)
+				;
+		}
+}
+
+/* Killed after the step, a transfer of the next mount's recovery is short: nothing that it would tell. */
+static bool short_recovery_at(const struct operation *op, unsigned long n)
+{
+	struct world w;
+	world_context("%s (%s): killed; transfer %lu of the recovery is short; %s; %s", op->name,
+		      op->transform, n, op->setup, op->step);
+	world_init(&w, WORLD_PROCESS, op->transform);
+	run_clean(&w, op->setup);
+	run_clean(&w, op->step);
+	struct simfs *disk = simfs_after_kill(w.fs);
+	struct dv_store *dead = w.s;
+	w.s = NULL;
+	simfs_fail_op(disk, "pread,pwrite,copy_range");
+	simfs_fail_short(disk, true);
+	simfs_fail_nth(disk, n, EIO, false);
+	dv_err err = world_open(&w, disk, WORLD_BOOT);
+	bool hit = simfs_failed(disk);
+	simfs_fail_nth(disk, 0, 0, false);
+	if (err || (err = dv_store_close(&w.s, NULL)) != 0) {
+		snprintf(w.why, sizeof(w.why), "recovery: %s", strerror(-err));
+		report(&w);
+	}
+	w.s = dead;
+	if (!world_check(&w, disk, WORLD_BOOT))
+		report(&w);
+	simfs_free(disk);
+	world_release(&w);
+	return hit;
+}
+
+static void test_a_short_count_in_a_recovery_is_no_error(void)
+{
+	for (size_t i = 0; i < DV_ARRAY_LEN(operations); i++) {
+		char transform[64];
+		struct operation op;
+		for (unsigned long n = 1; short_recovery_at(&operations[i], n); n++)
+			;
+		for (size_t l = 0; l < DV_ARRAY_LEN(layouts); l++)
+			if (in_layout(&operations[i], layouts[l], transform, &op) &&
+			    (slow || l == i % 3))
+				for (unsigned long n = 1; short_recovery_at(&op, n); n++)
+					;
+	}
+	world_small_limits(true);
+	for (size_t i = 0; i < DV_ARRAY_LEN(parts_operations); i++)
+		for (unsigned long n = 1; short_recovery_at(&parts_operations[i], n); n++)
+			;
 	world_small_limits(false);
 }
 
@@ -249,7 +349,10 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_all_calls_fail_from_one_on),
 		CHECK_TEST(test_one_call_fails_in_the_layouts_of_diskv),
 		CHECK_TEST(test_a_short_count_is_no_error),
+		CHECK_TEST(test_a_short_count_is_no_error_in_the_layouts_of_diskv),
 		CHECK_TEST(test_a_recovery_that_fails_at_any_call_loses_nothing),
+		CHECK_TEST(test_a_recovery_in_the_layouts_of_diskv_that_fails_loses_nothing),
+		CHECK_TEST(test_a_short_count_in_a_recovery_is_no_error),
 	};
 	dv_log_set_sink(no_log);
 	slow = argc > 1 && !strcmp(argv[1], "--slow");
