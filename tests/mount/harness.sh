@@ -43,8 +43,13 @@ need() { # need PROGRAM...
 
 dv_mounts_in() { awk -v t="$1/" 'index($5, t) == 1 { print $5 }' /proc/self/mountinfo; }
 
-# When a process began; nothing where there is none, or a zombie. A number is soon used again.
-dv_born() { sed -n 's/.*) [^ZX] //p' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 19; }
+# When a process began; nothing where there is none, or a zombie whose other threads, which hold its files and locks as
+# long, have ended too. A number is soon used again.
+dv_born() {
+	local gone=ZX tasks=("/proc/$1/task"/*)
+	[ ${#tasks[@]} -lt 2 ] || gone=X
+	sed -n "s/.*) [^$gone] //p" "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 19
+}
 # dv_ended PID: a zombie, where nobody reaps orphans, has ended too.
 dv_ended() {
 	local born

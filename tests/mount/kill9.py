@@ -234,12 +234,13 @@ def mount():
 
 
 def wait_end(pid):
-    """Until the daemon is gone, a zombie at most: its locks are free then."""
+    """Until the daemon is gone, a zombie at most, with its other threads: its locks are free then."""
     while True:
         try:
             with open("/proc/%d/stat" % pid) as f:
-                if f.read().rpartition(")")[2].split()[0] in "ZX":
-                    return
+                state = f.read().rpartition(")")[2].split()[0]
+            if state in "ZX" and len(os.listdir("/proc/%d/task" % pid)) < 2:
+                return
         except (FileNotFoundError, ProcessLookupError):
             return
         time.sleep(0.002)

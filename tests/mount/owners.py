@@ -302,7 +302,8 @@ def harass(mounts, until):
 def is_dead(pid):
     try:
         with open("/proc/%d/stat" % pid) as f:
-            return f.read().rsplit(") ", 1)[1][0] in "ZX"
+            state = f.read().rsplit(") ", 1)[1][0]
+        return state in "ZX" and len(os.listdir("/proc/%d/task" % pid)) < 2  # others of its threads hold its locks
     except (FileNotFoundError, ProcessLookupError):
         return True
 
