@@ -66,16 +66,6 @@ static unsigned write_flags(const struct fuse_file_info *fi)
 	return flags;
 }
 
-/* Did the bytes land elsewhere than where the kernel put them into its pages? */
-static void check_append(struct fs_op *op, uint64_t off, uint64_t len)
-{
-	struct dv_stat st;
-
-	if (dv_store_getattr(op->fs->store, &op->call, op->node, &st) == 0 && st.size == off + len)
-		return;
-	fs_notify_inval(op->fs->notify, op->id, off);
-}
-
 static void op_write(fuse_req_t req, fuse_ino_t id, const char *buf, size_t size, off_t off,
 		     struct fuse_file_info *fi)
 {
@@ -95,8 +85,6 @@ static void op_write(fuse_req_t req, fuse_ino_t id, const char *buf, size_t size
 	else
 		n = dv_store_write(op.fs->store, &op.call, op.node, buf,
 				   (struct dv_range){(uint64_t)off, size}, flags);
-	if (n > 0 && (flags & DV_WRITE_APPEND))
-		check_append(&op, (uint64_t)off, (uint64_t)n);
 	fs_reply_written(&op, n);
 }
 

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * probe.c - the read lease.
+ * probe.c - the read lease, and the thread that takes it.
+ *
+ * What that thread asks the kernel, the kernel may ask this daemon. When the daemon is killed just then, the
+ * thread can not die before it has its answer: none comes before the connection is closed, and that is
+ * open as long as a thread lives that shares its descriptor. The mount would hang for ever. So this one has a
+ * table of descriptors of its own, with nothing in it but what a probe opens.
  *
  * As root the file is opened by handle, which is (node id, generation): no name is looked up, and
  * -ESTALE tells that the kernel has no such inode in memory, so no descriptor and no mapping
@@ -12,9 +17,12 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -96,14 +104,9 @@ static int probe(struct fs_session *fs, struct dv_node *node)
 	uint64_t id;
 	int fd, answer;
 
-	if (!atomic_load(&fs->serving) || atomic_load(&fs->ending))
-		return -ENOTCONN;
-	if (!S_ISREG(dv_node_type(node)))
-		return 0;
 	id = fs_nodes_id_of(fs->nodes, node);
 	if (id == 0)
 		return 0; /* the kernel does not know it */
-	fs_stats_own_thread(&fs->stats);
 	if (geteuid() == 0) {
 		fd = open_by_id(fs, id);
 		if (fd == -ESTALE)
@@ -123,6 +126,120 @@ static int probe(struct fs_session *fs, struct dv_node *node)
 	return answer;
 }
 
+/* ---- the thread ---- */
+
+struct fs_probe {
+	struct fs_session *fs;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t asked, answered, freed;
+	struct dv_node *node; /* lock; NULL: nobody asks */
+	bool taken;	      /* lock; by who asks */
+	bool ending;	      /* lock */
+	int answer;	      /* lock; of node */
+};
+
+/* Standard output and errors stay: of the process everything else is closed here. Nothing is to be opened here
+ * that another thread uses, so nothing is logged. */
+static void leave_descriptors(void)
+{
+#ifdef SYS_close_range
+	const unsigned unshare = 2; /* CLOSE_RANGE_UNSHARE */
+
+	/* Before Linux 5.9 a daemon that is killed while it probes has to be unmounted with -f. */
+	(void)syscall(SYS_close_range, STDERR_FILENO + 1u, ~0u, unshare);
+#endif
+}
+
+static void *probe_thread(void *arg)
+{
+	struct fs_probe *p = arg;
+
+	leave_descriptors();
+	fs_stats_own_thread(&p->fs->stats);
+	pthread_mutex_lock(&p->lock);
+	for (;;) {
+		struct dv_node *node;
+		int answer;
+
+		while (!p->node && !p->ending)
+			pthread_cond_wait(&p->asked, &p->lock);
+		if (p->ending)
+			break;
+		node = p->node;
+		pthread_mutex_unlock(&p->lock);
+		answer = probe(p->fs, node);
+		pthread_mutex_lock(&p->lock);
+		p->answer = answer;
+		p->node = NULL;
+		pthread_cond_signal(&p->answered);
+	}
+	pthread_mutex_unlock(&p->lock);
+	return NULL;
+}
+
+/* By one after the other. */
+static int ask(struct fs_probe *p, struct dv_node *node)
+{
+	int answer;
+
+	pthread_mutex_lock(&p->lock);
+	while (p->taken)
+		pthread_cond_wait(&p->freed, &p->lock);
+	p->taken = true;
+	p->node = node;
+	pthread_cond_signal(&p->asked);
+	while (p->node)
+		pthread_cond_wait(&p->answered, &p->lock);
+	answer = p->answer;
+	p->taken = false;
+	pthread_cond_signal(&p->freed);
+	pthread_mutex_unlock(&p->lock);
+	return answer;
+}
+
+dv_err fs_probe_new(struct fs_session *fs, struct fs_probe **out)
+{
+	struct fs_probe *p = calloc(1, sizeof(*p));
+	int err;
+
+	if (!p)
+		return -ENOMEM;
+	p->fs = fs;
+	pthread_mutex_init(&p->lock, NULL);
+	pthread_cond_init(&p->asked, NULL);
+	pthread_cond_init(&p->answered, NULL);
+	pthread_cond_init(&p->freed, NULL);
+	err = pthread_create(&p->thread, NULL, probe_thread, p);
+	if (err) {
+		free(p);
+		return -err;
+	}
+	*out = p;
+	return 0;
+}
+
+void fs_probe_free(struct fs_probe **slot)
+{
+	struct fs_probe *p = *slot;
+
+	if (!p)
+		return;
+	pthread_mutex_lock(&p->lock);
+	p->ending = true;
+	pthread_cond_signal(&p->asked);
+	pthread_mutex_unlock(&p->lock);
+	pthread_join(p->thread, NULL);
+	pthread_cond_destroy(&p->freed);
+	pthread_cond_destroy(&p->answered);
+	pthread_cond_destroy(&p->asked);
+	pthread_mutex_destroy(&p->lock);
+	free(p);
+	*slot = NULL;
+}
+
+/* ---- who asks ---- */
+
 static int64_t now_ns(void)
 {
 	struct timespec ts;
@@ -139,7 +256,12 @@ int fs_probe_has_writer(void *self, struct dv_node *node)
 	/* Counted first, so that fs_session_close() and fs_probe_pause() see either the count or
 	 * are seen. */
 	atomic_fetch_add(&fs->probes, 1);
-	answer = now_ns() < atomic_load(&fs->probe_again_ns) ? 1 : probe(fs, node);
+	if (!atomic_load(&fs->serving) || atomic_load(&fs->ending))
+		answer = -ENOTCONN;
+	else if (now_ns() < atomic_load(&fs->probe_again_ns))
+		answer = 1;
+	else
+		answer = S_ISREG(dv_node_type(node)) ? ask(fs->probe, node) : 0;
 	atomic_fetch_sub(&fs->probes, 1);
 	return answer;
 }

@@ -13,6 +13,7 @@
 #include "fs/expire.h"
 #include "fs/mountpoint.h"
 #include "fs/ops.h"
+#include "fs/probe.h"
 #include "fs/session_args.h"
 #include "fs/steward.h"
 
@@ -490,7 +491,7 @@ dv_err fs_session_open(struct fs_session *fs, char *why, size_t why_size)
 	}
 	err = fs_pool_new(&pool, waiting_threads(fs), &fs->pool);
 	if (err == 0)
-		err = fs_notify_new(fs->se, &fs->notify);
+		err = fs_probe_new(fs, &fs->probe);
 	if (err == 0)
 		err = fs_evict_new(fs, fs->options->max_nodes, &fs->evict);
 	if (err == 0)
@@ -533,8 +534,7 @@ void fs_session_close(struct fs_session *fs)
 	fs_expire_stop(fs->expire);
 	while (atomic_load(&fs->retries) > 0)
 		nanosleep(&moment, NULL);
-	fs_pool_free(&fs->pool); /* their replies need the session and the notify thread */
-	fs_notify_free(&fs->notify);
+	fs_pool_free(&fs->pool); /* their replies need the session */
 	fs_evict_free(&fs->evict);
 	while (atomic_load(&fs->notices) > 0)
 		nanosleep(&moment, NULL);
@@ -551,6 +551,7 @@ void fs_session_close(struct fs_session *fs)
 	}
 	while (atomic_load(&fs->probes) > 0)
 		nanosleep(&moment, NULL);
+	fs_probe_free(&fs->probe);
 	fs_expire_free(&fs->expire);
 	if (fs->nodes)
 		dv_debug("%" PRIu64 " nodes were in use", fs_nodes_count(fs->nodes));

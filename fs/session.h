@@ -35,7 +35,6 @@
 #include "core/store.h"
 #include "fs/control.h"
 #include "fs/node.h"
-#include "fs/notify.h"
 #include "fs/options.h"
 #include "fs/pool.h"
 #include "fs/stats.h"
@@ -76,8 +75,8 @@ struct fs_session {
 	struct fuse_session *se;
 	struct fs_nodes *nodes;
 	struct fs_pool *pool;
-	struct fs_notify *notify;
 	struct fs_evict *evict;
+	struct fs_probe *probe;
 	struct fs_expire *expire; /* NULL: values stay */
 	struct fs_control control;
 	struct fs_stats stats;

@@ -160,6 +160,34 @@ for how in rename unlink; do
 	rm -f "$A/orphan"
 done
 
+claim "what is appended behind bytes of the other mount is read from where it is, not from where the kernel took the end to be"
+python3 - "$A" "$B" <<'EOF'
+import mmap, os, sys
+a, b = sys.argv[1:]
+for i, (size, more, mine) in enumerate([(100, 50, 10), (4090, 3, 20), (5000, 9000, 5000), (300000, 70000, 100)] * 5):
+	path = "/appended%d" % i
+	want = b"o" * size
+	with open(b + path, "wb", buffering=0) as f:
+		f.write(want)
+	fd = os.open(a + path, os.O_RDWR | os.O_APPEND)
+	assert os.pread(fd, size + 1, 0) == want
+	with open(b + path, "ab", buffering=0) as f:
+		f.write(b"b" * more)
+	want += b"b" * more
+	for letter in b"ac":
+		data = bytes([letter]) * mine
+		assert os.write(fd, data) == mine
+		want += data
+		# Mapped once its size was asked for, as programs do.
+		assert os.fstat(fd).st_size == len(want), (i, os.fstat(fd).st_size, len(want))
+		with mmap.mmap(fd, 0, prot=mmap.PROT_READ) as m:
+			assert m[:] == want, (i, letter)
+		got = os.pread(fd, len(want) + 1, 0)
+		assert got == want, (i, letter, len(got), len(want))
+	os.close(fd)
+	os.unlink(a + path)
+EOF
+
 claim "a name that came is listed, though the directory has its mtime back: as a swap at that moment leaves it"
 mkdir "$A/dir/sub"
 ls "$A" "$A/dir" "$A/dir/sub" "$B" "$B/dir" "$B/dir/sub" >"$T/out"

@@ -310,7 +310,7 @@ static void make_raw(struct fix *f)
 	write_at(f, 0, 100, 0);
 	make(f, "b");
 	write_until(f, 3000); /* which is not worth packing */
-	close_store(f); /* so that nobody has it open */
+	close_store(f);	      /* so that nobody has it open */
 	open_store(f);
 	look_up(f, "b");
 	CHECK_STR(form(f), "raw");
