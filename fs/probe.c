@@ -139,6 +139,15 @@ struct fs_probe {
 	int answer;	      /* lock; of node */
 };
 
+/* The thread sanitizer takes one number for one descriptor, whatever table it is in. */
+#if defined(__SANITIZE_THREAD__)
+#define SHARES true
+#elif defined(__has_feature)
+#define SHARES __has_feature(thread_sanitizer)
+#else
+#define SHARES false
+#endif
+
 /* Standard output and errors stay: of the process everything else is closed here. Nothing is to be opened here
  * that another thread uses, so nothing is logged. */
 static void leave_descriptors(void)
@@ -147,7 +156,8 @@ static void leave_descriptors(void)
 	const unsigned unshare = 2; /* CLOSE_RANGE_UNSHARE */
 
 	/* Before Linux 5.9 a daemon that is killed while it probes has to be unmounted with -f. */
-	(void)syscall(SYS_close_range, STDERR_FILENO + 1u, ~0u, unshare);
+	if (!SHARES)
+		(void)syscall(SYS_close_range, STDERR_FILENO + 1u, ~0u, unshare);
 #endif
 }
 
