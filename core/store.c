@@ -348,8 +348,12 @@ dv_err dv_store_open(struct dv_backing backing, const char *path,
 	if (!err && !options->resharding)
 		err = dv_config_stands(s, path, why, why_size);
 	if (err) {
+		unsigned left; /* its records stay, for the next who opens it */
 		if (!why[0])
 			snprintf(why, why_size, "%s: %s", path, strerror(-err));
+		dv_keeper_stop(s); /* what comes after it was started can fail */
+		dv_stage_worker_stop(s);
+		dv_keeper_drain(s, &left);
 		free_store(s);
 		return err;
 	}

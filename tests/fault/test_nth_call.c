@@ -246,6 +246,42 @@ static void test_a_recovery_in_the_layouts_of_diskv_that_fails_loses_nothing(voi
 		}
 }
 
+/* With its threads, what follows their start can fail too: they are ended before the store is. */
+static void test_an_opening_with_threads_that_fails_ends_them(void)
+{
+	static const int errors[] = {EIO, EMFILE, ENOMEM};
+	struct world w;
+	world_init(&w, WORLD_PROCESS, "path");
+	run_clean(&w, "put a 20000; run; put b 9000; append a 10");
+	for (size_t e = 0; e < (slow ? DV_ARRAY_LEN(errors) : 1); e++)
+		for (int for_good = 0; for_good < 2; for_good++)
+			for (unsigned long n = 1;; n++) {
+				struct simfs *disk = simfs_after_kill(w.fs);
+				struct dv_store_options o = {
+					.threads = 1, .boot_id = WORLD_BOOT, .background = true};
+				struct dv_store *s = NULL;
+				char why[512];
+				world_context("opening with threads: call %lu fails", n);
+				simfs_fail_nth(disk, n, errors[e], for_good);
+				dv_err err = dv_store_open(simfs_backing(disk), "/store", &o, &s,
+							   why, sizeof(why));
+				bool hit = simfs_failed(disk);
+				simfs_fail_nth(disk, 0, 0, false);
+				CHECK(hit || err == 0);
+				dv_ignore(dv_store_close(&s, NULL)); /* an error may be told once */
+				CHECK_EQ(simfs_open_fds(disk), 0);
+				CHECK_EQ(simfs_bad_fds(disk), 0);
+				struct dv_store *dead = w.s;
+				if (!world_check(&w, disk, WORLD_BOOT))
+					report(&w);
+				CHECK(w.s == dead);
+				simfs_free(disk);
+				if (!hit)
+					break;
+			}
+	world_release(&w);
+}
+
 /* n = 0: every transfer is. -> false: there are fewer transfers. */
 static bool short_at(const struct operation *op, unsigned long n)
 {
@@ -348,6 +384,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_one_call_fails),
 		CHECK_TEST(test_all_calls_fail_from_one_on),
 		CHECK_TEST(test_one_call_fails_in_the_layouts_of_diskv),
+		CHECK_TEST(test_an_opening_with_threads_that_fails_ends_them),
 		CHECK_TEST(test_a_short_count_is_no_error),
 		CHECK_TEST(test_a_short_count_is_no_error_in_the_layouts_of_diskv),
 		CHECK_TEST(test_a_recovery_that_fails_at_any_call_loses_nothing),
