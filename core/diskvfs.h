@@ -124,6 +124,7 @@ struct dvfs_options {
 	size_t dict_len;
 	const struct dvfs_transform *custom_transform; /* copied; self stays the caller's */
 	const struct dvfs_codec *codec;		       /* the same */
+	int noatime; /* reading moves no time of access, where the process may choose; implied by read_only */
 };
 
 /* Defaults. size: sizeof(struct dvfs_options) of the caller. */

@@ -137,6 +137,7 @@ static dv_err open_store(struct dvfs *s, const char *path, const struct dv_plugi
 					    .settle_ms = s->o.settle_ms ? s->o.settle_ms : 5000,
 					    .threads = s->o.threads,
 					    .read_only = s->o.read_only,
+					    .noatime = s->o.noatime != 0,
 					    .background = !s->o.read_only,
 					    .transform = s->o.transform,
 					    .plugin = plugin,

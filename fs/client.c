@@ -40,16 +40,23 @@ static int open_file(const char *mountpoint, const char *name, int flags)
 static dv_err read_text(const char *mountpoint, const char *name, char text[FS_STATS_BYTES + 1])
 {
 	int fd = open_file(mountpoint, name, O_RDONLY);
-	ssize_t n;
+	size_t len = 0;
 	dv_err err = 0;
 
 	if (fd < 0)
 		return fd;
-	n = read(fd, text, FS_STATS_BYTES);
-	if (n < 0)
-		err = -errno;
+	while (!err && len < FS_STATS_BYTES) {
+		ssize_t n = read(fd, text + len, FS_STATS_BYTES - len);
+
+		if (n == 0)
+			break;
+		if (n > 0)
+			len += (size_t)n;
+		else if (errno != EINTR)
+			err = -errno;
+	}
 	close(fd);
-	text[n < 0 ? 0 : n] = '\0';
+	text[err ? 0 : len] = '\0';
 	return err;
 }
 
@@ -67,11 +74,15 @@ dv_err fs_client_command(const char *mountpoint, const char *command, struct dv_
 {
 	char text[FS_STATS_BYTES + 1];
 	int fd = open_file(mountpoint, "control", O_WRONLY);
+	ssize_t sent;
 	dv_err err = 0;
 
 	if (fd < 0)
 		return fd;
-	if (write(fd, command, strlen(command)) < 0)
+	do
+		sent = write(fd, command, strlen(command));
+	while (sent < 0 && errno == EINTR);
+	if (sent < 0)
 		err = -errno;
 	close(fd);
 	if (!result)

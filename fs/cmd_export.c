@@ -68,18 +68,37 @@ static void failed(struct export *ex, dv_err err)
 
 /* ---- attributes ---- */
 
-static void give_xattrs(struct export *ex, struct dv_node *n, int fd)
+/* Attributes that cannot be had there: not of this user, of another kind of filesystem, too large for it. */
+static bool can_not_be_given(int error)
+{
+	static const int errors[] = {EOPNOTSUPP, EPERM,	 EACCES, EINVAL,
+				     E2BIG,	 ERANGE, ENOSPC, EDQUOT};
+
+	for (size_t i = 0; i < DV_ARRAY_LEN(errors); i++)
+		if (error == errors[i])
+			return true;
+	return false;
+}
+
+/* As far as they can be given; what can not be read, or fails otherwise, is an error. */
+static dv_err give_xattrs(struct export *ex, struct dv_node *n, int fd)
 {
 	DV_AUTO_FREE char *list = malloc(XATTR_MAX);
 	DV_AUTO_FREE char *value = malloc(XATTR_MAX);
-	ssize_t len = list && value ? dv_store_listxattr(ex->s, &call, n, list, XATTR_MAX) : 0;
+	ssize_t len =
+		list && value ? dv_store_listxattr(ex->s, &call, n, list, XATTR_MAX) : -ENOMEM;
 
 	for (char *attr = list; len > 0 && attr < list + len; attr += strlen(attr) + 1) {
 		ssize_t got = dv_store_getxattr(ex->s, &call, n, attr, value, XATTR_MAX);
 
-		if (got >= 0 && fsetxattr(fd, attr, value, (size_t)got, 0))
-			continue; /* as far as they can be given */
+		if (got == -ENODATA) /* removed meanwhile */
+			continue;
+		if (got < 0)
+			return (dv_err)got;
+		if (fsetxattr(fd, attr, value, (size_t)got, 0) && !can_not_be_given(errno))
+			return -errno;
 	}
+	return len < 0 && len != -EOPNOTSUPP ? (dv_err)len : 0;
 }
 
 /* Of an open file or directory. */
@@ -87,11 +106,17 @@ static dv_err dress(struct export *ex, struct dv_node *n, const struct dv_stat *
 {
 	const struct timespec times[2] = {st->atime, st->mtime};
 	mode_t mode = st->mode & 07777;
+	dv_err err;
 
-	if (fchown(fd, st->uid, st->gid))
+	if (fchown(fd, st->uid, st->gid)) {
+		if (!can_not_be_given(errno))
+			return -errno;
 		mode &= ~(mode_t)(S_ISUID | S_ISGID); /* they were meant for that owner */
-	give_xattrs(ex, n, fd);
-	return fchmod(fd, mode) || futimens(fd, times) ? -errno : 0;
+	}
+	err = give_xattrs(ex, n, fd);
+	if (!err && (fchmod(fd, mode) || futimens(fd, times)))
+		err = -errno;
+	return err;
 }
 
 static dv_err dress_other(const struct dv_stat *st, int at, const char *name)

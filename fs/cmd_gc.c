@@ -43,6 +43,7 @@ static int run(struct fs_door *d, struct fs_gc *gc, bool json)
 
 	if (d->mount[0]) /* else what was just written would be taken for old; it is kept anyway */
 		dv_ignore(fs_client_command(d->mount, "commit\n", NULL));
+	d->looks = true; /* or what it reads of a value's table would count as use of it */
 	status = fs_door_library(d, !d->mount[0] && !gc->dry);
 	if (status < 0)
 		return fs_cmd_fail(2, "%s: the store's folder can not be read by this user",

@@ -62,6 +62,7 @@ static dv_err open_library(struct fs_door *d, bool write, char *why, size_t why_
 		return err;
 	dvfs_options_init(&o, sizeof(o));
 	o.read_only = !write;
+	o.noatime = d->looks;
 	d->writable = write;
 	if (!write) /* what it would tell of pending work is told by finish_pending() */
 		dvfs_set_log(NULL);

@@ -29,6 +29,7 @@ struct fs_door {
 	char mount[PATH_MAX]; /* "": it is not mounted */
 	struct dvfs *lib;     /* NULL as long as it was not needed */
 	bool writable;	      /* lib */
+	bool looks;	      /* reading moves no time of access: set before lib is there */
 };
 
 /* operand: STORE|MOUNTPOINT. d NULL: there was no memory for it. -> exit status, what is wrong having been

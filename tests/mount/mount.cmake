@@ -30,6 +30,12 @@ dv_mount_test(cli LABELS brief)
 dv_mount_test(values LABELS brief TIMEOUT 300)
 dv_mount_test(trees LABELS brief TIMEOUT 300)
 dv_mount_test(cache LABELS brief)
+add_library(broken_calls MODULE support/broken_calls.c)
+target_link_libraries(broken_calls PRIVATE diskvfs_flags ${CMAKE_DL_LIBS})
+if(NOT DISKVFS_SANITIZE) # what is preloaded would come before the sanitizer
+	dv_mount_test(calls TIMEOUT 300 ENV BROKEN_CALLS=$<TARGET_FILE:broken_calls>)
+	dv_mount_test(calls_all SCRIPT calls LABELS slow TIMEOUT 7200 ENV CALLS_SLOW=1 BROKEN_CALLS=$<TARGET_FILE:broken_calls>)
+endif()
 if(NOT DISKVFS_SANITIZE) # it is loaded into a program that has none
 	dv_mount_test(library ENV LIBRARY=$<TARGET_FILE:diskvfs_shared>)
 endif()
