@@ -68,16 +68,26 @@ static void failed(struct export *ex, dv_err err)
 
 /* ---- attributes ---- */
 
-/* Attributes that cannot be had there: not of this user, of another kind of filesystem, too large for it. */
+/* What cannot be had there: not of this user, of another kind of filesystem. */
 static bool can_not_be_given(int error)
 {
-	static const int errors[] = {EOPNOTSUPP, EPERM,	 EACCES, EINVAL,
-				     E2BIG,	 ERANGE, ENOSPC, EDQUOT};
+	return error == EOPNOTSUPP || error == EPERM || error == EACCES || error == EINVAL;
+}
 
-	for (size_t i = 0; i < DV_ARRAY_LEN(errors); i++)
-		if (error == errors[i])
-			return true;
-	return false;
+/* Too large for that filesystem, or it is full; the value is exported all the same. */
+static bool finds_no_room(int error)
+{
+	return error == ENOSPC || error == EDQUOT || error == E2BIG || error == ERANGE;
+}
+
+static void left_out(struct export *ex, const char *attr)
+{
+	char text[1024];
+
+	fs_progress_clear(&ex->progress);
+	fs_cmd_fail(2, "%s: its attribute %s finds no room there, and is left out",
+		    dv_log_key(text, sizeof(text), ex->key), attr);
+	ex->failed++;
 }
 
 /* As far as they can be given; what can not be read, or fails otherwise, is an error. */
@@ -95,8 +105,11 @@ static dv_err give_xattrs(struct export *ex, struct dv_node *n, int fd)
 			continue;
 		if (got < 0)
 			return (dv_err)got;
-		if (fsetxattr(fd, attr, value, (size_t)got, 0) && !can_not_be_given(errno))
+		if (!fsetxattr(fd, attr, value, (size_t)got, 0) || can_not_be_given(errno))
+			continue;
+		if (!finds_no_room(errno))
 			return -errno;
+		left_out(ex, attr);
 	}
 	return len < 0 && len != -EOPNOTSUPP ? (dv_err)len : 0;
 }
