@@ -199,12 +199,18 @@ static dv_err decode(struct dv_store *s, int fd, const struct dv_frame *fr, void
 	return err;
 }
 
+/* More stored than plain bytes, by far: a million blocks of nothing. No buffer is made for that; such a
+ * frame is decoded as it is read (is_unit). */
+static bool is_mostly_headers(const struct dv_frame *fr)
+{
+	return fr->stored_len > fr->plain_len * 2u + (1u << 20);
+}
+
 /* fr is none of a unit's (foreign.h). */
 dv_err dv_decode_frame(struct dv_store *s, int fd, const struct dv_frame *fr, void *out,
 		       bool nowait)
 {
-	/* A frame holds more stored than plain bytes only by its headers. */
-	if (fr->stored_len > fr->plain_len * 2u + (1u << 20))
+	if (is_mostly_headers(fr))
 		return -EBADMSG;
 	/* Large frames by many threads at once would be more memory than the cache. */
 	size_t bytes = (size_t)(fr->stored_len + fr->plain_len);
@@ -306,7 +312,7 @@ static void packed_close(struct packed *p)
 static bool is_unit(const struct packed *p, const struct dv_frame *fr, struct dv_unit *out)
 {
 	*out = (struct dv_unit){.fd = p->fd, .key = p->key, .where = *fr};
-	return p->facts.stream || fr->plain_len > dv_whole_frame_max(p->s);
+	return p->facts.stream || fr->plain_len > dv_whole_frame_max(p->s) || is_mostly_headers(fr);
 }
 
 /* The decoded frame; small ones that are in memory are decoded even by a caller that may not wait.
