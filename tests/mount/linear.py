@@ -84,13 +84,12 @@ class Actor:
 
     def put_truncated(self, key):
         tag, data = self.new(key, True)
+        begin = time.monotonic()  # what is renamed over it from here on may take the name from what is opened
         fd = os.open(self.path(key), os.O_WRONLY | os.O_TRUNC)
-        begin = time.monotonic()
         end, seen = NEVER, NEVER
         try:
             if self.rng.random() < 0.1:
                 time.sleep(0.02)
-            begin = time.monotonic()
             os.write(fd, data)
             end = time.monotonic()
             seen = end + LATER
