@@ -87,10 +87,11 @@ static dv_err save_all(struct dv_verify *v, const struct dv_look *look, struct s
 	const struct dv_scan_ops ops = {.self = w, .frame = save_frame};
 	struct dv_scan_result r;
 	struct dv_store *s = v->s;
-	w->text_len = (size_t)snprintf(w->text, TEXT_BYTES,
-				       "Whole zstd frames of a damaged file of %" PRIu64
-				       " bytes, in their order; from byte A to before B:\n",
-				       look->st.size);
+	w->text_len = (size_t)snprintf(
+		w->text, TEXT_BYTES,
+		"Whole %s of a damaged file of %" PRIu64
+		" bytes, in their order; from byte A to before B:\n",
+		dv_coding_is_sealed(&s->coding) ? "gzip members" : "zstd frames", look->st.size);
 	dv_err err = dv_verify_scan(v, look, &ops, &r);
 	if (!err)
 		err = flush_text(w);
@@ -113,7 +114,9 @@ dv_err dv_mend_save_frames(struct dv_verify *v, const struct dv_verify_item *ite
 	w->s = s;
 	w->from = look->fd;
 	w->at = w->list_at = w->frames = 0;
-	w->to = dv_lost_create(v, d, item->stored, ".frames.zst", out->name);
+	w->to = dv_lost_create(v, d, item->stored,
+			       dv_coding_is_sealed(&s->coding) ? ".frames.gz" : ".frames.zst",
+			       out->name);
 	w->list = w->to < 0 ? w->to : dv_lost_create(v, d, item->stored, ".frames.txt", list);
 	dv_err err = w->list < 0 ? w->list : save_all(v, look, w);
 	if (w->to >= 0)

@@ -9,6 +9,7 @@
  *   verify_control.c  .diskvfs: owners, leftovers, what is under way
  *   verify_repair.c   what is done about it
  *   verify_mend.c     whole frames saved, a seek table made anew
+ *   verify_members.c  whole members of a damaged gzip file
  *   verify_lost.c     .diskvfs/lost/verify-N
  */
 #ifndef DV_VERIFY_PRIVATE_H
@@ -116,7 +117,7 @@ struct dv_look {
 	uint64_t plain;
 };
 
-/* All of a packed file that is looked at. */
+/* All of a packed file that is looked at; of gzip its whole members, of zlib nothing. */
 DV_CHECK dv_err dv_verify_scan(struct dv_verify *v, const struct dv_look *look,
 			       const struct dv_scan_ops *ops, struct dv_scan_result *out);
 

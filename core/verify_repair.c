@@ -2,7 +2,8 @@
 /*
  * verify_repair.c - what is done about what was found. See verify.h.
  *
- *   damaged frames          the file to lost/, and beside it its whole frames and where they belong
+ *   damaged frames          the file to lost/, and beside it its whole frames (of gzip: members) and where
+ *                           they belong
  *   a seek table            a copy with a new one, made in lost/, exchanged with the file
  *   two files, equal bytes  the packed one to lost/
  *   misplaced               to where its key is looked for, where nothing is in its way
@@ -77,6 +78,15 @@ static bool has_kind(const struct dv_faults *f, enum dv_finding_kind kind)
 	return false;
 }
 
+static dv_err count_members(struct dv_verify *v, const struct dv_look *look, uint64_t *out)
+{
+	const struct dv_scan_ops none = {0};
+	struct dv_scan_result r;
+	dv_err err = dv_verify_scan(v, look, &none, &r);
+	*out = r.frames;
+	return err;
+}
+
 /* To lost/, with what is whole beside it. */
 static dv_err put_aside(struct dv_verify *v, const struct dv_verify_item *item,
 			const struct dv_look *look, struct outcome *o)
@@ -85,14 +95,19 @@ static dv_err put_aside(struct dv_verify *v, const struct dv_verify_item *item,
 	struct dv_saved saved = {.frames = 0};
 	char name[DV_NAME_MAX + 1];
 	const struct dv_ident id = dv_ident_of(&look->st);
-	dv_err err = dv_lost_open(v, item->dir->path, &d);
-	if (!err && look->found.frames)
+	bool sealed = dv_coding_is_sealed(&v->s->coding);
+	uint64_t whole = look->found.frames;
+	dv_err err = sealed ? count_members(v, look, &whole) : 0;
+	if (err)
+		return err;
+	err = dv_lost_open(v, item->dir->path, &d);
+	if (!err && whole)
 		err = dv_mend_save_frames(v, item, look, &d, &saved);
 	if (!err)
 		err = dv_lost_take(v, &d, item->dir->fd, item->stored, &id, name);
 	if (!err && saved.frames)
-		done(o, true, "moved to %s/%s, its %" PRIu64 " whole frames saved in %s", d.path,
-		     name, saved.frames, saved.name);
+		done(o, true, "moved to %s/%s, its %" PRIu64 " whole %s saved in %s", d.path, name,
+		     saved.frames, sealed ? "members" : "frames", saved.name);
 	else if (!err)
 		done(o, true, "moved to %s/%s", d.path, name);
 	dv_lost_close(v, &d);

@@ -11,6 +11,7 @@
 #include "core/io.h"
 #include "core/meta.h"
 #include "core/sealed.h"
+#include "core/verify_members.h"
 #include "core/verify_private.h"
 #include "core/walk.h"
 
@@ -198,6 +199,8 @@ dv_err dv_verify_scan(struct dv_verify *v, const struct dv_look *look,
 		      const struct dv_scan_ops *ops, struct dv_scan_result *out)
 {
 	const struct dv_scan_file file = {look->fd, look->st.size, look->ours, &v->wide};
+	if (dv_coding_is_sealed(&v->s->coding))
+		return dv_scan_members(v->s, look->scan, &file, ops, out);
 	return dv_scan_frames(v->s, look->scan, &file, ops, out);
 }
 

@@ -4,6 +4,7 @@
  * call fails, and wherever the process is killed or the power goes; the next run goes on.
  */
 #include "core/cleanup.h"
+#include "core/deflate.h"
 #include "tests/unit/verify_fixture.h"
 
 #define BIG 15000u /* 3 frames of 4 KiB, and a part */
@@ -100,6 +101,110 @@ static void test_whole_frames_are_saved_with_their_places(void)
 	rest[first + 50] ^= 0x10;
 	CHECK_EQ(memcmp(rest, file, len), 0);
 	vt_end(&t);
+}
+
+/* A gzip member of the first len bytes of text, behind file[at..). -> its end */
+static size_t add_member(uint8_t *file, size_t at, const void *text, size_t len)
+{
+	const struct dv_coding gzip = {.kind = DV_CODING_GZIP, .level = 6};
+	struct dv_deflater *d = NULL;
+	size_t pos = 0;
+	int done = 0;
+	CHECK_EQ(dv_deflater_new(&gzip, &d), 0);
+	ssize_t n = dv_deflater_step(d, text, len, &pos, true, file + at, BIG, &done);
+	CHECK(n > 0 && done);
+	dv_deflater_free(&d);
+	return at + (size_t)n;
+}
+
+static void begin_layout(struct vt *t, const char *layout)
+{
+	vt_begin_as(t, (struct dv_init_options){.transform = "path", .layout = layout});
+}
+
+static void test_whole_members_of_a_gzip_file_are_saved(void)
+{
+	static uint8_t file[3 * BIG], saved[3 * BIG], rest[3 * BIG];
+	static char text[BIG], list[4096];
+	struct vt t;
+	begin_layout(&t, "diskv:gzip");
+	vt_text("k", text, sizeof(text));
+	const size_t first = add_member(file, 0, text, 5000);
+	const size_t second = add_member(file, first, text + 5000, 6000);
+	const size_t len = add_member(file, second, text + 11000, 4000);
+	vt_write(&t, "k", file, len);
+	CHECK_EQ(vt_is(&t, "k", BIG), 1);
+	vt_clean(&t);
+	/* The first bytes of a member lie in the damage too. */
+	for (size_t i = 0; i + 4 < 40; i += 4)
+		memcpy(file + first + 60 + i, "\x1f\x8b\x08\x00", 4);
+	vt_write(&t, "k", file, len);
+	CHECK_EQ(vt_is(&t, "k", BIG), -EBADMSG);
+	vt_verify(&t, true);
+	CHECK_EQ(t.r.fixed, 1);
+	CHECK(strstr(vt_told(&t, "damaged", "k", "")->done,
+		     "2 whole members saved in k.frames.gz"));
+	CHECK_EQ(vt_read(&t, RUN "k.frames.gz", saved, sizeof(saved)), first + len - second);
+	CHECK_EQ(memcmp(saved, file, first), 0);
+	CHECK_EQ(memcmp(saved + first, file + second, len - second), 0);
+	list[vt_read(&t, RUN "k.frames.txt", list, sizeof(list) - 1)] = '\0';
+	CHECK(strstr(list, "Whole gzip members"));
+	CHECK(strstr(list, "bytes of the value: 0 to 5000;"));
+	CHECK(strstr(list, "bytes of the value: not known;"));
+	CHECK_EQ(vt_read(&t, RUN "k", rest, sizeof(rest)), len);
+	CHECK_EQ(memcmp(rest, file, len), 0);
+	CHECK(!vt_exists(&t, "k"));
+	vt_clean(&t);
+	vt_end(&t);
+}
+
+/* Whose checksum is wrong, or which ends too early, is not whole: what comes before the damage gzip -dc
+ * prints of the file in lost/. */
+static void test_a_damaged_stream_alone_is_put_aside(void)
+{
+	static uint8_t file[BIG], rest[BIG];
+	static char text[BIG];
+	for (int i = 0; i < 4; i++) {
+		struct vt t;
+		begin_layout(&t, i < 3 ? "diskv:gzip" : "diskv:zlib");
+		vt_text("k", text, sizeof(text));
+		size_t len = add_member(file, 0, text, BIG);
+		if (i == 0)
+			file[len - 5] ^= 1; /* of the CRC */
+		else if (i == 1)
+			len -= 20;
+		else if (i == 2)
+			memset(file, 0, 10); /* no member begins */
+		vt_write(&t, "k", file, len);
+		vt_verify(&t, true);
+		CHECK_EQ(t.r.fixed, 1);
+		CHECK_EQ(vt_read(&t, RUN "k", rest, sizeof(rest)), len);
+		CHECK_EQ(memcmp(rest, file, len), 0);
+		CHECK(!vt_exists(&t, RUN "k.frames.gz") && !vt_exists(&t, RUN "k.frames.zst"));
+		vt_clean(&t);
+		vt_end(&t);
+	}
+}
+
+/* Places that look like members, without end, each of which decodes for long: bounded work. */
+static void test_crafted_gzip_files_are_put_aside_in_bounded_time(void)
+{
+	const size_t len = 4u << 20;
+	struct vt t;
+	uint8_t *file = malloc(len);
+	CHECK(file);
+	begin_layout(&t, "diskv:gzip");
+	/* Each a member's head and stored blocks that hold all heads behind it. */
+	for (size_t i = 0; i + 16 <= len; i += 16)
+		memcpy(file + i, "\x1f\x8b\x08\0\0\0\0\0\0\3\0\xff\xff\0\0\0", 16);
+	vt_write(&t, "k", file, len);
+	unsigned long before = simfs_calls(t.fs);
+	vt_verify(&t, true);
+	CHECK_EQ(t.r.fixed, 1);
+	CHECK(vt_exists(&t, RUN "k"));
+	CHECK(simfs_calls(t.fs) - before < 200000);
+	vt_end(&t);
+	free(file);
 }
 
 static void test_a_mended_file_is_as_it_was_packed(void)
@@ -363,6 +468,9 @@ int main(int argc, char **argv)
 	static const struct check_test tests[] = {
 		CHECK_TEST(test_each_kind_is_mended_or_put_aside_and_told),
 		CHECK_TEST(test_whole_frames_are_saved_with_their_places),
+		CHECK_TEST(test_whole_members_of_a_gzip_file_are_saved),
+		CHECK_TEST(test_a_damaged_stream_alone_is_put_aside),
+		CHECK_TEST(test_crafted_gzip_files_are_put_aside_in_bounded_time),
 		CHECK_TEST(test_a_mended_file_is_as_it_was_packed),
 		CHECK_TEST(test_what_can_not_be_helped_is_left),
 		CHECK_TEST(test_what_is_moved_to_its_place_is_looked_at_there),
