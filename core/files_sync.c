@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* files_sync.c - fsync: what was written is durable, or that it could not be. */
 #include "core/io.h"
+#include "core/loose.h"
 #include "core/ops.h"
+#include "core/place.h"
 #include "core/space.h"
 #include "core/value.h"
+
+#define NAMES_MAX 16u /* of one value, that are looked at one by one */
 
 static dv_err commit_for_fsync(struct dv_store *s, struct dv_node *n)
 {
@@ -68,6 +72,43 @@ static dv_err sync_file(struct dv_store *s, struct dv_node *n, bool data_only)
 	return 0;
 }
 
+/* What lay under n's skip-th name, and was packed, is gone for good. -ESTALE: no such name. */
+static dv_err settle_raw(struct dv_store *s, struct dv_node *n, unsigned skip)
+{
+	struct dv_node *dir = NULL;
+	char name[DV_NAME_MAX + 1];
+	struct dv_place p;
+	dv_err err = dv_node_name(s, n, skip, &dir, name, NULL);
+	if (err)
+		return err;
+	err = dv_place_open(s, dir, name, false, &p);
+	if (!err) {
+		struct dv_loose_at at = dv_place_at(&p);
+		err = dv_loose_settle(s, &at, p.dirfd, DV_LOOSE_RAW | DV_LOOSE_ASIDE, false);
+		dv_place_close(s, &p);
+	}
+	dv_node_unref(s, dir);
+	return err;
+}
+
+/*
+ * Of bytes that were written to a raw file and not synced the disk may have none, though the packed form has
+ * them: the raw one, if the power brings it back, would be the value, as one that was changed after it was packed.
+ */
+static dv_err settle_packed(struct dv_store *s, struct dv_node *n)
+{
+	if (!S_ISREG(n->type) || dv_loose_is_empty(s))
+		return 0;
+	dv_err err = dv_gate_shared(n, false);
+	if (err)
+		return err;
+	bool packed = n->form == DV_FORM_PACKED;
+	dv_gate_open(n);
+	for (unsigned skip = 0; packed && !err && skip <= NAMES_MAX; skip++)
+		err = skip < NAMES_MAX ? settle_raw(s, n, skip) : dv_loose_sync_all(s);
+	return err == -ENOENT || err == -ESTALE ? 0 : err; /* those were all, or it was removed */
+}
+
 dv_err dv_store_fsync(struct dv_store *s, const struct dv_call *call, struct dv_node *n,
 		      bool data_only)
 {
@@ -86,6 +127,8 @@ dv_err dv_store_fsync(struct dv_store *s, const struct dv_call *call, struct dv_
 			err = sync_file(s, n, data_only);
 		if (!err)
 			err = dv_sync_names(s, n);
+		if (!err)
+			err = settle_packed(s, n);
 	} while (dv_try_again(s, call, n, &err, &tries) || dv_space_wait(s, call, &err, &since));
 	if (err == -EINPROGRESS)
 		return err;

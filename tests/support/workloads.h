@@ -34,6 +34,9 @@ static const struct workload workloads[] = {
 	 "mkdir d; mkdir d/e; create d/e/a; write d/e/a 0 9000; fsync d/e/a; run"},
 	{"fsync after packing", "path",
 	 "mkdir d; put d/a 9000; run; fsync d/a; mkdir d/e; put d/e/b 9000; run; fsync d/e/b"},
+	{"fsync of what was changed and packed", "path",
+	 "put a 9000; fsync a; append a 6000; packall; fsync a; put c 10; fsync c; write c 2 5000; "
+	 "run; fsync c; list"},
 	{"pack one", "path", "put a 20000; fsync a; run; look a; put c 9000; run"},
 	{"pack a batch", "path",
 	 "mkdir d; put a 20000; put b 9000; put d/c 12000; put e 30000; fsync a; fsync b; fsync "
@@ -172,6 +175,8 @@ static const struct workload workloads[] = {
 	 "abcabcd 9000; run; "
 	 "append abc 5; run; rename abc abcabc; fsync abcabc; unlink abcabc; fsyncdir .; put abc "
 	 "3000; fsync abc"},
+	{"split, fsync of what was changed and packed", "split:3",
+	 "put abcd 9000; fsync abcd; append abcd 6000; packall; fsync abcd; put x 10; link x y"},
 	{"split renames", "split:3",
 	 "put abcd 9000; put xyz 9000; fsync abcd; fsync xyz; run; put q 3000; rename q xyz; fsync "
 	 "xyz; rename abcd xyz; "
