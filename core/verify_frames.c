@@ -270,6 +270,7 @@ static dv_err try_frame(struct pass *p, uint64_t off, const struct expected *e,
 	if (err)
 		return err;
 	f->has_sum = head.has_checksum;
+	f->tells_size = head.plain_len != DV_PLAIN_UNKNOWN;
 	bool summed = !f->has_sum && e && p->table && p->table->t.checksums;
 	dv_xxh64_init(&sum);
 	err = decode_bounded(p, &head, e, f, summed ? &sum : NULL);
@@ -296,8 +297,8 @@ static void judge_shape(struct pass *p, const struct dv_scan_frame *f)
 		r->frame_size = f->plain_len;
 	else if (r->frames == 1 && !could_be_ours(r->frame_size))
 		r->like_ours = false;
-	if (f->skippable || !f->has_sum || !f->plain_len || f->plain_len > r->frame_size ||
-	    p->ended_short || f->plain_len > DV_FRAME_SIZE_MAX)
+	if (f->skippable || !f->has_sum || !f->tells_size || !f->plain_len ||
+	    f->plain_len > r->frame_size || p->ended_short || f->plain_len > DV_FRAME_SIZE_MAX)
 		r->like_ours = false;
 	p->ended_short |= f->plain_len < r->frame_size;
 }

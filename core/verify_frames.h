@@ -23,7 +23,8 @@ uint8_t *dv_scan_buffer(struct dv_scan *scan);
 struct dv_scan_frame {
 	uint64_t off, len; /* stored */
 	uint64_t plain_off, plain_len;
-	bool placed; /* plain_off is known: nothing before is missing, or a table tells */
+	bool placed;	 /* plain_off is known: nothing before is missing, or a table tells */
+	bool tells_size; /* in its head */
 	bool has_sum;
 	uint32_t sum; /* low half of XXH64 of the plain bytes */
 	bool skippable;
@@ -51,8 +52,8 @@ struct dv_scan_result {
 	uint64_t frames_end; /* where the table begins, or the file ends */
 	uint64_t bad;	     /* places where frames are damaged */
 	enum dv_scan_table table;
-	/* All frames are as those made here: plain size, content checksum. frame_size: plain bytes
-	 * of all but the last. */
+	/* All frames are as those made here: plain size in the head, content checksum. frame_size:
+	 * plain bytes of all but the last. */
 	bool like_ours;
 	uint64_t frame_size;
 };

@@ -189,7 +189,8 @@ static void judge_tag(struct dv_look *look, const struct dv_tag *tag)
 			      "cut off at byte %" PRIu64 ": %" PRIu64 " of %" PRIu64
 			      " plain bytes are left, in whole frames",
 			      look->st.size, r->plain, tag->plain_size);
-	} else if (r->frames > 1 && r->like_ours && r->table == DV_SCAN_NO_TABLE) {
+	} else if (r->frames > 1 && r->like_ours && r->table == DV_SCAN_NO_TABLE &&
+		   tag->stored_size > look->st.size) { /* a file of another maker has a tag, too */
 		r->table = DV_SCAN_TABLE_BAD;
 		dv_faults_add(&look->faults, DV_FINDING_TABLE, "its seek table is gone");
 	}
