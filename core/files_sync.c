@@ -3,6 +3,7 @@
 #include "core/io.h"
 #include "core/loose.h"
 #include "core/ops.h"
+#include "core/owner.h"
 #include "core/place.h"
 #include "core/space.h"
 #include "core/value.h"
@@ -72,8 +73,9 @@ static dv_err sync_file(struct dv_store *s, struct dv_node *n, bool data_only)
 	return 0;
 }
 
-/* What lay under n's skip-th name, and was packed, is gone for good. -ESTALE: no such name. */
-static dv_err settle_raw(struct dv_store *s, struct dv_node *n, unsigned skip)
+/* What lay under n's skip-th name, and was packed, is gone for good. -ESTALE: no such name. by_others: perhaps
+ * another mount has packed it, and what that has removed is not known here. */
+static dv_err settle_raw(struct dv_store *s, struct dv_node *n, unsigned skip, bool by_others)
 {
 	struct dv_node *dir = NULL;
 	char name[DV_NAME_MAX + 1];
@@ -84,7 +86,9 @@ static dv_err settle_raw(struct dv_store *s, struct dv_node *n, unsigned skip)
 	err = dv_place_open(s, dir, name, false, &p);
 	if (!err) {
 		struct dv_loose_at at = dv_place_at(&p);
-		err = dv_loose_settle(s, &at, p.dirfd, DV_LOOSE_RAW | DV_LOOSE_ASIDE, false);
+		err = by_others ? dv_loose_sync(s, &at, p.dirfd)
+				: dv_loose_settle(s, &at, p.dirfd, DV_LOOSE_RAW | DV_LOOSE_ASIDE,
+						  false);
 		dv_place_close(s, &p);
 	}
 	dv_node_unref(s, dir);
@@ -97,15 +101,18 @@ static dv_err settle_raw(struct dv_store *s, struct dv_node *n, unsigned skip)
  */
 static dv_err settle_packed(struct dv_store *s, struct dv_node *n)
 {
-	if (!S_ISREG(n->type) || dv_loose_is_empty(s))
+	if (!S_ISREG(n->type))
 		return 0;
 	dv_err err = dv_gate_shared(n, false);
 	if (err)
 		return err;
 	bool packed = n->form == DV_FORM_PACKED;
 	dv_gate_open(n);
-	for (unsigned skip = 0; packed && !err && skip <= NAMES_MAX; skip++)
-		err = skip < NAMES_MAX ? settle_raw(s, n, skip) : dv_loose_sync_all(s);
+	bool by_others = packed && dv_owners_beside(s);
+	if (!packed || (!by_others && dv_loose_is_empty(s)))
+		return 0;
+	for (unsigned skip = 0; !err && skip <= NAMES_MAX; skip++)
+		err = skip < NAMES_MAX ? settle_raw(s, n, skip, by_others) : dv_loose_sync_all(s);
 	return err == -ENOENT || err == -ESTALE ? 0 : err; /* those were all, or it was removed */
 }
 

@@ -23,6 +23,7 @@ struct mount {
 
 static struct simfs *fs;
 static struct mount a, b;
+static const char *boot = "boot-a";
 
 static int has_writer(void *self, struct dv_node *n)
 {
@@ -70,7 +71,7 @@ static struct dv_backing watched(void)
 static void open_mount(struct mount *m)
 {
 	char why[256];
-	struct dv_store_options o = {.threads = 1, .boot_id = "boot-a"};
+	struct dv_store_options o = {.threads = 1, .boot_id = boot};
 	m->writers = 0;
 	o.hooks = (struct dv_store_hooks){.self = m, .has_writer = has_writer};
 	CHECK_EQ(dv_store_open(m == &a ? watched() : simfs_backing(fs), "/", &o, &m->s, why,
@@ -299,6 +300,41 @@ static void test_edits_of_one_packed_value_wait_for_each_other(void)
 	CHECK_STR(got, "BB");
 	CHECK_EQ(put_aside(&a) + put_aside(&b), 0);
 	dv_node_unref(a.s, na);
+	dv_node_unref(b.s, nb);
+	end();
+}
+
+/* What a packed value was made of does not come back without what was never synced. */
+static void test_what_another_mount_has_packed_is_durable_once_it_is_synced(void)
+{
+	begin();
+	struct dv_pack_result r;
+	struct dv_node *na = create(&a, "k");
+	write_letter(&a, na, 'o');
+	struct dv_node *nb = find(&b, "k");
+	CHECK_EQ(dv_store_fsync(b.s, &root_call, nb, false), 0); /* its name, too */
+	CHECK_EQ(write_at(&a, na, "n", 0, 0, false), 1);
+	CHECK_EQ(dv_store_pack_all(a.s, &r), 0);
+	CHECK_EQ(r.packed, 1);
+	struct dv_node *same = find(&b, "k"); /* in its new form */
+	CHECK(same == nb);
+	CHECK_EQ(dv_store_fsync(b.s, &root_call, nb, false), 0);
+	for (uint64_t seed = 0; seed < 20; seed++) {
+		struct simfs *was = fs;
+		struct mount before = a;
+		uint64_t size;
+		fs = simfs_after_cut(was, seed);
+		boot = "boot-b";
+		open_mount(&a);
+		CHECK_EQ(shown(&a, "k", &size), 'n');
+		close_mount(&a);
+		simfs_free(fs);
+		fs = was;
+		boot = "boot-a";
+		a = before;
+	}
+	dv_node_unref(a.s, na);
+	dv_node_unref(b.s, same);
 	dv_node_unref(b.s, nb);
 	end();
 }
@@ -578,6 +614,7 @@ int main(int argc, char **argv)
 			test_what_was_renamed_over_a_value_after_its_replacement_was_written_stands),
 		CHECK_TEST(test_a_value_packed_elsewhere_while_it_is_replaced_is_replaced),
 		CHECK_TEST(test_edits_of_one_packed_value_wait_for_each_other),
+		CHECK_TEST(test_what_another_mount_has_packed_is_durable_once_it_is_synced),
 		CHECK_TEST(test_appends_of_both_are_kept),
 		CHECK_TEST(test_a_replaced_value_is_another_node_and_a_packed_one_is_not),
 		CHECK_TEST(test_truncating_by_name_what_others_replaced_asks_to_look_again),
