@@ -89,7 +89,7 @@ struct dv_record {
 	uint64_t id;
 	uint8_t type, flags;
 	struct dv_ident raw, packed;
-	struct dv_version raw_version;
+	struct dv_version raw_version; /* STAGE over a raw object: that one's, when it was begun */
 	uint64_t st_ino;
 	uint64_t stored_from; /* TAIL; else 0 */
 	const char *path;     /* borrowed; key path in the mount; not NUL terminated when decoded */

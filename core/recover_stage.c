@@ -177,11 +177,18 @@ static void tag_stage(struct dv_store *s, const struct dv_record *r, int fd)
 	dv_tag_store(s, fd, &id, &tag);
 }
 
-/* Has a living mount, or a program, written to the raw object since the last byte came to the stage? Both by the
- * same clock. Its mtime alone may have been set, and its ctime moves with a mode. */
-static bool written_since(struct adoption *a, int stage_fd, const struct dv_stat *old)
+/*
+ * Has a living mount, or a program, written to the raw object since the last byte came to the stage? Not if that is
+ * as it was when the stage was begun, whatever the clock was set to between; else both are by the same clock. Its
+ * mtime alone may have been set, and its ctime moves with a mode.
+ */
+static bool written_since(struct adoption *a, const struct dv_record *r, int stage_fd,
+			  const struct dv_stat *old)
 {
+	const struct dv_version begun = r->raw_version, now = dv_version_of(old);
 	struct dv_stat st;
+	if (begun.mtime_ns == now.mtime_ns && begun.size == now.size)
+		return false;
 	return dv_recover_stat(a, stage_fd, "", &st) == 0 &&
 	       dv_time_ns(old->ctime) > dv_time_ns(st.ctime) &&
 	       dv_time_ns(old->mtime) > dv_time_ns(st.mtime);
@@ -208,7 +215,7 @@ dv_err dv_recover_stage(struct adoption *a, const struct dv_record *r, const str
 		err = dv_recover_unlink(a, a->dirfd, stage); /* I6 */
 	} else {
 		stored = find_replaced(a, r, t, &old);
-		if (stored && !was_packed && written_since(a, fd, &old))
+		if (stored && !was_packed && written_since(a, r, fd, &old))
 			stored = NULL;
 		if (stored)
 			tag_stage(s, r, fd);

@@ -219,6 +219,8 @@ dv_err dv_stage_write_record(struct dv_store *s, struct dv_node *n, struct dv_st
 	}
 	if (stage->tail)
 		r.raw_version = stage->raw;
+	else if (r.type == DV_RECORD_STAGE && n->form == DV_FORM_RAW)
+		r.raw_version = stage->over;
 	/* What is exchanged with it: another mount's ID.z, or value, has the same number in its tag. */
 	struct dv_stat st;
 	if (r.type == DV_RECORD_STREAM && n->form == DV_FORM_PACKED &&
@@ -325,6 +327,7 @@ dv_err dv_stage_begin_with(struct dv_store *s, struct dv_node *n, struct dv_stag
 		err = make_stage_file(s, stage);
 	if (!err) {
 		stage->in_place = dv_node_links(n, st.nlink) > 1;
+		stage->over = dv_version_of(&st);
 		err = dress(s, n, old, &st, stage, empty);
 	}
 	if (!err && dv_node_has_name(s, n))

@@ -193,6 +193,7 @@ static bool supersede(struct dv_store *s, struct dv_node *n, const struct dv_pla
 	if (dv_node_add_name(s, n, p->dir, p->name, f.slot))
 		return false;
 	struct dv_ident id = dv_ident_of(&f.st);
+	stage->over = dv_version_of(&f.st);
 	dv_node_set_object(s, n, &id, f.form);
 	dv_node_drop_file(s, n); /* of the object that was there before */
 	if (stage->swap_id)	 /* of the object that was there before */

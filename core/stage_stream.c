@@ -190,7 +190,7 @@ dv_err dv_stream_lock_raw(struct dv_store *s, struct dv_node *n, struct dv_stage
 	if (lease == -EAGAIN)
 		return -EAGAIN;
 	fresh->leased = lease >= 0;
-	fresh->raw = dv_version_of(&st);
+	fresh->raw = fresh->over = dv_version_of(&st);
 	atomic_fetch_add(&(*out)->refs, 1);
 	fresh->locked = *out;
 	return 0;
@@ -209,7 +209,7 @@ void dv_stream_raw_is(struct dv_store *s, struct dv_node *n)
 {
 	struct dv_stat st;
 	if (n->stage->locked && DV_B(s, stat, n->stage->locked->fd, "", &st) == 0)
-		n->stage->raw = dv_version_of(&st);
+		n->stage->raw = n->stage->over = dv_version_of(&st);
 }
 
 void dv_stage_stream(struct dv_store *s, struct dv_node *n)

@@ -118,6 +118,35 @@ static void test_every_acknowledged_step_survives_a_kill_in_the_layouts_of_diskv
 	}
 }
 
+/* As NTP, a user, or a machine without a clock does it: an hour on or back after each step. Which of two
+ * versions is the later one is nothing that times tell. */
+static void test_every_acknowledged_step_survives_a_kill_while_the_clock_steps(void)
+{
+	static const char *const layouts[] = {"diskv:gzip", "diskv", "diskv:zlib"};
+	unsigned long calls;
+	for (int64_t seconds = -3600; seconds <= 3600; seconds += 7200) {
+		world_clock_steps(seconds);
+		for (size_t i = 0; i < DV_ARRAY_LEN(workloads); i++) {
+			struct workload load;
+			char transform[64];
+			for (unsigned long n = 1; kill_at(&workloads[i], n, &calls); n++)
+				;
+			if (slow)
+				kill_everywhere(&workloads[i], 7);
+			/* Back is what misleads. */
+			if ((slow || seconds < 0) &&
+			    workload_as_diskv(&workloads[i], layouts[i % 3], transform, &load))
+				for (unsigned long n = 1; kill_at(&load, n, &calls); n++)
+					;
+		}
+		world_small_limits(true);
+		for (size_t i = 0; i < DV_ARRAY_LEN(parts_workloads); i++)
+			kill_everywhere(&parts_workloads[i], slow ? 7 : 211);
+		world_small_limits(false);
+	}
+	world_clock_steps(0);
+}
+
 static void random_work(uint64_t from, uint64_t count, unsigned long stride)
 {
 	static const char *const transforms[] = {"path", "flat", "split:3", "hash:md5:2x1"};
@@ -200,6 +229,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_every_acknowledged_step_survives_a_kill),
 		CHECK_TEST(test_every_acknowledged_step_of_a_stream_or_an_append_survives_a_kill),
 		CHECK_TEST(test_every_acknowledged_step_survives_a_kill_in_the_layouts_of_diskv),
+		CHECK_TEST(test_every_acknowledged_step_survives_a_kill_while_the_clock_steps),
 		CHECK_TEST(test_random_work_survives_a_kill),
 		CHECK_TEST(
 			test_a_replacement_that_a_full_disk_cut_short_is_not_put_in_place_after_a_kill),

@@ -73,6 +73,9 @@ const char *world_context_text(void);
  * to? Else none of those that tests make is. */
 void world_small_limits(bool on);
 
+/* From now on the filesystem's clock is set by so many seconds after each step of a script; 0: it runs. */
+void world_clock_steps(int64_t seconds);
+
 /* Makes a durable store on a new simfs and opens it. transform: TRANSFORM, or TRANSFORM@LAYOUT. */
 void world_init(struct world *w, enum world_mode mode, const char *transform);
 void world_release(struct world *w);
