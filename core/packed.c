@@ -84,7 +84,8 @@ static void tell_bad(struct dv_store *s, struct dv_node *n, const struct dv_stat
 	dv_log_note("%s", reason);
 	dv_count_error(s, err);
 	clock_gettime(CLOCK_REALTIME, &now);
-	if (now.tv_sec <= st->ctime.tv_sec + BAD_AGE_S)
+	/* A time to come is of a clock that was set back since. */
+	if (llabs((long long)(now.tv_sec - st->ctime.tv_sec)) <= BAD_AGE_S)
 		return;
 	/* Not 0: reading is to tell EIO, not an early end. */
 	struct dv_facts facts = {.version = dv_version_of(st),

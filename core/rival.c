@@ -77,7 +77,8 @@ static bool is_recent(const struct dv_stat *st)
 {
 	struct timespec now;
 	clock_gettime(CLOCK_REALTIME, &now);
-	return now.tv_sec - st->ctime.tv_sec <= RECENT_S;
+	/* One that is to come is of a clock that was set back since. */
+	return llabs((long long)(now.tv_sec - st->ctime.tv_sec)) <= RECENT_S;
 }
 
 static bool has_raw_name(struct dv_store *s, const struct dv_node *n, const struct dv_place *p)

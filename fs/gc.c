@@ -164,7 +164,8 @@ static dv_err erase_beside(struct fs_door *d, const struct candidate *c)
 /* -> 1: it is gone */
 static dv_err erase(struct fs_door *d, struct fs_gc *gc, const struct candidate *c, int64_t now)
 {
-	dv_err err = now - c->changed_ns < FRESH_S * 1000000000ll ? -EBUSY : 0;
+	/* A time to come is of a clock that was set back since: else such a value would stay for ever. */
+	dv_err err = llabs(now - c->changed_ns) < FRESH_S * 1000000000ll ? -EBUSY : 0;
 
 	if (!err && !gc->dry)
 		err = d->mount[0] ? erase_through(d, c) : erase_beside(d, c);

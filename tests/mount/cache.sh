@@ -133,6 +133,16 @@ exec 7<&- 8>&-
 [ "$(left)" = "fresh v10 " ] || fail "$(left)" # v10 has been read
 mnt_down
 
+claim "values whose times are to come, since the clock was set back, go last, and go"
+"$DISKVFS" keys -0 "$S" | xargs -0 "$DISKVFS" rm "$S"
+ten
+touch -d '+1 hour' "$S/v3"
+"$DISKVFS" gc "$S" --max-size 100K >/dev/null
+[ "$(left)" = "v3 " ] || fail "$(left)"
+"$DISKVFS" gc "$S" --max-size 1 >/dev/null
+[ -z "$("$DISKVFS" keys "$S")" ] || fail "$(left)"
+ten
+
 claim "max_age= and max_size= keep a mount small, and leave alone what is open"
 "$DISKVFS" keys -0 "$S" | xargs -0 "$DISKVFS" rm "$S"
 ten

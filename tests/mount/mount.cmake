@@ -39,6 +39,11 @@ endif()
 if(NOT DISKVFS_SANITIZE) # it is loaded into a program that has none
 	dv_mount_test(library ENV LIBRARY=$<TARGET_FILE:diskvfs_shared>)
 endif()
+add_library(broken_clock MODULE support/broken_clock.c)
+target_link_libraries(broken_clock PRIVATE diskvfs_flags)
+if(NOT DISKVFS_SANITIZE)
+	dv_mount_test(clock TIMEOUT 300 ENV BROKEN_CLOCK=$<TARGET_FILE:broken_clock>)
+endif()
 # The library is loaded into a program that has no sanitizer.
 if(NOT DISKVFS_SANITIZE)
 	set(linear_library LIBRARY=$<TARGET_FILE:diskvfs_shared>)
