@@ -108,6 +108,7 @@ exec 7>"$M/small"
 text 5000 >&7
 kill -KILL "$dv_pid"
 exec 7>&- || true
+dv_wait_end "$dv_pid" 60 || fail "the daemon does not end"
 umount -l "$M"
 verify 0 "$S"
 told '^unfinished: .diskvfs/stage/'
