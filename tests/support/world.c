@@ -614,6 +614,8 @@ static bool do_rename(struct world *w, const char *from, const char *to, bool ex
 	bool over = model_now(&w->m, b) != NULL;
 	if (a == b || !now || (exchange && !over) || ka->group == kb->group || !has_parent(w, to))
 		return true;
+	if (exchange && (links_of(w, a) > 1 || links_of(w, b) > 1))
+		return true; /* of a packed and a raw one it is refused (README) */
 	if (!two_parents(w, from, to, &da, &la, &db, &lb))
 		return false;
 	commit_neighbours(w);
