@@ -5,7 +5,8 @@
  *
  *   input   u8: layouts[] | u8: how many operations | operations | rest: the file
  *   operation   u8 kind | u8 length / 64 | u16 offset / 4; from kind 240 on: fsync, and then one that does not
- *               change what the value is, cut short at a call: u8 kind | u8 which call | u16 what the disk keeps
+ *               change what the value is, cut short at a call: u8 kind | u8 which call | u16 what the disk keeps;
+ *               or one write or truncation, killed: u8 kind | u8 which call | u8 offset / 64 | u8 length / 64
  *
  * What the store gives of the value is what zstd or zlib make of the whole file, or an error; it is an
  * error where they give one. From there on reads give what was written, over packing, unpacking, remounts,
@@ -236,11 +237,17 @@ static void change_model(uint64_t off, const uint8_t *bytes, size_t len)
 	w.len = w.len < off + len ? off + len : w.len;
 }
 
-static void write_value(uint64_t off, size_t len, unsigned flags, uint8_t seed)
+static const uint8_t *pattern(size_t len, uint8_t seed)
 {
 	static uint8_t bytes[1u << 15];
 	for (size_t i = 0; i < len; i++)
 		bytes[i] = (uint8_t)(seed & 1 ? i / 64 + seed : (i * 2654435761u + seed) >> 13);
+	return bytes;
+}
+
+static void write_value(uint64_t off, size_t len, unsigned flags, uint8_t seed)
+{
+	const uint8_t *bytes = pattern(len, seed);
 	uint64_t at = flags & DV_WRITE_APPEND ? w.len : off;
 	if (len == 0 || at + len > PLAIN_MAX)
 		return;
@@ -285,6 +292,43 @@ static void go_on_with(struct simfs *after)
 	simfs_free(before);
 }
 
+/* A write or a truncation that was killed was made, or was not. */
+static void change_and_kill(const uint8_t op[OP_BYTES])
+{
+	static uint8_t before[PLAIN_MAX], got[PLAIN_MAX];
+	uint64_t off = op[2] * 64u;
+	size_t len = op[3] * 64u, was = w.len, n = 0;
+	ssize_t part = 1;
+	memcpy(before, w.model, was);
+	simfs_power_cut_at(w.fs, 1 + op[1]);
+	w.known = false; /* it may fail */
+	if (op[0] & 1)
+		truncate_value(off);
+	else
+		write_value(off, len, 0, op[1]);
+	simfs_power_cut_at(w.fs, 0);
+	go_on_with(simfs_after_kill(w.fs));
+	require(w.value != NULL);
+	for (; part > 0 && n<sizeof(got); n += part> 0 ? (size_t)part : 0)
+		part = dv_store_read(w.s, &call, w.value, got + n,
+				     (struct dv_range){n, sizeof(got) - n});
+	require(part >= 0);
+	w.len = was;
+	w.known = true;
+	if (n == was && !memcmp(got, before, n))
+		return;
+	if (op[0] & 1) {
+		require(n == off && !memcmp(got, before, n < was ? n : was));
+		for (size_t i = was; i < n; i++)
+			require(got[i] == 0);
+		memcpy(w.model, got, n);
+	} else {
+		change_model(off, pattern(len, op[1]), len);
+		require(n == w.len && !memcmp(got, w.model, n));
+	}
+	w.len = n;
+}
+
 /* What was fsynced is there, whatever was under way, and whatever the disk has kept of that. */
 static void cut_short(const uint8_t op[OP_BYTES])
 {
@@ -292,6 +336,10 @@ static void cut_short(const uint8_t op[OP_BYTES])
 	unsigned seed = op[2] | (unsigned)op[3] << 8;
 	if (!w.known || dv_store_fsync(w.s, &call, w.value, false))
 		return;
+	if ((op[0] >> 1 & 3) == 3) {
+		change_and_kill(op);
+		return;
+	}
 	simfs_power_cut_at(w.fs, 1 + op[1]);
 	switch (op[0] >> 1 & 3) {
 	case 0:
