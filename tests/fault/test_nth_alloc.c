@@ -231,9 +231,8 @@ static bool fail_recovery_at(const struct operation *op, unsigned long n)
 	world_init(&w, WORLD_PROCESS, op->transform);
 	run_clean(&w, op->setup);
 	run_clean(&w, op->step);
-	struct simfs *disk = simfs_after_kill(w.fs);
-	struct dv_store *dead = w.s;
-	w.s = NULL;
+	struct dv_store *dead;
+	struct simfs *disk = world_kill(&w, &dead);
 	memory.n = n;
 	memory.for_good = false;
 	atomic_store(&memory.count, 0);

@@ -190,9 +190,8 @@ static bool fail_recovery_at(const struct operation *op, const struct fault *f)
 	world_init(&w, WORLD_PROCESS, op->transform);
 	run_clean(&w, op->setup);
 	run_clean(&w, op->step);
-	struct simfs *disk = simfs_after_kill(w.fs);
-	struct dv_store *dead = w.s;
-	w.s = NULL;
+	struct dv_store *dead;
+	struct simfs *disk = world_kill(&w, &dead);
 	simfs_fail_nth(disk, f->n, f->error, f->for_good);
 	if (world_open(&w, disk, WORLD_BOOT) == 0)
 		dv_ignore(dv_store_close(&w.s, NULL));
@@ -337,9 +336,8 @@ static bool short_recovery_at(const struct operation *op, unsigned long n)
 	world_init(&w, WORLD_PROCESS, op->transform);
 	run_clean(&w, op->setup);
 	run_clean(&w, op->step);
-	struct simfs *disk = simfs_after_kill(w.fs);
-	struct dv_store *dead = w.s;
-	w.s = NULL;
+	struct dv_store *dead;
+	struct simfs *disk = world_kill(&w, &dead);
 	simfs_fail_op(disk, "pread,pwrite,copy_range");
 	simfs_fail_short(disk, true);
 	simfs_fail_nth(disk, n, EIO, false);

@@ -134,6 +134,13 @@ bool world_wrong(struct world *w, const char *fmt, ...)
 	return false;
 }
 
+struct simfs *world_kill(struct world *w, struct dv_store **dead)
+{
+	*dead = w->s;
+	w->s = NULL;
+	return simfs_after_kill(w->fs);
+}
+
 static void begin(struct world *w)
 {
 	w->skipped = false;

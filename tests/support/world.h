@@ -76,6 +76,9 @@ void world_small_limits(bool on);
 /* From now on the filesystem's clock is set by so many seconds after each step of a script; 0: it runs. */
 void world_clock_steps(int64_t seconds);
 
+/* -> the disk as kill -9 of w's process leaves it, on which w can be opened anew; *dead: w's store, to be given back. */
+struct simfs *world_kill(struct world *w, struct dv_store **dead);
+
 /* Makes a durable store on a new simfs and opens it. transform: TRANSFORM, or TRANSFORM@LAYOUT. */
 void world_init(struct world *w, enum world_mode mode, const char *transform);
 void world_release(struct world *w);
