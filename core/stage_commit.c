@@ -260,17 +260,20 @@ static bool is_half_way(struct dv_store *s, const struct dv_node *n, const struc
 	return false;
 }
 
-/* A stream takes the packed name, and would be hidden by a raw form that another mount has put beside it: that is
- * the value, as n's packed object is not any more. */
-static bool is_hidden(struct dv_store *s, const struct dv_node *n, const struct dv_place *p)
+/* A raw form that another mount, or a program, has put beside n's packed object is the value, as that is not any
+ * more. A stream takes the packed name, and would be hidden by it; any other stage is refused the raw name, and
+ * comes again. */
+static bool is_hidden(struct dv_store *s, const struct dv_node *n, const struct dv_place *p,
+		      bool again)
 {
 	struct dv_found f;
-	return n->form == DV_FORM_PACKED && dv_stage_streams(n->stage) && !n->stage->astray &&
+	bool looks = dv_stage_streams(n->stage) || (again && !n->stage->tail);
+	return n->form == DV_FORM_PACKED && looks && !n->stage->astray &&
 	       dv_place_find(s, p, &f) == 0 && f.form == DV_FORM_RAW && S_ISREG(f.st.mode);
 }
 
-/* -ESTALE: others have changed what is under the name meanwhile. */
-static dv_err commit_once(struct dv_store *s, struct dv_node *n, bool settle)
+/* -ESTALE: others have changed what is under the name meanwhile; again: it said so before. */
+static dv_err commit_once(struct dv_store *s, struct dv_node *n, bool settle, bool again)
 {
 	struct dv_place p;
 	const char *stored;
@@ -299,7 +302,7 @@ static dv_err commit_once(struct dv_store *s, struct dv_node *n, bool settle)
 	err = DV_B(s, stat, p.dirfd, stored, &st);
 	struct dv_ident id = dv_ident_of(&st);
 	bool other = err == -ENOENT || (!err && !dv_ident_equal(&id, &n->id)) ||
-		     (!err && is_hidden(s, n, &p));
+		     (!err && is_hidden(s, n, &p, again));
 	bool half_way = other && is_half_way(s, n, &p, stored, &st);
 	if (half_way) {
 		other = false;
@@ -339,7 +342,7 @@ dv_err dv_stage_commit(struct dv_store *s, struct dv_node *n, bool settle)
 {
 	dv_err err = n->stage ? -ESTALE : 0;
 	for (unsigned tries = 0; err == -ESTALE && n->stage && tries < COMMIT_TRIES; tries++)
-		err = commit_once(s, n, settle);
+		err = commit_once(s, n, settle, tries > 0);
 	return err == -ESTALE && n->stage ? -EAGAIN : err;
 }
 

@@ -208,6 +208,35 @@ static void test_a_superseded_form_that_others_remove_fails_no_sync(void)
 	end();
 }
 
+/* ---- a raw file of a program beside the packed form ---- */
+
+/* Which of the two was written last is the value; the other one is kept. */
+static void test_a_replacement_beside_which_a_program_puts_a_file_does_not_stay_pending(void)
+{
+	for (int later = 0; later < 2; later++) {
+		struct dv_setattr set = {.valid = DV_SET_SIZE};
+		struct dv_store_stats st;
+		struct dv_pack_result r;
+		struct dv_stat out;
+		begin();
+		struct dv_node *n = make("k", 'o');
+		CHECK_EQ(dv_store_pack_all(s, &r), 0);
+		CHECK_EQ(dv_store_setattr(s, &call, n, &set, &out), 0);
+		fill(n, 'n');
+		put("k", "of a program");
+		if (later)
+			fill(n, 'n');
+		for (int i = 0; i < 4; i++)
+			dv_store_run(s, true);
+		dv_store_stats(s, &st);
+		CHECK_EQ(st.pending, 0);
+		CHECK_EQ(st.put_aside, !later);
+		dv_node_unref(s, n);
+		CHECK_EQ(shown("k"), later ? 'n' : 'o');
+		end();
+	}
+}
+
 /* ---- a new value ---- */
 
 static bool made; /* by another mount, after the file here was removed */
@@ -268,6 +297,8 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_a_rename_beside_a_form_that_others_take_back_is_done),
 		CHECK_TEST(test_a_rename_after_which_something_is_to_be_tried_again_is_done),
 		CHECK_TEST(test_a_superseded_form_that_others_remove_fails_no_sync),
+		CHECK_TEST(
+			test_a_replacement_beside_which_a_program_puts_a_file_does_not_stay_pending),
 		CHECK_TEST(test_a_new_value_beside_one_that_came_takes_nothing_of_others_with_it),
 	};
 	return check_main(argc, argv, tests, DV_ARRAY_LEN(tests));
