@@ -124,9 +124,9 @@ class Changer:
 
 
 def is_at_work(data, key):
-    """As on the filesystem below a file is seen that was truncated, and is not written yet; and for COHERENCE the
-    new bytes as far as the old size goes."""
-    return not data or COHERENCE and len(set(re.findall(rb"\b%s/(\S+) " % key.encode(), data))) == 1
+    """As on the filesystem below a file is seen that was truncated, and is not written yet; and for COHERENCE, or where
+    it is written between the kernel's question for the size and that for the bytes, the new ones as far as the old size goes."""
+    return not data or len(set(re.findall(rb"\b%s/(\S+) " % key.encode(), data))) == 1
 
 
 class Reader:
