@@ -89,7 +89,9 @@ struct dv_record {
 	uint64_t id;
 	uint8_t type, flags;
 	struct dv_ident raw, packed;
-	struct dv_version raw_version; /* STAGE over a raw object: that one's, when it was begun */
+	/* STAGE and STREAM over a raw object: that one's, when it was begun; of a STREAM that replaces a value
+	 * mtime_ns is 0, and ctime_ns that object's mtime. */
+	struct dv_version raw_version;
 	uint64_t st_ino;
 	uint64_t stored_from; /* TAIL; else 0 */
 	const char *path;     /* borrowed; key path in the mount; not NUL terminated when decoded */

@@ -374,6 +374,11 @@ static const char *find_old(struct adoption *a, const struct dv_record *r, const
 	/* Of a new value it has the first bytes. After a power cut they may not be there, and times say nothing. */
 	if (!raw || !a->same_boot)
 		return raw;
+	/* Nobody has, where it is as it was when the stream was begun, whatever the clock was set to between. */
+	const struct dv_version *begun = &r->raw_version;
+	if (old.size == begun->size &&
+	    dv_time_ns(old.mtime) == (begun->mtime_ns ? begun->mtime_ns : begun->ctime_ns))
+		return raw;
 	bool changed = (r->raw_version.mtime_ns && old.size != r->raw_version.size) ||
 		       written_since(a, r, found, count, &old);
 	return changed ? NULL : raw;

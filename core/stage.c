@@ -217,8 +217,11 @@ dv_err dv_stage_write_record(struct dv_store *s, struct dv_node *n, struct dv_st
 	} else {
 		r.raw = n->id;
 	}
-	if (stage->tail)
+	if (stage->tail && stage->raw.mtime_ns)
 		r.raw_version = stage->raw;
+	else if (stage->tail && n->form == DV_FORM_RAW)
+		r.raw_version = (struct dv_version){.size = stage->over.size,
+						    .ctime_ns = stage->over.mtime_ns};
 	else if (r.type == DV_RECORD_STAGE && n->form == DV_FORM_RAW)
 		r.raw_version = stage->over;
 	/* What is exchanged with it: another mount's ID.z, or value, has the same number in its tag. */
