@@ -436,7 +436,7 @@ static dv_err set_size(struct dv_store *s, const struct dv_call *call, struct dv
 	if (!err && set->size == 0)
 		n->in_sequence = 0;
 	else if (!err) /* bytes are left */
-		atomic_store(&n->told, 0);
+		dv_told_ends(n);
 	return err;
 }
 

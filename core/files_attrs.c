@@ -79,16 +79,20 @@ static void keep_facts(struct dv_store *s, struct dv_node *n, int fd, struct dv_
 static void look_if_told(struct dv_store *s, struct dv_node *n, int fd)
 {
 	struct dv_stat st;
-	if (S_ISREG(n->type) &&
-	    (n->stage || DV_B(s, stat, fd, "", &st) || dv_told_mark(&st) != atomic_load(&n->told)))
-		atomic_store(&n->told, 0);
+	if (!S_ISREG(n->type))
+		return;
+	bool known = !n->stage && DV_B(s, stat, fd, "", &st) == 0;
+	if (known)
+		st.ctime = dv_shown_ctime(n, &st);
+	if (!known || (dv_told_mark(&st) | DV_TOLD_KEPT) != atomic_load(&n->told))
+		dv_told_ends(n);
 }
 
 void dv_look_again(struct dv_node *n, const struct dv_setattr *set, const struct dv_stat *st)
 {
-	if (S_ISREG(n->type) && !(set->valid & (DV_SET_SIZE | DV_SET_MTIME)) &&
-	    dv_told_mark(st) != atomic_load(&n->told))
-		atomic_store(&n->told, 0);
+	if (!(set->valid & (DV_SET_SIZE | DV_SET_MTIME)) &&
+	    DV_TOLD_MTIME(dv_told_mark(st)) != DV_TOLD_MTIME(atomic_load(&n->told)))
+		dv_told_ends(n);
 }
 
 dv_err dv_set_others(struct dv_store *s, struct dv_node *n, const struct dv_setattr *set,

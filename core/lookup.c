@@ -24,6 +24,7 @@ void dv_changed(struct dv_store *s, struct dv_node *n)
 {
 	dv_pack_cancel(s, n);
 	n->writes++;
+	dv_told_ends(n);
 	if (n->stage)
 		dv_stage_changed(n->stage);
 	atomic_store(&n->dirty, true);
@@ -411,24 +412,34 @@ bool dv_store_dir_moved(struct dv_node *n, const struct dv_stat *st, bool told)
 	return moved;
 }
 
-void dv_store_told(struct dv_node *n, const struct dv_stat *st)
+void dv_store_told(struct dv_node *n, const struct dv_stat *st, bool kept)
 {
-	if (S_ISREG(n->type))
-		atomic_store(&n->told, dv_told_mark(st));
+	if (!S_ISREG(n->type))
+		return;
+	unsigned before = atomic_load(&n->told), mark = dv_told_mark(st);
+	if (kept)
+		atomic_store(&n->told, mark | DV_TOLD_KEPT);
+	else if (!before) /* changed here meanwhile: it stays so */
+		atomic_compare_exchange_strong(&n->told, &before, mark);
 }
 
 bool dv_store_is_told(const struct dv_node *n, const struct dv_stat *st)
 {
-	return S_ISREG(n->type) && atomic_load(&n->told) == dv_told_mark(st);
+	return S_ISREG(n->type) && atomic_load(&n->told) == (dv_told_mark(st) | DV_TOLD_KEPT);
+}
+
+bool dv_store_bytes_differ(const struct dv_node *n, const struct dv_stat *st)
+{
+	unsigned told = atomic_load(&n->told);
+	return S_ISREG(n->type) && told && ((told ^ dv_told_mark(st)) & ~DV_TOLD_KEPT);
 }
 
 void dv_store_told_nothing(struct dv_node *n)
 {
-	if (S_ISREG(n->type))
-		atomic_store(&n->told, 0);
+	dv_told_ends(n);
 }
 
 bool dv_store_bytes_moved(const struct dv_node *n)
 {
-	return S_ISREG(n->type) && atomic_load(&n->told) == 0;
+	return S_ISREG(n->type) && !(atomic_load(&n->told) & DV_TOLD_KEPT);
 }

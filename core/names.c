@@ -417,6 +417,7 @@ static dv_err link_at_rest(struct dv_store *s, struct dv_node *n, struct dv_node
 		dv_names_changed(n);
 		n->writes++; /* a packer that counted one link looks again */
 		dv_forget_kept_ctime(s, n);
+		dv_told_ends(n);
 		err = dv_value_stat(s, n, false, st);
 	}
 	return err;

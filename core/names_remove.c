@@ -84,6 +84,7 @@ static dv_err unlink_known(struct dv_store *s, const struct dv_call *call, struc
 			dv_keeper_forget(s, n);
 		}
 		n->writes++;
+		dv_told_ends(n);
 		dv_touch_dir(s, dir);
 		dv_place_prune(s, name);
 	}

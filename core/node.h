@@ -104,9 +104,9 @@ struct dv_node {
 	atomic_llong real_ctime_ns, kept_ctime_ns;
 
 	uint32_t writes; /* counts changes of bytes or attributes; wraps */
-	atomic_uint
-		told; /* of a value: mark of the mtime that a driver was last told, by which it keeps
-			     bytes; 0: never, or what is kept may be older */
+	/* Of a value: marks of the mtime and ctime that a driver was last told, and whether it is known to
+	 * keep its bytes by that mtime; 0: never told, or the value was changed here since. */
+	atomic_uint told;
 	uint32_t in_sequence;	  /* bytes written one after the other since it was empty;
 				   DV_NOT_IN_SEQUENCE: not so, or it is not to be streamed */
 	atomic_uint unsynced;	  /* DV_NAMES_MADE: a name may be lost with the power (what may come
@@ -157,11 +157,21 @@ struct dv_node {
  * knows files are there. */
 _Static_assert(sizeof(struct dv_node) + DV_LINK_BYTES(0) <= 252, "P6: about 300 bytes in all");
 
-/* For dv_node.told; never 0. */
+/* For dv_node.told: 16 bits of the mtime, never 0, 15 of the ctime as it is shown, DV_TOLD_KEPT. */
+#define DV_TOLD_KEPT	    1u
+#define DV_TOLD_MTIME(mark) ((mark) >> 16)
 static inline uint32_t dv_told_mark(const struct dv_stat *st)
 {
-	uint64_t v = (uint64_t)dv_time_ns(st->mtime) * 0x9E3779B97F4A7C15u;
-	return (uint32_t)(v >> 32) | 1;
+	uint64_t m = (uint64_t)dv_time_ns(st->mtime) * 0x9E3779B97F4A7C15u;
+	uint64_t c = (uint64_t)dv_time_ns(st->ctime) * 0x9E3779B97F4A7C15u;
+	return ((uint32_t)(m >> 48 ? m >> 48 : 1) << 16) | ((uint32_t)(c >> 49) << 1);
+}
+
+/* The value, or its ctime alone, was changed here: what was told of it tells no changes of others. */
+static inline void dv_told_ends(struct dv_node *n)
+{
+	if (S_ISREG(n->type))
+		atomic_store(&n->told, 0);
 }
 
 #define DV_NOT_IN_SEQUENCE UINT32_MAX

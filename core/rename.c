@@ -256,6 +256,7 @@ static dv_err rename_plain(struct dv_store *s, struct renaming *r, bool nowait)
 		    : dv_node_move_name(s, r->olddir, r->oldname, r->newdir, r->newname, slot);
 	end_move(s, r, false);
 	dv_forget_kept_ctime(s, r->n);
+	dv_told_ends(r->n);
 	note_move(s, r);
 	if (r->over && !dv_node_has_name(s, r->over)) {
 		if (r->over->stage)

@@ -451,6 +451,7 @@ void dv_stage_end(struct dv_store *s, struct dv_node *n)
 	dv_tail_free(s, n->stage->tail);
 	free(n->stage);
 	n->stage = NULL;
+	dv_told_ends(n); /* the object has a ctime of its own */
 	atomic_fetch_sub(&s->counters.pending, 1);
 }
 

@@ -272,11 +272,14 @@ DV_CHECK dv_err dv_store_getattr(struct dv_store *s, const struct dv_call *call,
 bool dv_store_dir_moved(struct dv_node *n, const struct dv_stat *st, bool told);
 
 /*
- * Who keeps bytes of values by their mtimes is told st. After dv_store_setattr() the mtime says nothing of
- * bytes that others changed before: where that may be so, they have moved.
+ * Who keeps bytes of values by their mtimes is told st; kept: and is known to have taken that, or keeps none. Others
+ * may have written bytes and put the mtime back; the ctime then tells: before st is told the bytes are to go
+ * where they may differ. After dv_store_setattr() the mtime says nothing of bytes that others changed
+ * before: where that may be so, they have moved.
  */
-void dv_store_told(struct dv_node *n, const struct dv_stat *st);
+void dv_store_told(struct dv_node *n, const struct dv_stat *st, bool kept);
 bool dv_store_is_told(const struct dv_node *n, const struct dv_stat *st);
+bool dv_store_bytes_differ(const struct dv_node *n, const struct dv_stat *st);
 /* What was told was not taken: the bytes may have moved since any time before. */
 void dv_store_told_nothing(struct dv_node *n);
 bool dv_store_bytes_moved(const struct dv_node *n);

@@ -120,7 +120,7 @@ dv_err dv_value_handle(struct dv_store *s, struct dv_node *n, struct dv_file **o
 
 /* ---- attributes ---- */
 
-static struct timespec shown_ctime(const struct dv_node *n, const struct dv_stat *st)
+struct timespec dv_shown_ctime(const struct dv_node *n, const struct dv_stat *st)
 {
 	if (dv_time_ns(st->ctime) == n->real_ctime_ns)
 		return dv_time_of_ns(n->kept_ctime_ns);
@@ -181,7 +181,7 @@ dv_err dv_value_show(struct dv_store *s, struct dv_node *n, const struct dv_plac
 		     const char *stored, bool nowait, struct dv_stat *st)
 {
 	dv_err err = 0;
-	struct timespec ctime = shown_ctime(n, st); /* before a tag is written, which moves it */
+	struct timespec ctime = dv_shown_ctime(n, st); /* before a tag is written, which moves it */
 	struct dv_facts facts;
 	if (n->form == DV_FORM_PACKED) {
 		err = packed_facts(s, n, at, stored, st, nowait, &facts);

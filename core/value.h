@@ -11,6 +11,8 @@
 #include "core/internal.h"
 #include "core/place.h"
 
+/* What is shown for the ctime of n's object: a swap keeps the one before it. */
+struct timespec dv_shown_ctime(const struct dv_node *n, const struct dv_stat *st);
 /* Attributes as the mount shows them: plain size, kept ctime, own inode number. */
 DV_CHECK dv_err dv_value_stat(struct dv_store *s, struct dv_node *n, bool nowait,
 			      struct dv_stat *out);

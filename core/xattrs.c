@@ -261,6 +261,7 @@ static dv_err change(struct dv_store *s, const struct dv_call *call, struct dv_n
 		dv_file_unref(s, file);
 		if (!err)
 			dv_forget_kept_ctime(s, n);
+		dv_told_ends(n);
 		/* The stage gets the same; it may differ from the old object by what was changed
 		 * there since. */
 		if (!err && n->stage) {

@@ -91,7 +91,6 @@ static void op_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 	struct fs_op op;
 	dv_err err;
 
-	(void)fi;
 	if (fs_control_is(id)) {
 		fs_control_getattr(fuse_req_userdata(req), req, id, false);
 		return;
@@ -101,7 +100,7 @@ static void op_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 	err = dv_store_getattr(op.fs->store, &op.call, op.node, &st);
 	if (!err)
 		err = fs_listing_check(&op, op.node, &st);
-	fs_reply_attr(&op, err, &st);
+	fs_reply_attr(&op, err, &st, !fi); /* with a file it asks for its own sake, before a read */
 }
 
 static struct timespec time_or_now(struct timespec given, bool now)

@@ -178,32 +178,54 @@ dv_err fs_listing_check(struct fs_op *op, struct dv_node *node, const struct dv_
 	return 0;
 }
 
-static void tell(struct dv_node *node, const struct dv_stat *st, bool fresh)
+/*
+ * Others may have written bytes and put the mtime back: the kernel, which compares that, is told another one, not to
+ * be kept, and drops its pages itself. Before it shows attributes to anybody it asks again; but for an
+ * answer that is `shown` as it comes: that has the right one, and is not kept either, so that who reads
+ * asks again. The kernel may drop an answer, so it is told so until one counts as taken.
+ */
+static bool tell(struct dv_node *node, const struct dv_stat *st, bool fresh, bool shown)
 {
+	bool differ = !fresh && dv_store_bytes_differ(node, st);
 	enum fs_told_kind kind = fresh			      ? FS_TOLD_FRESH
 				 : dv_store_is_told(node, st) ? FS_TOLD_SAME
 							      : FS_TOLD_OTHER;
+	bool taken = fs_told_answer(node, kind, fs_told_now_ms());
 
-	if (fs_told_answer(node, kind, fs_told_now_ms()))
-		dv_store_told(node, st);
+	if (!(differ && shown))
+		dv_store_told(node, st, taken || (differ && fs_told_often(node)));
+	return differ;
 }
 
-static void reply_attr(struct fs_op *op, const struct dv_stat *from)
+/* Another mtime, and another one for each ctime: what the kernel knows may be one of these. */
+static void as_moved(struct stat *st)
+{
+	uint64_t ctime = (uint64_t)st->st_ctim.tv_sec * 1000000000u + (uint64_t)st->st_ctim.tv_nsec;
+	long off = 1 + (long)((ctime * 0x9E3779B97F4A7C15u >> 32) % 500000u);
+
+	st->st_mtim.tv_nsec = (st->st_mtim.tv_nsec + off) % 1000000000;
+}
+
+static void reply_attr(struct fs_op *op, const struct dv_stat *from, bool moved, double timeout_s)
 {
 	struct stat st;
 
 	fs_stat_convert(from, dv_node_ino(op->node), &st);
-	if (fuse_reply_attr(op->req, &st, op->fs->timeout_s) < 0) /* interrupted */
+	if (moved)
+		as_moved(&st);
+	if (fuse_reply_attr(op->req, &st, timeout_s) < 0) /* interrupted */
 		dv_store_told_nothing(op->node);
 	fs_op_end(op);
 }
 
-void fs_reply_attr(struct fs_op *op, dv_err err, const struct dv_stat *from)
+void fs_reply_attr(struct fs_op *op, dv_err err, const struct dv_stat *from, bool shown)
 {
+	bool differ;
+
 	if (fs_op_failed(op, err))
 		return;
-	tell(op->node, from, false);
-	reply_attr(op, from);
+	differ = tell(op->node, from, false, shown);
+	reply_attr(op, from, differ && !shown, differ ? 0 : op->fs->timeout_s);
 }
 
 void fs_reply_set_attr(struct fs_op *op, dv_err err, const struct dv_stat *from)
@@ -218,13 +240,14 @@ void fs_reply_set_attr(struct fs_op *op, dv_err err, const struct dv_stat *from)
 	moved = dv_store_bytes_moved(op->node) || fs_told_is_under_way(op->node, now);
 	fs_told_change(op->node, now);
 	if (!moved) {
-		dv_store_told(op->node, from); /* the kernel takes this one whatever else comes */
-		reply_attr(op, from);
+		dv_store_told(op->node, from,
+			      true); /* the kernel takes this one whatever else comes */
+		reply_attr(op, from, false, op->fs->timeout_s);
 		return;
 	}
 	dv_store_told_nothing(op->node);
 	fs_stat_convert(from, dv_node_ino(op->node), &st);
-	st.st_mtim.tv_nsec ^= 1;
+	as_moved(&st);
 	fs_op_end(op);
 	fuse_reply_attr(op->req, &st, 0);
 }
@@ -239,8 +262,10 @@ void fs_entry_fill(struct fs_session *fs, struct dv_node *child, const struct dv
 	fs_stat_convert(st, dv_node_ino(child), &out->attr);
 	(void)dv_store_dir_moved(child, st, true);
 	out->ino = fs_nodes_enter_first(fs->nodes, child, &first);
-	if (out->ino)
-		tell(child, st, first);
+	if (out->ino && tell(child, st, first, false)) {
+		as_moved(&out->attr);
+		out->attr_timeout = 0;
+	}
 	if (out->ino != FS_ROOT_ID) /* the kernel made its inode before it could ask */
 		out->generation = fs->generation;
 }

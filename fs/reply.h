@@ -6,7 +6,7 @@
  *	if (!fs_op_begin(&op, req, "GETATTR", id))
  *		return;
  *	err = dv_store_getattr(op.fs->store, &op.call, op.node, &st);
- *	fs_reply_attr(&op, err, &st);
+ *	fs_reply_attr(&op, err, &st, true);
  *
  * Each fs_reply_ function ends the operation: it gives op->node back and then replies, or, where
  *the store said -EAGAIN to a call that must not wait, ends the request without a reply and marks it
@@ -38,8 +38,9 @@ bool fs_op_begin(struct fs_op *op, fuse_req_t req, const char *name, fuse_ino_t 
 
 /* 0 or -errno, nothing else to tell. */
 void fs_reply_err(struct fs_op *op, dv_err err);
-/* st is not looked at where err < 0. */
-void fs_reply_attr(struct fs_op *op, dv_err err, const struct dv_stat *st);
+/* st is not looked at where err < 0. shown: to a program, as it is answered; else the kernel asks for itself. Where
+ * others may have written bytes and put the mtime back it is told so as below. */
+void fs_reply_attr(struct fs_op *op, dv_err err, const struct dv_stat *st, bool shown);
 /*
  * The same after they were set. The kernel takes the mtime that comes with this answer for that of the pages
  * it keeps, whoever has changed the bytes before. Where that may be: the answer has another mtime, and is
@@ -48,8 +49,8 @@ void fs_reply_attr(struct fs_op *op, dv_err err, const struct dv_stat *st);
  */
 void fs_reply_set_attr(struct fs_op *op, dv_err err, const struct dv_stat *st);
 /*
- * Before attributes of node are told: a listing that the kernel keeps of it goes where its mtime does not
- * tell that names have changed. The kernel waits for locks of its pages, so the serving thread does not:
+ * Before attributes of node are told: a listing that the kernel keeps of it goes where its mtime does
+ * not tell that names have changed. The kernel waits for locks of its pages, so the serving thread does not:
  * -EAGAIN, to be made again by the pool.
  */
 DV_CHECK dv_err fs_listing_check(struct fs_op *op, struct dv_node *node, const struct dv_stat *st);

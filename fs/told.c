@@ -5,12 +5,14 @@
 #include <stdatomic.h>
 #include <time.h>
 
-#define SLOT_BITS 11u
+#define SLOT_BITS  11u
+#define DOUBTS_MAX 32u
 
 /* When something was answered last, and when another mtime was; 0: never. A time that comes again when the
  * clock has wrapped makes what lies there less believed, for once. */
 static struct {
 	atomic_uint any, other;
+	atomic_uint doubts; /* answers in a row that do not count */
 } slots[1u << SLOT_BITS];
 
 static unsigned slot_of(const void *value)
@@ -37,12 +39,21 @@ bool fs_told_answer(const void *value, enum fs_told_kind kind, uint32_t now_ms)
 	/* Of two at once one sees the other. */
 	unsigned before = atomic_exchange(&slots[at].any, now_ms);
 
+	if (kind != FS_TOLD_OTHER || !is_recent(before, now_ms))
+		atomic_store(&slots[at].doubts, 0);
 	if (kind != FS_TOLD_OTHER)
 		return true;
-	if (is_recent(before, now_ms))
+	if (is_recent(before, now_ms)) {
+		atomic_fetch_add(&slots[at].doubts, 1);
 		return false;
+	}
 	atomic_store(&slots[at].other, now_ms);
 	return true;
+}
+
+bool fs_told_often(const void *value)
+{
+	return atomic_load(&slots[slot_of(value)].doubts) >= DOUBTS_MAX;
 }
 
 void fs_told_change(const void *value, uint32_t now_ms)

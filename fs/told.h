@@ -16,7 +16,11 @@
  * by a SETATTR only when it has been told for so long. Else what was told before stays: a SETATTR that differs
  * from it costs a look at the attributes and a read of what is asked for again, and no more.
  *
- * What is kept is a table of times, not a field of each node: values that share an entry are only believed less.
+ * Of a value that is looked at all the time no other mtime would ever count: where many answers in a row did not, one was
+ * taken (fs_told_often), since of several that come at the same time the kernel takes the first.
+ *
+ * What is kept is a table of times, not a field of each node: values that share an entry are believed less, or, where
+ * many answers did not count, a little sooner.
  *
  * Threads: all from any thread.
  */
@@ -40,6 +44,8 @@ enum fs_told_kind {
 uint32_t fs_told_now_ms(void);
 /* Attributes of value are about to be answered. -> do they count as told? */
 bool fs_told_answer(const void *value, enum fs_told_kind kind, uint32_t now_ms);
+/* Many answers that may have been taken, one after the other, did not count as told: one of them was. */
+bool fs_told_often(const void *value);
 /* A change of value by the kernel's programs is about to be answered. */
 void fs_told_change(const void *value, uint32_t now_ms);
 /* May an answer by which another mtime was told not have been taken yet? */

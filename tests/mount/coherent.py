@@ -4,7 +4,7 @@
 coherent.py MOUNT STORE SECONDS SEED COHERENCE - files of the store are changed in all ways while programs of the mount
 read them; what each read gives is judged as a register (history.py) in which a write ends COHERENCE later.
 
-  w*  written in place, the same size; mtime as it comes, one to come, an old one
+  w*  written in place, the same size; mtime as it comes, as it was before, one to come, an old one
   g*  written in place or anew (O_TRUNC), another size or the same
   a*  appended to; the version is how many records there are
   n*  another file is renamed over it, or it is removed and made again; with the old one's size and mtime, too
@@ -50,12 +50,12 @@ class Changer:
 
     def write(self, key):
         tag, data = self.new(key)
-        what = self.rng.choice(["plain", "to come", "old"])
+        what = self.rng.choice(["plain", "kept", "to come", "old"])
         before = os.stat(self.path(key))
         begin = time.monotonic()
         fd = os.open(self.path(key), os.O_WRONLY)
         os.pwrite(fd, data, 0)
-        at = {"to come": before.st_mtime_ns + DAY, "old": 10**18 + self.seq}.get(what)
+        at = {"kept": before.st_mtime_ns, "to come": before.st_mtime_ns + DAY, "old": 10**18 + self.seq}.get(what)
         if at:
             os.utime(fd, ns=(before.st_atime_ns, at))
         os.close(fd)

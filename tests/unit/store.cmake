@@ -16,4 +16,5 @@ dv_unit_test(parts MODULES store xxh64 LIBS PkgConfig::ZSTD SOURCES unit/parts_f
 dv_unit_test(parts_others MODULES store LIBS PkgConfig::ZSTD SOURCES unit/parts_fixture.c)
 # One mount dies beside another.
 dv_unit_test(inherit MODULES store LIBS PkgConfig::ZSTD SOURCES unit/parts_fixture.c)
+dv_unit_test(kept MODULES store LIBS PkgConfig::ZSTD SOURCES unit/parts_fixture.c)
 dv_unit_test(copy MODULES store)
