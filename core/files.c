@@ -129,10 +129,8 @@ static dv_err raw_file(struct dv_store *s, struct dv_node *n, struct dv_file **o
 	if (err)
 		return err;
 	err = dv_owners_dead_before(s, n);
-	if (err != -EAGAIN) { /* what can not be told keeps nobody away */
-		atomic_fetch_and(&n->others, (unsigned char)~DV_OTHERS_DIED);
+	if (err != -EAGAIN) /* what can not be told keeps nobody away */
 		return 0;
-	}
 	dv_node_drop_file(s, n);
 	dv_file_unref(s, *out);
 	*out = NULL;

@@ -431,6 +431,8 @@ dv_err dv_owners_dead_before(struct dv_store *s, struct dv_node *n)
 	dv_err err = dv_owners_dead(s, &which);
 	if (err == -EAGAIN)
 		atomic_fetch_or(&n->others, DV_OTHERS_DIED);
+	else /* what others put under its name from now on is another value */
+		atomic_fetch_and(&n->others, (unsigned char)~DV_OTHERS_DIED);
 	return err;
 }
 

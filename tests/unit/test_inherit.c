@@ -377,6 +377,42 @@ static void test_a_dead_mount_s_replacement_of_a_packed_value_comes_before_what_
 	check_inherited(&f, "a");
 }
 
+/* What is replaced later, by a mount that lives, is another value, as it always is. */
+static void test_a_value_that_a_dead_mount_had_nothing_of_is_told_from_what_replaces_it(void)
+{
+	struct fix f;
+	struct dv_node *before;
+	int status = -1;
+	make_packed(&f, 20 * FRAME + 7);
+	before = f.n;
+	f.n = NULL;
+	make(&f, "b"); /* pending when that mount dies */
+	write_at(&f, 0, 100, 0);
+	others_die_replacing(&f, "b", 300);
+	CHECK_EQ(dv_store_write(f.s, &call, before, "x", (struct dv_range){5, 1}, 0), 1);
+	CHECK_EQ(stats(&f).recovered, 1);
+	(void)dv_store_run(f.s, true);
+	pid_t pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		struct dv_setattr set = {.valid = DV_SET_SIZE, .size = 0};
+		f.n = NULL;
+		open_store(&f);
+		look_up(&f, "a");
+		CHECK_EQ(dv_store_setattr(f.s, &call, f.n, &set, &f.st), 0);
+		CHECK_EQ(dv_store_write(f.s, &call, f.n, "new", (struct dv_range){0, 3}, 0), 3);
+		close_store(&f);
+		_exit(0);
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+	look_up(&f, "a");
+	CHECK(f.n != before);
+	CHECK_EQ(f.st.size, 3);
+	dv_node_unref(f.s, before);
+	teardown(&f);
+}
+
 /* A change of another value, by which the work of the dead is found. */
 static void write_other(struct fix *f)
 {
@@ -499,6 +535,8 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_a_dead_mount_s_replacement_of_a_packed_value_comes_before_an_edit),
 		CHECK_TEST(
 			test_a_dead_mount_s_replacement_of_a_packed_value_comes_before_what_is_added),
+		CHECK_TEST(
+			test_a_value_that_a_dead_mount_had_nothing_of_is_told_from_what_replaces_it),
 		CHECK_TEST(test_what_was_written_after_a_mount_died_is_not_replaced_by_it),
 		CHECK_TEST(test_writers_wait_for_the_thread_that_finishes_a_dead_mount_s_work),
 		CHECK_TEST(test_what_a_dead_mount_left_raw_is_packed),
