@@ -263,14 +263,26 @@ static dv_err write_gated(struct dv_store *s, const struct dv_call *call, struct
 /*
  * A stage holds a descriptor. Who begins them faster than the keeper commits, which waits for the
  * disk, helps it, before the process has no descriptor left. Those with a writer stay.
+ *
+ * One at a time: who commits asks the kernel for writers, which may ask this process for attributes first, so of
+ * the threads that could answer no two wait for that. The others come again when he is done, or go on after all.
  */
 static dv_err make_room_for_stage(struct dv_store *s, const struct dv_call *call)
 {
-	if (atomic_load(&s->counters.pending) < s->file_max / STAGES_MAX_FRACTION)
+	unsigned pending = (unsigned)atomic_load(&s->counters.pending);
+	if (pending < s->file_max / STAGES_MAX_FRACTION)
 		return 0;
 	if (call->nowait)
 		return -EAGAIN;
-	dv_keeper_commit_quiet(s);
+	if (pthread_mutex_trylock(&s->help_lock) == 0) {
+		dv_keeper_commit_quiet(s);
+		pthread_mutex_unlock(&s->help_lock);
+		dv_space_tell(s);
+	} else if (call->parks && !call->waited_ns) {
+		return -EINPROGRESS;
+	} else if (pending >= s->file_max) {
+		dv_wait_for_others();
+	}
 	return 0;
 }
 

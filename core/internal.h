@@ -115,6 +115,7 @@ struct dv_store {
 	 * thread is at it, which may take long. */
 	bool (*inherit)(struct dv_store *s);
 	pthread_mutex_t inherit_lock; /* one at a time; above all other locks */
+	pthread_mutex_t help_lock;    /* one caller at a time commits others' stages (files.c) */
 	_Atomic uint64_t dead_left;   /* those whose work could not be finished (owner.h) */
 	atomic_bool adopted; /* work of such an owner has been finished, since it was last asked */
 	int64_t keeper_wake_ns; /* when the keeper looks again by itself */

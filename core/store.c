@@ -222,6 +222,7 @@ static void init_locks(struct dv_store *s)
 	pthread_mutex_init(&s->round_lock, NULL);
 	pthread_mutex_init(&s->batch_lock, NULL);
 	pthread_mutex_init(&s->inherit_lock, NULL);
+	pthread_mutex_init(&s->help_lock, NULL);
 	pthread_mutex_init(&s->bulk_lock, NULL);
 	pthread_mutex_init(&s->frames_lock, NULL);
 	dv_budget_init(&s->decoding, DV_DECODE_BYTES_MAX);
@@ -259,6 +260,7 @@ static void free_store(struct dv_store *s)
 	pthread_mutex_destroy(&s->round_lock);
 	pthread_mutex_destroy(&s->batch_lock);
 	pthread_mutex_destroy(&s->inherit_lock);
+	pthread_mutex_destroy(&s->help_lock);
 	pthread_mutex_destroy(&s->bulk_lock);
 	pthread_mutex_destroy(&s->frames_lock);
 	dv_budget_release(&s->decoding);

@@ -105,8 +105,9 @@ DV_CHECK dv_err dv_store_reshard(struct dv_backing backing, const char *path,
 struct dv_store_hooks {
 	void *self;
 	/* Does a process hold the node open for writing (descriptor or shared mapping)? 1 yes, 0
-	 * no, -errno unknown: the store then goes by quiet time. Called from the store's own
-	 * threads without any lock held. NULL: no other writer exists but callers in progress. */
+	 * no, -errno unknown: the store then goes by quiet time. Called without any gate held, from the
+	 * store's own threads, and from one caller's at most, so that others can answer what it leads
+	 * to. NULL: no other writer exists but callers in progress. */
 	int (*has_writer)(void *self, struct dv_node *node);
 	/* The node's attributes are others now, not by a caller's doing: st_blocks by packing; size
 	 * and times where a failed replacement was dropped. May be called with the node's gate

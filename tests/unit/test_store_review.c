@@ -289,6 +289,58 @@ static void test_stages_do_not_use_up_the_descriptors(void)
 	end_world(&w);
 }
 
+struct asked {
+	struct world w;
+	struct dv_node *other;
+	unsigned times;
+};
+
+/* What the kernel is asked comes back to the process, which has threads that answer. */
+static int asks_back(void *self, struct dv_node *n)
+{
+	struct asked *a = self;
+	struct dv_setattr set = {.valid = DV_SET_SIZE};
+	struct dv_call parks = {.parks = true};
+	struct dv_stat st;
+	(void)n;
+	if (!a->other || a->times++)
+		return 0;
+	CHECK_EQ(dv_store_setattr(a->w.s, &parks, a->other, &set, &st), -EINPROGRESS);
+	parks.waited_ns = 1;
+	CHECK_EQ(dv_store_setattr(a->w.s, &parks, a->other, &set, &st), 0);
+	return 0;
+}
+
+static void test_one_caller_at_a_time_waits_for_what_the_kernel_knows_of_writers(void)
+{
+	enum { KEYS = 20 };
+	struct asked a = {.times = 0};
+	struct dv_node *nodes[KEYS];
+	struct rlimit was, few;
+	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &was), 0);
+	few = (struct rlimit){.rlim_cur = 64, .rlim_max = was.rlim_max};
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+	a.w = make_world("path", 0);
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &was), 0);
+	for (unsigned i = 0; i < KEYS; i++) {
+		char name[16];
+		snprintf(name, sizeof(name), "k%u", i);
+		put(&a.w, name, 9000, i);
+		nodes[i] = find(&a.w, name);
+	}
+	dv_store_set_hooks(a.w.s, &(struct dv_store_hooks){.self = &a, .has_writer = asks_back});
+	a.other = nodes[KEYS - 1];
+	for (unsigned i = 0; i < KEYS - 1; i++) {
+		struct dv_setattr set = {.valid = DV_SET_SIZE};
+		struct dv_stat st;
+		CHECK_EQ(dv_store_setattr(a.w.s, &root_call, nodes[i], &set, &st), 0);
+	}
+	CHECK(a.times > 0);
+	for (unsigned i = 0; i < KEYS; i++)
+		dv_node_unref(a.w.s, nodes[i]);
+	end_world(&a.w);
+}
+
 /* ---- reads beside a truncation ---- */
 
 static ssize_t read_as(struct world *w, struct dv_node *n, const struct dv_call *as, char *buf)
@@ -657,6 +709,7 @@ int main(int argc, char **argv)
 			test_an_open_value_outlives_one_name_where_the_others_were_never_looked_up),
 		CHECK_TEST(test_trees_deeper_than_the_stack_are_synced_reached_and_forgotten),
 		CHECK_TEST(test_stages_do_not_use_up_the_descriptors),
+		CHECK_TEST(test_one_caller_at_a_time_waits_for_what_the_kernel_knows_of_writers),
 		CHECK_TEST(test_a_kernel_that_has_not_heard_of_a_truncation_gets_the_bytes_before),
 		CHECK_TEST(test_truncating_what_has_no_bytes_makes_good_what_failed_before),
 		CHECK_TEST(test_directories_that_can_not_be_removed_are_not_kept_open),
