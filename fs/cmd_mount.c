@@ -374,6 +374,9 @@ int fs_cmd_mount(int argc, char **argv)
 		status = check_places(operands[0], operands[1], places);
 		if (!status)
 			status = check_user(&o, places);
+		/* A file of another mount that the caller happens to have open would have a writer as long as the
+		 * daemon lives. */
+		closefrom(STDERR_FILENO + 1);
 		if (!status && !o.fsname)
 			o.fsname = strdup(places->store);
 		if (!status && fs_plugin_load(o.transform, &plugin, why, sizeof(why)) < 0)

@@ -228,6 +228,13 @@ else
 	mnt_down
 fi
 
+claim "the daemon keeps nothing open that its caller had"
+exec 9>"$T/of the caller"
+mnt_up
+! ls -l "/proc/$dv_pid/fd" | grep -q 'of the caller' || fail "$(ls -l "/proc/$dv_pid/fd")"
+exec 9>&-
+mnt_down
+
 claim "-f stays in the foreground and ends with 0"
 mkdir -p "$M"
 "$DISKVFS" mount "$S" "$M" -f >>"$T/log" 2>&1 &
