@@ -400,6 +400,14 @@ static bool is_table_at(struct pass *p, uint64_t off)
 				    len == dv_table_bytes((uint32_t)p->index, false)));
 }
 
+/* No frame begins in a hole, which may be as large as a file can be. */
+static uint64_t next_data(struct pass *p, uint64_t at)
+{
+	uint64_t data = at;
+	dv_err err = DV_B(p->s, seek, p->fd, at, SEEK_DATA, &data);
+	return err == -ENXIO ? p->end : err ? at : data;
+}
+
 /* Goes from a damaged frame to the next whole one, or to the end. */
 static dv_err find_next(struct pass *p, uint64_t *off, struct dv_scan_frame *f)
 {
@@ -413,7 +421,7 @@ static dv_err find_next(struct pass *p, uint64_t *off, struct dv_scan_frame *f)
 			break;
 		const uint8_t *hit = memchr(b, (int)(ZSTD_MAGIC & 0xff), (size_t)have - 3);
 		if (!hit) {
-			at += (uint64_t)have - 3;
+			at = next_data(p, at + (uint64_t)have - 3);
 			continue;
 		}
 		at += (uint64_t)(hit - b);

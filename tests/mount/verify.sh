@@ -129,6 +129,16 @@ if mount --bind "$S" "$S" 2>/dev/null && mount -o remount,bind,ro "$S"; then
 	umount "$S"
 fi
 
+claim "a hole of a tebibyte between two frames is not read to find the second one"
+text 300000 | zstd -q >"$S/hole.zst"
+truncate -s 1T "$S/hole.zst"
+text 300000 | zstd -q >>"$S/hole.zst"
+verify 4 --json "$S"
+[ "$(tail -n 1 "$T/out" | jq .stored_bytes)" -lt 10000000 ] || fail "$(cat "$T/out")"
+verify 4 "$S"
+told '^damaged: hole.zst: '
+rm "$S/hole.zst"
+
 claim "what is mounted in the store is not in it"
 mkdir "$S/other"
 if mount -t tmpfs none "$S/other" 2>/dev/null; then
