@@ -9,6 +9,7 @@
 #include "core/internal.h"
 #include "core/owner.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <sys/stat.h>
@@ -377,6 +378,26 @@ static void test_a_dead_mount_s_replacement_of_a_packed_value_comes_before_what_
 	check_inherited(&f, "a");
 }
 
+/* Its times are later than those of the replacement, but nobody has written to it. */
+static void test_a_value_with_a_time_to_come_is_replaced_by_what_was_pending(void)
+{
+	for (int large = 0; large < 2; large++) {
+		const struct timespec times[2] = {{.tv_sec = 4000000000}, {.tv_sec = 4000000000}};
+		struct fix f;
+		char path[160];
+		make_raw(&f);
+		snprintf(path, sizeof(path), "%s/b", f.path);
+		CHECK_EQ(utimensat(AT_FDCWD, path, times, 0), 0);
+		others_die_replacing(&f, "b", large ? 9 * FRAME + 5 : 300);
+		usleep(20000); /* ticks of the clock of files */
+		CHECK_EQ(chmod(path, 0600), 0);
+		close_store(&f);
+		open_store(&f);
+		look_up(&f, "b");
+		check_inherited(&f, "b");
+	}
+}
+
 /* What is replaced later, by a mount that lives, is another value, as it always is. */
 static void test_a_value_that_a_dead_mount_had_nothing_of_is_told_from_what_replaces_it(void)
 {
@@ -535,6 +556,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_a_dead_mount_s_replacement_of_a_packed_value_comes_before_an_edit),
 		CHECK_TEST(
 			test_a_dead_mount_s_replacement_of_a_packed_value_comes_before_what_is_added),
+		CHECK_TEST(test_a_value_with_a_time_to_come_is_replaced_by_what_was_pending),
 		CHECK_TEST(
 			test_a_value_that_a_dead_mount_had_nothing_of_is_told_from_what_replaces_it),
 		CHECK_TEST(test_what_was_written_after_a_mount_died_is_not_replaced_by_it),
