@@ -148,16 +148,21 @@ struct fs_probe {
 #define SHARES false
 #endif
 
-/* Standard output and errors stay: of the process everything else is closed here. Nothing is to be opened here
- * that another thread uses, so nothing is logged. */
+/*
+ * Of the process everything is closed here, the three of its caller too: who reads what `mount` prints would wait
+ * for this thread to close them. Nothing is to be opened here that another thread uses, so nothing is logged.
+ */
 static void leave_descriptors(void)
 {
 #ifdef SYS_close_range
 	const unsigned unshare = 2; /* CLOSE_RANGE_UNSHARE */
 
 	/* Before Linux 5.9 a daemon that is killed while it probes has to be unmounted with -f. */
-	if (!SHARES)
-		(void)syscall(SYS_close_range, STDERR_FILENO + 1u, ~0u, unshare);
+	if (SHARES || syscall(SYS_close_range, 0u, ~0u, unshare))
+		return;
+	/* What a library writes to one of the three is not to come to a file of the mount. */
+	for (int i = 0; i <= STDERR_FILENO; i++)
+		dv_ignore(open("/dev/null", O_RDWR));
 #endif
 }
 

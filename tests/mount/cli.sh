@@ -228,7 +228,12 @@ else
 	mnt_down
 fi
 
-claim "the daemon keeps nothing open that its caller had"
+claim "who reads what mount prints comes to its end, and the daemon keeps nothing open that its caller had"
+mkdir -p "$M"
+"$DISKVFS" mount "$S" "$M" 2>&1 | timeout 60 cat >"$T/out" || fail "it does not end: $(cat "$T/out")"
+[ ! -s "$T/out" ] || fail "$(cat "$T/out")"
+dv_pid=$(stat_json .pid) && dv_watch "$dv_pid"
+mnt_down
 exec 9>"$T/of the caller"
 mnt_up
 ! ls -l "/proc/$dv_pid/fd" | grep -q 'of the caller' || fail "$(ls -l "/proc/$dv_pid/fd")"
