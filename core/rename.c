@@ -270,8 +270,10 @@ static dv_err rename_plain(struct dv_store *s, struct renaming *r, bool nowait)
 		dv_node_set_loser(s, r->n, &id, record);
 		dv_keeper_touch(s, r->n);
 	}
-	if (r->over)
+	if (r->over) {
 		r->over->writes++;
+		dv_told_ends(r->over); /* which may have other names */
+	}
 	r->n->writes++;
 	dv_err rivals = S_ISREG(r->n->type) ? settle_rivals(s, r, slot) : 0;
 	return err ? err : rivals;
@@ -298,6 +300,8 @@ static dv_err rename_exchange(struct dv_store *s, struct renaming *r, bool nowai
 	end_move(s, r, failed);
 	if (!err)
 		note_move(s, r);
+	dv_told_ends(r->n);
+	dv_told_ends(r->over);
 	return err;
 }
 

@@ -12,6 +12,7 @@ no reply, do not count.
 After each change in a directory the kernel fetches that directory's attributes again before it
 checks permissions in it (default_permissions, which a mount for several users needs): DIR.
 """
+import ctypes
 import json
 import os
 import sys
@@ -21,6 +22,9 @@ COUNT = 20
 FIXED = 4
 DIR = {"GETATTR": 1}
 BLOCK = b"0123456789abcdef" * 256
+AT_FDCWD = -100
+RENAME_EXCHANGE = 2
+libc = ctypes.CDLL(None, use_errno=True)
 failures = 0
 mnt = ""
 
@@ -104,9 +108,19 @@ def stat(kind, i):
     os.stat(path(kind, i))
 
 
+def looked_at(kind, i):
+    stat(kind, i)
+    read(kind, i)
+
+
 def each(operation, kind, *rest):
     for i in range(COUNT):
         operation(kind, i, *rest)
+
+
+def exchange(a, b):
+    if libc.renameat2(AT_FDCWD, os.fsencode(a), AT_FDCWD, os.fsencode(b), RENAME_EXCHANGE):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), a)
 
 
 def missing(i):
@@ -184,6 +198,19 @@ def warm():
     measure("warm: rename", {"LOOKUP": 1, "RENAME": 1, **DIR}, lambda i: os.rename(path("old", i), path("new", i)))
     each(stat, "gone")
     measure("warm: unlink", {"UNLINK": 1, **DIR}, lambda i: os.unlink(path("gone", i)))
+
+    # Their ctime moves, but no bytes: what is kept of them stays.
+    for kind in ("read", "over"):
+        each(read, kind)
+        each(stat, kind)
+    each(lambda kind, i: exchange(path(kind, i), path("over", i)), "read")
+    measure("stat and read after an exchange", {"GETATTR": 1}, lambda i: looked_at("read", i))
+    each(lambda kind, i: os.link(path("read", i), path(kind, i)), "link")
+    each(read, "read")
+    each(stat, "read")
+    each(lambda kind, i: os.rename(path("new", i), path(kind, i)), "link")
+    measure("stat and read after another name went", {"GETATTR": 1}, lambda i: looked_at("read", i))
+    each(lambda kind, i: os.rename(path(kind, i), path("new", i)), "link")
 
     os.listdir(mnt)
     os.listdir(mnt)
