@@ -15,9 +15,10 @@
  * The generation is another after each replacement: an object with the same st_ino and generation
  * holds the same value in another form, perhaps edited; with another generation, other bytes.
  *
- * A tag is void on a copy of the file (own number or birth time differ). Its ctime is shown as long
- * as the object's own ctime is not later than the swap by more than DV_TAG_SLACK_S, and, of a raw
- * file, stored size and mtime are the same; its plain size holds as long as these are. Nothing in a tag is needed to read a value.
+ * A tag is void on a copy of the file (own number or birth time differ). Its ctime is shown as long as the
+ * object's own ctime is not later than the swap by more than DV_TAG_SLACK_S, and, of a raw file, stored size
+ * and mtime are the same; its plain size holds as long as these are. Nothing in a tag is needed to read a
+ * value.
  */
 #ifndef DV_META_H
 #define DV_META_H

@@ -54,9 +54,9 @@ enum {
 	DV_PUT_SYNC = 2, /* bytes and name are durable on return */
 };
 /*
- * Once. Errors leave the put uncommitted, to be tried again or ended: -EEXIST (or it is a link of
- * the value's own file), -EISDIR, -ENOENT (dir is gone), the error of an earlier write, those of dv_store_rename(). Where only the sync failed the
- * value is in its place, and the error is told.
+ * Once. Errors leave the put uncommitted, to be tried again or ended: -EEXIST (or it is a link of the value's
+ * own file), -EISDIR, -ENOENT (dir is gone), the error of an earlier write, those of dv_store_rename(). Where
+ * only the sync failed the value is in its place, and the error is told.
  */
 DV_CHECK dv_err dv_put_commit(struct dv_store *s, const struct dv_call *call, struct dv_put *p,
 			      struct dv_node *dir, const char *name, unsigned flags);

@@ -64,9 +64,9 @@ struct dv_stage;
 DV_CHECK dv_err dv_stage_begin(struct dv_store *s, struct dv_node *n, bool empty);
 
 /*
- * The same in two steps, so that the long one keeps nobody out (edit.h). unpack: a stage with the
- * plain bytes of `old`, a file of n's packed object, whose lock it takes (rival.h); needs no gate. -ENOSPC, -EDQUOT: before the
- * first byte, where there is no room for all of them. begin_with: it becomes n's stage, whatever
+ * The same in two steps, so that the long one keeps nobody out (edit.h). unpack: a stage with the plain bytes
+ * of `old`, a file of n's packed object, whose lock it takes (rival.h); needs no gate. -ENOSPC, -EDQUOT:
+ * before the first byte, where there is no room for all of them. begin_with: it becomes n's stage, whatever
  * packed object n has now; takes it, also on an error. Gate exclusive.
  */
 DV_CHECK dv_err dv_stage_unpack(struct dv_store *s, struct dv_node *n, struct dv_file *old,

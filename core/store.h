@@ -87,9 +87,9 @@ DV_CHECK dv_err dv_store_init(struct dv_backing backing, const char *path,
 			      const struct dv_init_options *options, char *why, size_t why_size);
 
 /*
- * Gives a store that nobody has open another transform: renames its files (reshard.h). An interrupted
- * one is gone on with. *out_count gets how many values there are. -EINVAL: refused or undone, why[] says what can not be; -EBUSY. On other errors it is
- * to be run again.
+ * Gives a store that nobody has open another transform: renames its files (reshard.h). An interrupted one is
+ * gone on with. *out_count gets how many values there are. -EINVAL: refused or undone, why[] says what can
+ * not be; -EBUSY. On other errors it is to be run again.
  */
 struct dv_store_options;
 struct dv_reshard_request {

@@ -58,11 +58,11 @@ DV_CHECK dv_err dv_settle_shard(struct dv_store *s, const struct dv_place *p, un
 				bool nowait);
 
 /*
- * Unlinks a stored name, which may be lost or kept where the power goes, but so that no other form
- * of the key comes back without it: a packed form goes through a name in the owner folder, its via,
- * and a raw one that is unlinked behind it goes through the same name. nowait: -EAGAIN where it
- * takes a sync. only: that object and no other. It is looked at in the owner folder, so that what
- * others put under the name at this moment is not what is unlinked: DV_IS_ANOTHER, and it is there again, or nothing was there.
+ * Unlinks a stored name, which may be lost or kept where the power goes, but so that no other form of the key
+ * comes back without it: a packed form goes through a name in the owner folder, its via, and a raw one that
+ * is unlinked behind it goes through the same name. nowait: -EAGAIN where it takes a sync. only: that object
+ * and no other. It is looked at in the owner folder, so that what others put under the name at this moment is
+ * not what is unlinked: DV_IS_ANOTHER, and it is there again, or nothing was there.
  */
 #define DV_IS_ANOTHER (-EREMCHG) /* which no call of the backing gives */
 DV_CHECK dv_err dv_unlink_form(struct dv_store *s, const struct dv_place *p, const char *stored,

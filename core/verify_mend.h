@@ -11,8 +11,8 @@ struct dv_saved {
 };
 
 /*
- * Writes the whole frames of the file to NAME.frames.zst in d (of gzip: members, NAME.frames.gz), and to NAME.frames.txt which bytes of the
- * value and of the file each of them is. Durable.
+ * Writes the whole frames of the file to NAME.frames.zst in d (of gzip: members, NAME.frames.gz), and to
+ * NAME.frames.txt which bytes of the value and of the file each of them is. Durable.
  */
 DV_CHECK dv_err dv_mend_save_frames(struct dv_verify *v, const struct dv_verify_item *item,
 				    const struct dv_look *look, struct dv_lost_dir *d,

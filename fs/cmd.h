@@ -40,8 +40,8 @@ int fs_cmd_fail(int status, const char *fmt, ...) __attribute__((format(printf, 
 int fs_cmd_end(int status);
 
 /*
- * Operands of a command that has no options but --help and -q (fs_args_quiet()). -> their number, at least min; -1: *status
- * is what to exit with (the usage was printed).
+ * Operands of a command that has no options but --help and -q (fs_args_quiet()). -> their number, at least
+ * min; -1: *status is what to exit with (the usage was printed).
  */
 int fs_cmd_operands(int argc, char **argv, const char *usage, int min, int max,
 		    const char **operands, int *status);

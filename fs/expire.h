@@ -3,9 +3,9 @@
  * expire.h - the options max_size= and max_age=: now and then a child, `diskvfs gc MOUNTPOINT`, erases
  * what was used longest ago (gc.h).
  *
- * A child of the steward, since it works through the mount, as any program, and looks over the whole store: it takes no
- * memory of the daemon, may do what a confined daemon may not, and can be ended. It runs every FS_EXPIRE_S seconds, or ten times within
- * max_age, but so that it works a twentieth of the time at most.
+ * A child of the steward, since it works through the mount, as any program, and looks over the whole store:
+ * it takes no memory of the daemon, may do what a confined daemon may not, and can be ended. It runs every
+ * FS_EXPIRE_S seconds, or ten times within max_age, but so that it works a twentieth of the time at most.
  */
 #ifndef FS_EXPIRE_H
 #define FS_EXPIRE_H

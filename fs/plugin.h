@@ -18,8 +18,9 @@ struct fs_plugin {
 };
 
 /*
- * Loads what transform names where that is a shared object, FILE.so[:ARGS]; else nothing happens. why[] gets one sentence on an error. Before any
- * thread starts, and before the working directory changes. It stays loaded as long as the process.
+ * Loads what transform names where that is a shared object, FILE.so[:ARGS]; else nothing happens. why[] gets
+ * one sentence on an error. Before any thread starts, and before the working directory changes. It stays
+ * loaded as long as the process.
  */
 DV_CHECK dv_err fs_plugin_load(const char *transform, struct fs_plugin *out, char *why,
 			       size_t why_size);

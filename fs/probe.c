@@ -7,9 +7,10 @@
  * open as long as a thread lives that shares its descriptor. The mount would hang for ever. So this one has a
  * table of descriptors of its own, with nothing in it but what a probe opens.
  *
- * As root the file is opened by handle, which is (node id, generation): no name is looked up, and
- * -ESTALE tells that the kernel has no such inode in memory, so no descriptor and no mapping
- * either (it asks us for one then, and gets none: op_lookup()). Else it is opened by a path of it, and st_ino tells whether that is still the same file.
+ * As root the file is opened by handle, which is (node id, generation): no name is looked up, and -ESTALE
+ * tells that the kernel has no such inode in memory, so no descriptor and no mapping either (it asks us for
+ * one then, and gets none: op_lookup()). Else it is opened by a path of it, and st_ino tells whether that is
+ * still the same file.
  */
 #include "fs/probe.h"
 

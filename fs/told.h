@@ -16,8 +16,8 @@
  * by a SETATTR only when it has been told for so long. Else what was told before stays: a SETATTR that differs
  * from it costs a look at the attributes and a read of what is asked for again, and no more.
  *
- * Of a value that is looked at all the time no other mtime would ever count: where many answers in a row did not, one was
- * taken (fs_told_often), since of several that come at the same time the kernel takes the first.
+ * Of a value that is looked at all the time no other mtime would ever count: where many answers in a row did
+ * not, one was taken (fs_told_often), since of several that come at the same time the kernel takes the first.
  *
  * What is kept is a table of times, not a field of each node: values that share an entry are believed less, or, where
  * many answers did not count, a little sooner.
