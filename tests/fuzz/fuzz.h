@@ -44,6 +44,8 @@ size_t mend_zlib(uint8_t *data, size_t len, const uint8_t *dict, size_t dict_len
 long plain_of_zstd(const uint8_t *file, size_t len, uint8_t *out, size_t room);
 /* Does it decode in small pieces, too? A block may be larger than the window that its frame claims. */
 bool zstd_is_strict(const uint8_t *file, size_t len);
+/* What zstd refuses in pieces it may decode at once. out is overwritten. */
+bool zstd_decodes_at_once(const uint8_t *file, size_t len, uint8_t *out, size_t room);
 long plain_of_deflate(const uint8_t *file, size_t len, int is_gzip, uint8_t *out, size_t room);
 
 /* A zstd frame of its own kind for each seed, at most room bytes. -> bytes; 0: it does not fit. */

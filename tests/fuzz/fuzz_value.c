@@ -199,7 +199,8 @@ static bool check_given(const uint8_t *file, size_t len, unsigned piece_bits)
 	long made = plain_of(coding, file, len, plain);
 	if (made == -2)
 		return false;
-	if (coding == ZSTD && made >= 0 && !zstd_is_strict(file, len))
+	if (coding == ZSTD && (made >= 0 ? !zstd_is_strict(file, len)
+					 : zstd_decodes_at_once(file, len, plain, sizeof(plain))))
 		return false; /* either answer is right, by whatever way it is read */
 	if (!w.value) {	      /* only where it is no value at all */
 		require(made < 0);

@@ -285,6 +285,14 @@ bool zstd_is_strict(const uint8_t *file, size_t len)
 	return !ZSTD_isError(left);
 }
 
+bool zstd_decodes_at_once(const uint8_t *file, size_t len, uint8_t *out, size_t room)
+{
+	ZSTD_DCtx *d = ZSTD_createDCtx();
+	bool does = d && !ZSTD_isError(ZSTD_decompressDCtx(d, out, room, file, len));
+	ZSTD_freeDCtx(d);
+	return does;
+}
+
 /* ---- gzip and zlib ---- */
 
 /* A raw stream. -> stored bytes of it, 0: it is none. Its plain bytes are in plain[0..*made) */
