@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_store_review.c - the store in corners that everyday use does not reach: names of one value
+ * test_store_corners.c - the store in corners that everyday use does not reach: names of one value
  * coming and going while it changes its form, deep trees, files of other makers, errors in the
  * middle. On simfs, through store.h alone.
  */
