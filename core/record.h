@@ -80,7 +80,7 @@ enum {
 	DV_RECORD_DURABLE = 16, /* STAGE: its bytes are on the disk: its owner ended in good order,
 				   and could not commit it */
 	DV_RECORD_RAW_IS_HEAD =
-		32, /* SWAP: raw is the beginning of what is packed. Changed by others it
+		32, /* SWAP, STREAM: raw is the beginning of what is packed. Changed by others it
 				       stays, and the packed form is put aside, but for a power cut,
 				       which may have changed it too */
 };
@@ -89,9 +89,8 @@ struct dv_record {
 	uint64_t id;
 	uint8_t type, flags;
 	struct dv_ident raw, packed;
-	/* STAGE and STREAM over a raw object: that one's, when it was begun; of a STREAM that replaces a value
-	 * mtime_ns is 0, and ctime_ns that object's mtime. */
-	struct dv_version raw_version;
+	struct dv_version
+		raw_version; /* STAGE, STREAM over a raw object: its own, when they began */
 	uint64_t st_ino;
 	uint64_t stored_from; /* TAIL; else 0 */
 	const char *path;     /* borrowed; key path in the mount; not NUL terminated when decoded */

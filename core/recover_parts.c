@@ -351,6 +351,8 @@ static bool written_since(struct adoption *a, const struct dv_record *r,
 	int64_t mtime = INT64_MIN, ctime = INT64_MIN;
 	char packed[DV_TAIL_NAME];
 	struct dv_stat st;
+	if (dv_recover_is_as_begun(r, old))
+		return false;
 	dv_tail_packed_name(r->id, packed);
 	for (size_t i = 0; i < (count ? count : 1); i++) {
 		if (dv_recover_stat(a, a->dirfd, count ? found[i].name : packed, &st))
@@ -374,12 +376,8 @@ static const char *find_old(struct adoption *a, const struct dv_record *r, const
 	/* Of a new value it has the first bytes. After a power cut they may not be there, and times say nothing. */
 	if (!raw || !a->same_boot)
 		return raw;
-	/* Nobody has, where it is as it was when the stream was begun, whatever the clock was set to between. */
-	const struct dv_version *begun = &r->raw_version;
-	if (old.size == begun->size &&
-	    dv_time_ns(old.mtime) == (begun->mtime_ns ? begun->mtime_ns : begun->ctime_ns))
-		return raw;
-	bool changed = (r->raw_version.mtime_ns && old.size != r->raw_version.size) ||
+	bool head = r->flags & DV_RECORD_RAW_IS_HEAD;
+	bool changed = (head && old.size != r->raw_version.size) ||
 		       written_since(a, r, found, count, &old);
 	return changed ? NULL : raw;
 }

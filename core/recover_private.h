@@ -79,6 +79,9 @@ const char *dv_recover_find_same_value(struct adoption *a, const struct target *
 DV_CHECK dv_err dv_recover_swap(struct adoption *a, const struct dv_record *r,
 				const struct target *t);
 
+/* Is the raw object of a STAGE or STREAM as it was when that was begun? Then nobody has written to it, whatever the
+ * clock was set to between. */
+bool dv_recover_is_as_begun(const struct dv_record *r, const struct dv_stat *raw);
 /* One that is one file, `stage`. */
 DV_CHECK dv_err dv_recover_stage(struct adoption *a, const struct dv_record *r,
 				 const struct target *t, const char *stage);

@@ -177,17 +177,21 @@ static void tag_stage(struct dv_store *s, const struct dv_record *r, int fd)
 	dv_tag_store(s, fd, &id, &tag);
 }
 
+bool dv_recover_is_as_begun(const struct dv_record *r, const struct dv_stat *raw)
+{
+	struct dv_version now = dv_version_of(raw);
+	return r->raw_version.mtime_ns == now.mtime_ns && r->raw_version.size == now.size;
+}
+
 /*
- * Has a living mount, or a program, written to the raw object since the last byte came to the stage? Not if that is
- * as it was when the stage was begun, whatever the clock was set to between; else both are by the same clock. Its
- * mtime alone may have been set, and its ctime moves with a mode.
+ * Has a living mount, or a program, written to the raw object since the last byte came to the stage? Both times are
+ * by the same clock. Its mtime alone may have been set, and its ctime moves with a mode.
  */
 static bool written_since(struct adoption *a, const struct dv_record *r, int stage_fd,
 			  const struct dv_stat *old)
 {
-	const struct dv_version begun = r->raw_version, now = dv_version_of(old);
 	struct dv_stat st;
-	if (begun.mtime_ns == now.mtime_ns && begun.size == now.size)
+	if (dv_recover_is_as_begun(r, old))
 		return false;
 	return dv_recover_stat(a, stage_fd, "", &st) == 0 &&
 	       dv_time_ns(old->ctime) > dv_time_ns(st.ctime) &&

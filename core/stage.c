@@ -217,13 +217,10 @@ dv_err dv_stage_write_record(struct dv_store *s, struct dv_node *n, struct dv_st
 	} else {
 		r.raw = n->id;
 	}
-	if (stage->tail && stage->raw.mtime_ns)
-		r.raw_version = stage->raw;
-	else if (stage->tail && n->form == DV_FORM_RAW)
-		r.raw_version = (struct dv_version){.size = stage->over.size,
-						    .ctime_ns = stage->over.mtime_ns};
-	else if (r.type == DV_RECORD_STAGE && n->form == DV_FORM_RAW)
+	if (n->form == DV_FORM_RAW)
 		r.raw_version = stage->over;
+	if (n->form == DV_FORM_RAW && stage->tail && stage->locked)
+		r.flags |= DV_RECORD_RAW_IS_HEAD;
 	/* What is exchanged with it: another mount's ID.z, or value, has the same number in its tag. */
 	struct dv_stat st;
 	if (r.type == DV_RECORD_STREAM && n->form == DV_FORM_PACKED &&

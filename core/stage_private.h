@@ -46,10 +46,11 @@ struct dv_stage {
 	int64_t began_ns;
 	struct dv_file *locked; /* an edit, or the stream of a new value: the old object, whose lock
 				   keeps other mounts away; NULL: none */
-	struct dv_version raw;	/* ..of the latter: that object, as it was */
-	bool leased; /* ..a program that opens it for writing breaks a lease, and waits */
-	struct dv_version over;	      /* the raw object that it was begun over, as that was then */
-	uint16_t generation;	      /* of the value once this is it */
+	bool leased; /* ..of the latter: a program that opens it for writing breaks a lease, and
+			waits */
+	struct dv_version over; /* the raw object that it was begun over, or a stream began with, as
+				   that was then */
+	uint16_t generation;	/* of the value once this is it */
 	struct dv_changed_at changed; /* by a caller */
 	uint64_t changed_writes;      /* n->writes when changed.backing was looked at */
 	uint64_t swap_id;	      /* its SWAP record, 0: none yet */

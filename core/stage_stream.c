@@ -190,7 +190,7 @@ dv_err dv_stream_lock_raw(struct dv_store *s, struct dv_node *n, struct dv_stage
 	if (lease == -EAGAIN)
 		return -EAGAIN;
 	fresh->leased = lease >= 0;
-	fresh->raw = fresh->over = dv_version_of(&st);
+	fresh->over = dv_version_of(&st);
 	atomic_fetch_add(&(*out)->refs, 1);
 	fresh->locked = *out;
 	return 0;
@@ -201,7 +201,7 @@ bool dv_stream_is_disturbed(struct dv_store *s, const struct dv_stage *st,
 {
 	if (!st->locked)
 		return false;
-	return raw->size != st->raw.size || dv_time_ns(raw->mtime) != st->raw.mtime_ns ||
+	return raw->size != st->over.size || dv_time_ns(raw->mtime) != st->over.mtime_ns ||
 	       (st->leased && DV_B(s, get_lease, st->locked->fd) != F_RDLCK);
 }
 
@@ -209,7 +209,7 @@ void dv_stream_raw_is(struct dv_store *s, struct dv_node *n)
 {
 	struct dv_stat st;
 	if (n->stage->locked && DV_B(s, stat, n->stage->locked->fd, "", &st) == 0)
-		n->stage->raw = n->stage->over = dv_version_of(&st);
+		n->stage->over = dv_version_of(&st);
 }
 
 void dv_stage_stream(struct dv_store *s, struct dv_node *n)
@@ -400,11 +400,12 @@ static dv_err record_swap(struct dv_store *s, struct dv_node *n, const struct dv
 				      .type = DV_RECORD_SWAP,
 				      .flags = DV_RECORD_PACKED_WINS,
 				      .raw = n->id,
-				      .raw_version = stage->raw,
 				      .packed = *packed,
 				      .st_ino = n->ino};
-		if (stage->locked)
+		if (stage->locked) {
 			r.flags |= DV_RECORD_RAW_IS_HEAD;
+			r.raw_version = stage->over;
+		}
 		err = dv_record_append(s, n, &r);
 		if (!err)
 			stage->swap_id = id;
@@ -448,7 +449,7 @@ static dv_err take_place_of_raw(struct dv_store *s, struct dv_node *n, const str
 				  .id = stage->swap_id,
 				  .object = n->id,
 				  .packed = *packed,
-				  .version = stage->raw,
+				  .version = stage->over,
 				  .any_version = !stage->locked, /* a replacement */
 				  .wanted = raw_is_wanted,
 				  .ctx = &ctx};
