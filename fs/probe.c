@@ -132,10 +132,10 @@ static int probe(struct fs_session *fs, struct dv_node *node)
 struct fs_probe {
 	struct fs_session *fs;
 	pthread_t thread;
+	pthread_mutex_t asking; /* by one after the other; before lock */
 	pthread_mutex_t lock;
-	pthread_cond_t asked, answered, freed;
+	pthread_cond_t asked, answered;
 	struct dv_node *node; /* lock; NULL: nobody asks */
-	bool taken;	      /* lock; by who asks */
 	bool ending;	      /* lock */
 	int answer;	      /* lock; of node */
 };
@@ -194,23 +194,19 @@ static void *probe_thread(void *arg)
 	return NULL;
 }
 
-/* By one after the other. */
 static int ask(struct fs_probe *p, struct dv_node *node)
 {
 	int answer;
 
+	pthread_mutex_lock(&p->asking);
 	pthread_mutex_lock(&p->lock);
-	while (p->taken)
-		pthread_cond_wait(&p->freed, &p->lock);
-	p->taken = true;
 	p->node = node;
 	pthread_cond_signal(&p->asked);
 	while (p->node)
 		pthread_cond_wait(&p->answered, &p->lock);
 	answer = p->answer;
-	p->taken = false;
-	pthread_cond_signal(&p->freed);
 	pthread_mutex_unlock(&p->lock);
+	pthread_mutex_unlock(&p->asking);
 	return answer;
 }
 
@@ -222,10 +218,10 @@ dv_err fs_probe_new(struct fs_session *fs, struct fs_probe **out)
 	if (!p)
 		return -ENOMEM;
 	p->fs = fs;
+	pthread_mutex_init(&p->asking, NULL);
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->asked, NULL);
 	pthread_cond_init(&p->answered, NULL);
-	pthread_cond_init(&p->freed, NULL);
 	err = pthread_create(&p->thread, NULL, probe_thread, p);
 	if (err) {
 		free(p);
@@ -246,10 +242,10 @@ void fs_probe_free(struct fs_probe **slot)
 	pthread_cond_signal(&p->asked);
 	pthread_mutex_unlock(&p->lock);
 	pthread_join(p->thread, NULL);
-	pthread_cond_destroy(&p->freed);
 	pthread_cond_destroy(&p->answered);
 	pthread_cond_destroy(&p->asked);
 	pthread_mutex_destroy(&p->lock);
+	pthread_mutex_destroy(&p->asking);
 	free(p);
 	*slot = NULL;
 }
