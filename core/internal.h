@@ -184,6 +184,15 @@ static inline struct dv_ident dv_ident_of(const struct dv_stat *st)
 	return (struct dv_ident){.dev = st->dev, .ino = st->ino, .btime_ns = dv_time_ns(st->btime)};
 }
 
+/* Is time at most so far from now? One far to come is of a clock that was set back since. */
+static inline bool dv_is_within(struct timespec time, int64_t seconds)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	int64_t age = (int64_t)now.tv_sec - time.tv_sec;
+	return (age < 0 ? -age : age) <= seconds;
+}
+
 static inline struct dv_version dv_version_of(const struct dv_stat *st)
 {
 	return (struct dv_version){.size = st->size,

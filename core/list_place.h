@@ -13,17 +13,17 @@
 #ifndef DV_LIST_PLACE_H
 #define DV_LIST_PLACE_H
 
+#include "core/fnv.h"
+
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #define DV_LIST_PLACE_COUNT_MAX 0x7ffffffell /* no place is INT64_MAX, nor near it */
 
 static inline uint32_t dv_list_place_hash(const char *key)
 {
-	uint32_t hash = 2166136261u;
-	for (; *key; key++)
-		hash = (hash ^ (uint8_t)*key) * 16777619u;
-	return hash;
+	return (uint32_t)dv_fnv1a(DV_FNV1A, key, strlen(key));
 }
 
 static inline int64_t dv_list_place(int64_t count, const char *key)

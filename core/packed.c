@@ -76,16 +76,13 @@ static void tell_bad(struct dv_store *s, struct dv_node *n, const struct dv_stat
 		     const char *why)
 {
 	char path[512], text[1024];
-	struct timespec now;
 	const char *reason = why[0] ? why : strerror(-err);
 	dv_node_path(s, n, path, sizeof(path));
 	dv_warn("%s can not be read, its packed file is damaged or not supported: %s",
 		dv_log_key(text, sizeof(text), path), reason);
 	dv_log_note("%s", reason);
 	dv_count_error(s, err);
-	clock_gettime(CLOCK_REALTIME, &now);
-	/* A time to come is of a clock that was set back since. */
-	if (llabs((long long)(now.tv_sec - st->ctime.tv_sec)) <= BAD_AGE_S)
+	if (dv_is_within(st->ctime, BAD_AGE_S))
 		return;
 	/* Not 0: reading is to tell EIO, not an early end. */
 	struct dv_facts facts = {.version = dv_version_of(st),

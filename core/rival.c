@@ -75,10 +75,7 @@ bool dv_rival_is_older(struct dv_store *s, const struct dv_node *n, const struct
 /* Did it get its name, or anything else, just now? */
 static bool is_recent(const struct dv_stat *st)
 {
-	struct timespec now;
-	clock_gettime(CLOCK_REALTIME, &now);
-	/* One that is to come is of a clock that was set back since. */
-	return llabs((long long)(now.tv_sec - st->ctime.tv_sec)) <= RECENT_S;
+	return dv_is_within(st->ctime, RECENT_S);
 }
 
 static bool has_raw_name(struct dv_store *s, const struct dv_node *n, const struct dv_place *p)

@@ -3,6 +3,7 @@
 #include "core/twin.h"
 
 #include "core/cleanup.h"
+#include "core/fnv.h"
 #include "core/journal.h"
 #include "core/log.h"
 #include "core/meta.h"
@@ -155,9 +156,7 @@ void dv_twin_tell(struct dv_store *s, struct dv_node *dir, const char *name, int
 	id = dv_ident_of(&st);
 	if (dv_twin_is_recorded(s, &id, NULL)) /* superseded, by another mount: it goes soon */
 		return;
-	uint64_t mark = 1469598103934665603u ^ dir->ino; /* FNV-1a */
-	for (const char *c = name; *c; c++)
-		mark = (mark ^ (uint8_t)*c) * 1099511628211u;
+	uint64_t mark = dv_fnv1a(DV_FNV1A ^ dir->ino, name, strlen(name));
 	if (!add_mark(s->twins, mark | 1))
 		return;
 	key_text(s, dir, name, text, sizeof(text));

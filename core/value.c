@@ -314,7 +314,7 @@ static dv_err refresh_name(struct dv_store *s, struct dv_node *n, const struct d
 		dv_node_set_object(s, n, &id, f.form);
 		dv_node_drop_file(s, n);
 		if (n->generation != generation) /* other bytes, and what is kept is older */
-			atomic_store(&n->told, 0);
+			dv_told_ends(n);
 		n->generation = generation;
 		if (n->loser)
 			dv_node_superseded_gone(s, &n->beside->id);
