@@ -16,13 +16,13 @@ ends LATER. At rest, when all is in place, what each mount shows is judged with 
 """
 import ctypes
 import errno
-import multiprocessing
 import os
 import random
 import subprocess
 import sys
 import time
 
+from actors import run_all
 from history import NEVER, Op, describe, judge, tag_of, value
 
 STORE, SECONDS, SEED, COHERENCE, MOUNTS = (sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]),
@@ -283,18 +283,9 @@ def setup():
     return first
 
 
-def run_all(actors):
-    until = time.monotonic() + SECONDS
-    pipes, procs = [], []
-    for actor in actors:
-        here, there = multiprocessing.Pipe(False)
-        pipes.append(here)
-        procs.append(multiprocessing.Process(target=actor.run, args=(until, there)))
-    for p in procs:
-        p.start()
-    for actor, pipe, p in zip(actors, pipes, procs):
-        actor.ops, actor.bad, actor.counts = pipe.recv()
-        p.join()
+def work(actors):
+    for actor, told in zip(actors, run_all(actors, time.monotonic() + SECONDS)):
+        actor.ops, actor.bad, actor.counts = told
         print(actor.name, dict(sorted(actor.counts.items())))
 
 
@@ -321,7 +312,7 @@ def main():
         actors += [Actor("s%d" % i, STORE, "store", i) for i in range(2)]
     if LIBRARY and len(MOUNTS) > 1:
         actors.append(Actor("lib", STORE, "library"))
-    run_all(actors)
+    work(actors)
     rest, last = at_rest()
     everybody = [first] + actors + last
     ops = {}

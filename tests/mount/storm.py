@@ -15,7 +15,6 @@ process keeps what it did with the times of its beginning and its end. A version
 another one was begun after its end: it must not be the value at the end, nor be read LAG later.
 """
 import errno
-import multiprocessing
 import os
 import random
 import re
@@ -24,6 +23,7 @@ import sys
 import time
 import zlib
 
+from actors import run_all
 from history import tag_of
 
 A, B, STORE, SECONDS, SEED, COHERENCE = (sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4]),
@@ -388,21 +388,12 @@ def main():
     until = time.monotonic() + SECONDS
     actors = [Actor("a0", A, True), Actor("a1", A, True), Actor("b0", B, True), Actor("b1", B, True),
               Actor("s0", STORE, False)]
-    pipes, procs = [], []
-    for actor in actors:
-        here, there = multiprocessing.Pipe(False)
-        pipes.append(here)
-        procs.append(multiprocessing.Process(target=actor.run, args=(until, there)))
-    for p in procs:
-        p.start()
     log, bad, counts, mixed = [], [], {}, []
-    for actor, pipe, p in zip(actors, pipes, procs):
-        got = pipe.recv()
+    for actor, got in zip(actors, run_all(actors, until)):
         log += got[0]
         bad += got[1]
         counts[actor.name] = got[2]
         mixed += got[3]
-        p.join()
     for root in (A, B, STORE):  # of those who were interrupted by ENOENT
         for name in os.listdir(root):
             if name.startswith(".") and name != ".diskvfs":
