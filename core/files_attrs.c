@@ -95,10 +95,28 @@ void dv_look_again(struct dv_node *n, const struct dv_setattr *set, const struct
 		dv_told_ends(n);
 }
 
-dv_err dv_set_others(struct dv_store *s, struct dv_node *n, const struct dv_setattr *set,
+/* On the old object, fd, beside which a stage is; *set: with the mtime that both get. */
+static dv_err set_on_old(struct dv_store *s, struct dv_node *n, int fd, struct dv_setattr *set)
+{
+	struct timespec was;
+	if (n->form != DV_FORM_RAW || !(set->valid & DV_SET_MTIME))
+		return set_on(s, fd, set);
+	dv_err err = dv_stage_mtime_first(s, n, &set->mtime, &was);
+	if (err)
+		return err;
+	err = set_on(s, fd, set);
+	if (err)
+		dv_ignore(dv_stage_mtime_first(s, n, &was, &set->mtime)); /* only a time */
+	else
+		dv_stage_mtime_set(s, n, fd);
+	return err;
+}
+
+dv_err dv_set_others(struct dv_store *s, struct dv_node *n, const struct dv_setattr *given,
 		     bool nowait)
 {
 	struct dv_file *f = NULL;
+	struct dv_setattr both = *given, *set = &both;
 	dv_err err = dv_value_handle(s, n, &f);
 	if (err == -ESTALE && n->stage) { /* replaced by others: the stage is all there is */
 		look_if_told(s, n, -1);
@@ -118,7 +136,7 @@ dv_err dv_set_others(struct dv_store *s, struct dv_node *n, const struct dv_seta
 		known = !err;
 	}
 	if (err != -EAGAIN)
-		err = set_on(s, f->fd, set);
+		err = n->stage ? set_on_old(s, n, f->fd, set) : set_on(s, f->fd, set);
 	if (!err && sized)
 		keep_sizes(s, f->fd, &tag);
 	if (!err)

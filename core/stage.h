@@ -179,6 +179,16 @@ DV_CHECK ssize_t dv_stage_read(struct dv_store *s, struct dv_node *n, void *buf,
 /* Sets times as the store's user wants them. */
 DV_CHECK dv_err dv_stage_set_times(struct dv_store *s, struct dv_node *n,
 				   const struct timespec times[2]);
+/*
+ * Before the old object, which is raw, gets that mtime: what was written to last has it first. Who is killed
+ * between would leave an old object with a later mtime than the stage's, which recovery takes for written to by
+ * others. *mtime, which may be UTIME_NOW, is what was set; *was: what had been, for where the old object
+ * refuses it.
+ */
+DV_CHECK dv_err dv_stage_mtime_first(struct dv_store *s, const struct dv_node *n,
+				     struct timespec *mtime, struct timespec *was);
+/* And when it has it: its record tells that this is no write of others, whatever the clock is set to. */
+void dv_stage_mtime_set(struct dv_store *s, struct dv_node *n, int old_fd);
 
 /* The owner, mode or attributes of the stage's file have been set. Of a value in two parts the last segment's
  * ctime moves as well: the kernel keeps changes of one file apart, but a write to the segment could come in the

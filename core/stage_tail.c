@@ -69,6 +69,33 @@ dv_err dv_stage_set_times(struct dv_store *s, struct dv_node *n, const struct ti
 	return t && t->last ? DV_B(s, utimens, t->last->file->fd, times) : 0;
 }
 
+dv_err dv_stage_mtime_first(struct dv_store *s, const struct dv_node *n, struct timespec *mtime,
+			    struct timespec *was)
+{
+	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, *mtime};
+	int fd = dv_stage_written_fd(n->stage);
+	struct dv_stat st;
+	dv_err err = DV_B(s, stat, fd, "", &st);
+	if (err)
+		return err;
+	*was = st.mtime;
+	err = DV_B(s, utimens, fd, times);
+	if (!err)
+		err = DV_B(s, stat, fd, "", &st);
+	if (!err)
+		*mtime = st.mtime;
+	return err;
+}
+
+void dv_stage_mtime_set(struct dv_store *s, struct dv_node *n, int old_fd)
+{
+	struct dv_stat st;
+	if (!n->stage->named || DV_B(s, stat, old_fd, "", &st))
+		return;
+	n->stage->over = dv_version_of(&st);
+	dv_ignore(dv_stage_write_record(s, n, n->stage)); /* then the times have to tell */
+}
+
 void dv_stage_attrs_set(struct dv_store *s, const struct dv_node *n)
 {
 	struct dv_tail *t = dv_stage_tail(n);

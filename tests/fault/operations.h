@@ -131,6 +131,8 @@ static const struct operation operations[] = {
 	{"look up", "path", "mkdir d; put d/a 20000; run; reopen", "look d/a", "append d/a 1"},
 	{"chmod", "path", "put a 20000; run", "chmod a", "append a 1"},
 	{"chmod staged", "path", "put a 20000; run; append a 1", "chmod a", "append a 1"},
+	{"touch staged over raw", "path", "put a 3000; fsync a; put a 5000", "touch a",
+	 "append a 1"},
 	{"setxattr", "path", "put a 20000; run", "setx a", "append a 1"},
 	{"fsync a directory", "path", "mkdir d; put d/a 9; unlink d/a", "fsyncdir d", "put d/a 8"},
 	{"close and open", "path",

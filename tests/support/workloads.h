@@ -153,6 +153,9 @@ static const struct workload workloads[] = {
 	 "unlink a; reopen"},
 	{"whole over raw", "path",
 	 "whole a 3000; fsync a; whole a 2000; run; whole a 1500; wholesync a 100; whole a 9000"},
+	{"touched while pending", "path",
+	 "put a 3000; fsync a; put a 5000; touch a; append a 9; touch a; run; touch a; put a 7000; "
+	 "touch a; chmod a; touch a; fsync a; touch a; run; put a 9000; touch a; run"},
 	{"whole over packed", "path",
 	 "mkdir d; put d/a 20000; fsync d/a; run; whole d/a 14000; run; whole d/a 9000; run; "
 	 "whole d/a 8000; fsync d/a; run; wholesync d/a 7000; reopen; whole d/a 100"},
@@ -225,6 +228,9 @@ static const struct workload parts_workloads[] = {
 	 "put a 13000; fsync a; append a 9000; append a 20000; run; run"},
 	{"stream over raw", "path",
 	 "put a 3000; fsync a; put a 13000; append a 20000; append a 7000; run; fsync a"},
+	{"stream over raw touched", "path",
+	 "put a 3000; fsync a; put a 13000; touch a; append a 20000; touch a; append a 7000; touch "
+	 "a; run; fsync a"},
 	{"stream over packed", "path",
 	 "put a 20000; fsync a; run; put a 13000; append a 20000; append a 7000; run; put a 13000; "
 	 "append a 9000; fsync a; append a 1"},

@@ -771,19 +771,23 @@ static bool do_rendir(struct world *w, const char *from, const char *to)
 
 /* ---- attributes, the store itself ---- */
 
-static bool do_attr(struct world *w, const char *path, bool xattr)
+static bool do_attr(struct world *w, const char *path, char what)
 {
 	struct dv_node *n;
 	struct dv_stat st;
 	struct dv_setattr set = {
 		.valid = DV_SET_MODE | DV_SET_MTIME, .mode = 0600, .mtime = {.tv_sec = 1000}};
+	if (what == 't')
+		set = (struct dv_setattr){.valid = DV_SET_ATIME | DV_SET_MTIME,
+					  .atime = {.tv_nsec = UTIME_NOW},
+					  .mtime = {.tv_nsec = UTIME_NOW}};
 	if (!model_now(&w->m, model_key(&w->m, path)))
 		return true;
 	dv_err err = node_of(w, path, &n);
 	if (err)
 		return world_wrong(w, "%s: lookup: %s", path, strerror(-err));
 	begin(w);
-	if (xattr)
+	if (what == 's')
 		end(w, dv_store_setxattr(w->s, &call, n, "user.test", "value", 5, 0));
 	else
 		end(w, dv_store_setattr(w->s, &call, n, &set, &st));
@@ -926,8 +930,8 @@ static bool step_names(struct world *w, const char *op, const char *a, const cha
 		return do_mkdir(w, a, op[0] == 'r');
 	if (!strcmp(op, "rendir"))
 		return do_rendir(w, a, b);
-	if (!strcmp(op, "chmod") || !strcmp(op, "setx"))
-		return do_attr(w, a, op[0] == 's');
+	if (!strcmp(op, "chmod") || !strcmp(op, "setx") || !strcmp(op, "touch"))
+		return do_attr(w, a, op[0]);
 	if (!strcmp(op, "look"))
 		return do_look(w, a);
 	if (!strcmp(op, "hold") || !strcmp(op, "drop"))

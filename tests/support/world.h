@@ -10,7 +10,7 @@
  *   whole K LEN, wholesync K LEN  (put.h)
  *   unlink K              rename A B           exchange A B     link A B
  *   copy A B (as cp does: what can not be copied as it is stored is written)
- *   mkdir D               rmdir D              rendir D E       chmod K    setx K
+ *   mkdir D               rmdir D              rendir D E       chmod K    setx K    touch K
  *   run  (commit, pack)   packall    unpack    reopen           list       look K
  *   hold K, drop K        as a program that has K open
  *   empty K               it truncates that to nothing, of which no name is left
