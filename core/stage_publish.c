@@ -18,6 +18,7 @@
 #include "core/journal.h"
 #include "core/sealed.h"
 #include "core/stage_private.h"
+#include "core/twin.h"
 
 #include <stdio.h>
 
@@ -98,6 +99,22 @@ static bool is_raw_there(const struct publishing *x)
 	return false;
 }
 
+/*
+ * Is there one once the stage has the packed name? Where another mount has put it there in the place of the stage, which
+ * was the value until then, its record says so, and it takes the stage's name away. To bring the old object back
+ * would leave that there, where nobody looks for it.
+ */
+static bool is_hidden(const struct publishing *x)
+{
+	const char *const names[] = {x->p->names.raw, x->p->names.aside};
+	for (size_t i = 0; i < DV_ARRAY_LEN(names); i++) {
+		struct dv_beside raw = dv_rival_look(x->s, x->p, names[i]);
+		if (raw.there && !dv_twin_is_recorded(x->s, &x->stage, &raw.id))
+			return true;
+	}
+	return false;
+}
+
 static dv_err take_from_old(const struct publishing *x, struct dv_node *n)
 {
 	struct dv_ident got;
@@ -111,7 +128,7 @@ static dv_err take_from_old(const struct publishing *x, struct dv_node *n)
 			exchange(x) != 0 || !look(x, &got) || !dv_ident_equal(&got, &x->stage);
 		return -EIO;
 	}
-	if (!dv_ident_equal(&got, &n->id) || (x->hidden && is_raw_there(x)))
+	if (!dv_ident_equal(&got, &n->id) || (x->hidden && is_hidden(x)))
 		return exchange_back(x, n);
 	dv_ignore(DV_B(x->s, unlink, x->dirfd, x->name)); /* swept by the next owner */
 	return 0;

@@ -17,6 +17,7 @@ struct mount mount_a, mount_b;
 __thread bool wrote_all;
 const char *world_layout;
 bool world_streams;
+char world_small;
 static bool world_is_there; /* what is written while it is made comes in one piece, and stays raw */
 
 enum { A_AT = 100, X_AT = 300, FRAME = 4096 };
@@ -88,7 +89,7 @@ static void open_mount(struct mount *m, char letter)
 	char why[256];
 	struct dv_store_options o = {.threads = 1, .boot_id = "boot-a"};
 	*m = (struct mount){.letter = letter};
-	if (world_streams)
+	if (world_streams && letter != world_small)
 		o.stream_bytes = o.append_bytes = o.segment_bytes = 2 * FRAME;
 	o.hooks = (struct dv_store_hooks){.self = m, .has_writer = has_writer};
 	CHECK_EQ(dv_store_open(simfs_backing(fs), "/", &o, &m->s, why, sizeof(why)), 0);

@@ -77,6 +77,7 @@ struct shape gunzip_shape(const char *file, size_t len);
 /* The store's layout; NULL: our own. With streams values come as frames and segments: all are large. */
 extern const char *world_layout;
 extern bool world_streams;
+extern char world_small; /* ..but those that the mount of this letter writes; 0: of neither */
 
 /* The form of k, and of what is to be renamed over it. */
 struct forms {

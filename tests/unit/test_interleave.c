@@ -37,6 +37,9 @@ static struct {
 	enum turn turn;	     /* the outsider's; lock */
 	unsigned long at;    /* at this call of the subject */
 	unsigned long calls; /* of the subject so far */
+	const char
+		*behind; /* counted are those that come right behind one of this name; NULL: all */
+	bool is_behind;
 	pthread_t subject, outsider;
 	const struct doing *doing;
 	struct mount *m;
@@ -129,7 +132,9 @@ static void before_call(const char *op)
 		be_overtaken();
 	if (!is_subject() || get_turn() == NOT_ARMED)
 		return;
-	if (++play.calls == play.at && get_turn() == ARMED)
+	bool counts = !play.behind || play.is_behind;
+	play.is_behind = play.behind && strcmp(op, play.behind) == 0;
+	if (counts && ++play.calls == play.at && get_turn() == ARMED)
 		give_turn(op);
 	else if (play.fate && wrote_all && get_turn() == ENDED &&
 		 ++play.calls_since == play.fate_at)
@@ -296,6 +301,7 @@ static bool play_once(const struct doing *subject, const struct doing *outsider,
 	play.m = &mount_b;
 	play.at = at;
 	play.calls = 0;
+	play.is_behind = false;
 	play.err = 0;
 	play.their_calls = play.naps = 0;
 	play.subject_ended = play.fate_came = false;
@@ -471,6 +477,28 @@ static void test_nothing_is_mixed_or_lost_where_a_replacement_is_cut_short(void)
 	CHECK_EQ(complaints, 0);
 }
 
+/* One of them is stopped where the other comes, and the other at each of its calls until that one has ended. */
+static void test_two_who_stop_each_other_leave_one_form(void)
+{
+	const struct doing *replace = doing_of("replace");
+	for (const char *small = "xa"; *small; small++)
+		for (size_t f = 0; f < 2; f++) {
+			bool came = true;
+			world_small = *small;
+			for (unsigned long at = 1; came; at++) {
+				bool stopped = true;
+				for (play.overtaken_at = 1; came && stopped; play.overtaken_at++) {
+					came = play_once(replace, replace, &all_forms[f], at);
+					stopped = play.their_calls >= play.overtaken_at;
+					plays += came;
+				}
+			}
+		}
+	play.overtaken_at = 0;
+	printf("%lu plays\n", plays);
+	CHECK_EQ(complaints, 0);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check_test tests[] = {
@@ -483,6 +511,9 @@ int main(int argc, char **argv)
 	static const struct check_test cut_tests[] = {
 		CHECK_TEST(test_nothing_is_mixed_or_lost_where_a_replacement_is_cut_short),
 	};
+	static const struct check_test stopped_tests[] = {
+		CHECK_TEST(test_two_who_stop_each_other_leave_one_form),
+	};
 	world_streams = argc > 1 && strcmp(argv[1], "streams") == 0;
 	world_layout = argc > 1 && strcmp(argv[1], "gzip") == 0 ? "diskv:gzip" : NULL;
 	if (world_streams || world_layout) {
@@ -492,6 +523,10 @@ int main(int argc, char **argv)
 	if (argc > 1 && strcmp(argv[1], "cut") == 0) {
 		only[1] = argc > 2 ? argv[2] : NULL;
 		return check_main(1, argv, cut_tests, DV_ARRAY_LEN(cut_tests));
+	}
+	if (argc > 1 && strcmp(argv[1], "stopped") == 0) {
+		play.behind = argc > 2 ? argv[2] : NULL;
+		return check_main(1, argv, stopped_tests, DV_ARRAY_LEN(stopped_tests));
 	}
 	if (argc == 2 && strcmp(argv[1], "packer") == 0)
 		return check_main(1, argv, packer_tests, DV_ARRAY_LEN(packer_tests));
