@@ -45,6 +45,7 @@ struct dv_stat {
 	uint32_t blksize;
 	struct timespec atime, mtime, ctime;
 	struct timespec btime; /* zero where the filesystem keeps none */
+	int64_t own_ctime_ns; /* where ctime may be one that a swap has kept: the object's; else 0 */
 };
 
 /* What statfs(2) tells, with one addition. */

@@ -236,6 +236,8 @@ void dv_forget_kept_ctime(struct dv_store *s, struct dv_node *n)
 	if (n->kept_ctime_ns == 0)
 		return;
 	n->real_ctime_ns = n->kept_ctime_ns = 0;
+	if (!S_ISREG(n->type)) /* a directory has no tag */
+		return;
 	if (dv_value_handle(s, n, &f))
 		return; /* gone: nobody reads its tag */
 	if (DV_B(s, stat, f->fd, "", &st) == 0 && dv_tag_load_fd(s, f->fd, &st, &tag) &&
@@ -404,7 +406,8 @@ bool dv_store_dir_moved(struct dv_node *n, const struct dv_stat *st, bool told)
 {
 	if (!S_ISDIR(n->type))
 		return false;
-	int64_t ctime = dv_time_ns(st->ctime), before = atomic_load(&n->told_ctime_ns);
+	int64_t ctime = st->own_ctime_ns ? st->own_ctime_ns : dv_time_ns(st->ctime);
+	int64_t before = atomic_load(&n->told_ctime_ns);
 	/* A name that came or went moves both, and what is kept by the mtime goes by itself. */
 	bool moved = before && before != ctime && dv_time_ns(st->mtime) != ctime;
 	if (before != ctime && (told || !moved))

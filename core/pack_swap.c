@@ -60,7 +60,7 @@ dv_err dv_pack_publish(struct dv_store *s, struct dv_pack_item *item, struct dv_
 		/* Another mount that comes to edit it waits until it is known which form stays. */
 		dv_ignore(DV_B(s, flock, j->fd, LOCK_EX | LOCK_NB));
 		dv_journal_stage_name(j->id, name);
-		dv_dir_times_keep(s, p.dirfd, &times);
+		dv_dir_times_keep(s, &p, &times);
 		err = DV_B(s, rename, dv_journal_dirfd(s->journal), name, p.dirfd, p.names.packed,
 			   RENAME_NOREPLACE);
 		dv_dir_times_restore(s, &times);
@@ -165,7 +165,7 @@ enum dv_pack_outcome dv_pack_finish(struct dv_store *s, struct dv_pack_item *ite
 	}
 	/* A listing that gave the raw name must not come by the packed one alone. */
 	durable = durable && !dv_node_is_listed(p.dir);
-	dv_dir_times_keep(s, p.dirfd, &times);
+	dv_dir_times_keep(s, &p, &times);
 	bool gone = false;
 	err = 0;
 	if (durable && unchanged(s, n, &p, stored, j))

@@ -141,7 +141,7 @@ dv_err dv_recover_unlink_form(struct adoption *a, const struct dv_place *p, cons
 {
 	struct dv_store *s = a->s;
 	struct dv_dir_times times;
-	dv_dir_times_keep(s, p->dirfd, &times);
+	dv_dir_times_keep(s, p, &times);
 	dv_err err = dv_recover_unlink(a, p->dirfd, stored);
 	dv_dir_times_restore(s, &times);
 	return err;

@@ -266,7 +266,7 @@ static dv_err publish(struct adoption *a, const struct dv_record *r, const struc
 		if (!err)
 			err = dv_journal_sync(s);
 	}
-	dv_dir_times_keep(s, t->p.dirfd, &times);
+	dv_dir_times_keep(s, &t->p, &times);
 	if (!err && was_packed && is_raw_there(a, t))
 		return -EEXIST; /* it is the value */
 	if (!err)
@@ -331,7 +331,7 @@ static dv_err publish_raw(struct adoption *a, const struct dv_record *r, const s
 		return fd;
 	dv_err err = write_raw(a, r, tail, fd);
 	DV_B(s, close, fd);
-	dv_dir_times_keep(s, t->p.dirfd, &times);
+	dv_dir_times_keep(s, &t->p, &times);
 	if (!err)
 		err = dv_recover_rename(a, a->dirfd, name, t->p.dirfd, stored, 0);
 	if (!err)

@@ -67,7 +67,7 @@ static dv_err publish(struct adoption *a, const struct dv_record *r, const struc
 	err = DV_B(s, fsync, a->dirfd); /* I4 */
 	if (err)
 		return err;
-	dv_dir_times_keep(s, t->p.dirfd, &times);
+	dv_dir_times_keep(s, &t->p, &times);
 	err = dv_recover_take_place(a, name, t->p.dirfd, t->p.names.packed, &r->packed);
 	dv_dir_times_restore(s, &times);
 	if (err == -EEXIST)

@@ -69,7 +69,7 @@ static dv_err publish_stage(struct adoption *a, const struct dv_record *r, const
 	bool was_packed = r->flags & DV_RECORD_OLD_PACKED;
 	struct dv_loose_at at = dv_place_at(&t->p);
 	struct dv_dir_times times;
-	dv_dir_times_keep(s, t->p.dirfd, &times);
+	dv_dir_times_keep(s, &t->p, &times);
 	dv_err err = was_packed ? dv_recover_rename(a, a->dirfd, stage, t->p.dirfd, t->p.names.raw,
 						    RENAME_NOREPLACE)
 				: dv_recover_take_place(a, stage, t->p.dirfd, stored, &r->raw);

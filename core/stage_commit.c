@@ -366,7 +366,7 @@ dv_err dv_stage_drop_loser(struct dv_store *s, struct dv_node *n, const struct d
 	struct dv_ident id = dv_ident_of(&st);
 	if (!dv_ident_equal(&id, &n->beside->id)) /* I5 */
 		return 0;
-	dv_dir_times_keep(s, p->dirfd, &times);
+	dv_dir_times_keep(s, p, &times);
 	err = dv_unlink_form(s, p, p->names.packed, &id, false);
 	dv_dir_times_restore(s, &times);
 	if (!err)

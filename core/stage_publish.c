@@ -258,7 +258,7 @@ dv_err dv_stage_publish(struct dv_store *s, struct dv_node *n, const struct dv_p
 		return err;
 	x.stage = dv_ident_of(&st);
 	dv_stage_file_name(n->stage, n->stage->hidden, x.name);
-	dv_dir_times_keep(s, p->dirfd, &times);
+	dv_dir_times_keep(s, p, &times);
 	if (x.beside && *slot == DV_SLOT_PLAIN && is_shard_dir(&x)) {
 		*slot = DV_SLOT_ASIDE;
 		x.stored = p->names.aside;
@@ -296,7 +296,7 @@ dv_err dv_stage_publish_packed(struct dv_store *s, struct dv_node *n, const stru
 	x.hidden = !dv_is_sealed(s);
 	if (x.hidden && !n->stage->astray && is_raw_there(&x))
 		return -ESTALE;
-	dv_dir_times_keep(s, p->dirfd, &times);
+	dv_dir_times_keep(s, p, &times);
 	err = n->stage->astray ? go_on(&x, n) : take_from_old(&x, n);
 	dv_dir_times_restore(s, &times);
 	return err;

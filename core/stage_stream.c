@@ -487,7 +487,7 @@ static dv_err publish(struct dv_store *s, struct dv_node *n, const struct dv_pla
 		if (!err)
 			err = dv_stage_publish_packed(s, n, p, stored, n->stage->file->fd);
 	} else {
-		dv_dir_times_keep(s, p->dirfd, &times);
+		dv_dir_times_keep(s, p, &times);
 		err = take_place_of_raw(s, n, p, stored, packed);
 		dv_dir_times_restore(s, &times);
 	}

@@ -15,20 +15,29 @@
 
 #define COPY_BYTES (256u << 10)
 
-void dv_dir_times_keep(struct dv_store *s, int dirfd, struct dv_dir_times *t)
+void dv_dir_times_keep(struct dv_store *s, const struct dv_place *p, struct dv_dir_times *t)
 {
 	struct dv_stat st;
-	t->fd = dirfd;
+	t->dir = p->dir;
+	t->fd = p->dirfd;
 	/* Shard directories are nobody's directories: their times mean nothing. */
-	t->kept = !dv_transform_has_shards(s->transform) && DV_B(s, stat, dirfd, "", &st) == 0;
+	t->kept = !dv_transform_has_shards(s->transform) && DV_B(s, stat, t->fd, "", &st) == 0;
+	if (!t->kept)
+		return;
 	t->mtime = st.mtime;
+	t->ctime = dv_shown_ctime(t->dir, &st);
 }
 
 void dv_dir_times_restore(struct dv_store *s, const struct dv_dir_times *t)
 {
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, t->mtime};
-	if (t->kept) /* not ours to set in a directory of someone else: then it moves */
-		dv_ignore(DV_B(s, utimens, t->fd, times));
+	struct dv_stat st;
+	if (!t->kept || DV_B(s, utimens, t->fd, times))
+		return; /* not ours to set in a directory of someone else: then both move */
+	if (DV_B(s, stat, t->fd, "", &st))
+		return;
+	t->dir->kept_ctime_ns = dv_time_ns(t->ctime);
+	t->dir->real_ctime_ns = dv_time_ns(st.ctime);
 }
 
 dv_err dv_record_append(struct dv_store *s, struct dv_node *n, struct dv_record *r)

@@ -17,13 +17,17 @@ DV_CHECK dv_err dv_swap_gates(struct dv_store *s, struct dv_node *n, bool nowait
 			      struct dv_node **out_dir);
 void dv_swap_gates_open(struct dv_store *s, struct dv_node *n, struct dv_node *dir);
 
-/* Remembers and puts back a directory's mtime around a swap. */
+/*
+ * Remembers and puts back the mtime of p's directory around a swap. Its ctime, which can not be put
+ * back, is shown as before from then on (dv_shown_ctime). The directory's gate is held exclusively.
+ */
 struct dv_dir_times {
+	struct dv_node *dir;
 	int fd;
-	struct timespec mtime;
+	struct timespec mtime, ctime; /* as it was shown */
 	bool kept;
 };
-void dv_dir_times_keep(struct dv_store *s, int dirfd, struct dv_dir_times *t);
+void dv_dir_times_keep(struct dv_store *s, const struct dv_place *p, struct dv_dir_times *t);
 void dv_dir_times_restore(struct dv_store *s, const struct dv_dir_times *t);
 
 /* Moves a stage file to .diskvfs/lost under a name that tells its key; logs it. why: a short

@@ -122,7 +122,10 @@ dv_err dv_value_handle(struct dv_store *s, struct dv_node *n, struct dv_file **o
 
 struct timespec dv_shown_ctime(const struct dv_node *n, const struct dv_stat *st)
 {
-	if (dv_time_ns(st->ctime) == n->real_ctime_ns)
+	int64_t own = dv_time_ns(st->ctime);
+	/* A name that came or went within the same step of the clock moves a directory's mtime too. */
+	bool named = S_ISDIR(n->type) && dv_time_ns(st->mtime) == own;
+	if (own == n->real_ctime_ns && !named)
 		return dv_time_of_ns(n->kept_ctime_ns);
 	return st->ctime;
 }
@@ -187,6 +190,7 @@ dv_err dv_value_show(struct dv_store *s, struct dv_node *n, const struct dv_plac
 		err = packed_facts(s, n, at, stored, st, nowait, &facts);
 		st->size = err ? 0 : facts.plain_size;
 	}
+	st->own_ctime_ns = dv_time_ns(st->ctime);
 	st->ctime = ctime;
 	st->ino = n->ino;
 	st->nlink = dv_node_links(n, st->nlink);

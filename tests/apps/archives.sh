@@ -36,6 +36,15 @@ same_tree "$T/src" "$M/t"
 mnt_down
 app_up
 same_tree "$T/src" "$M/t"
+claim "tar of a folder whose values are packed meanwhile: its times have not moved"
+mkdir "$M/fresh"
+for i in 1 2 3; do text 200000 >"$M/fresh/$i"; done
+export DISKVFS M # for what tar runs after 200 KiB: it packs, and has the kernel ask for the times anew
+tar -C "$M" -b1 -cf /dev/null --checkpoint=400 \
+	--checkpoint-action=exec='"$DISKVFS" pack "$M" >/dev/null && stat --cached=never "$M/fresh" >/dev/null' fresh \
+	>"$T/out" 2>&1 || { cat "$T/out"; fail "tar finds the folder changed"; }
+[ "$(getfattr --only-values -n user.diskvfs.form "$M/fresh/3")" = packed ] || fail "nothing was packed"
+rm -r "$M/fresh"
 claim "out again: equal"
 tar -C "$M/t" --acls --xattrs -cf - . >"$M/b.tar"
 mkdir "$T/back"

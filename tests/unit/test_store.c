@@ -399,6 +399,51 @@ static bool same_time(const struct timespec *a, const struct timespec *b)
 	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
 }
 
+static void check_dir_times(struct fix *f, const struct dv_stat *want)
+{
+	struct dv_stat st;
+	CHECK_EQ(dv_store_getattr(f->s, &call, f->root, &st), 0);
+	CHECK(same_time(&st.mtime, &want->mtime));
+	CHECK(same_time(&st.ctime, &want->ctime));
+}
+
+/* tar calls a directory whose ctime moves while it reads there changed, and fails. */
+static void test_swaps_do_not_move_the_times_shown_of_a_directory(void)
+{
+	struct fix f;
+	struct dv_stat dir, dir_before;
+	struct dv_setattr mode = {.valid = DV_SET_MODE, .mode = 0711};
+	char *text = text_of(300000, 4);
+	setup(&f, "path");
+	put(&f, f.root, "a", text, 300000);
+	struct dv_node *n = find(&f, f.root, "a", NULL);
+	CHECK_EQ(dv_store_getattr(f.s, &call, f.root, &dir_before), 0);
+	pack(&f, NULL);
+	check_form(&f, f.root, "a", "packed");
+	check_dir_times(&f, &dir_before);
+	/* an edit, which unpacks it, and another packing */
+	CHECK_EQ(dv_store_write(f.s, &call, n, "!", (struct dv_range){5, 1}, 0), 1);
+	CHECK_EQ(dv_store_fsync(f.s, &call, n, false), 0);
+	check_form(&f, f.root, "a", "raw");
+	check_dir_times(&f, &dir_before);
+	pack(&f, NULL);
+	check_dir_times(&f, &dir_before);
+	/* what is no swap moves them, and a swap after that shows the new ones */
+	put(&f, f.root, "b", text, 300000);
+	CHECK_EQ(dv_store_getattr(f.s, &call, f.root, &dir), 0);
+	CHECK(!same_time(&dir.ctime, &dir_before.ctime));
+	CHECK(!same_time(&dir.mtime, &dir_before.mtime));
+	pack(&f, NULL);
+	check_dir_times(&f, &dir);
+	CHECK_EQ(dv_store_setattr(f.s, &call, f.root, &mode, &dir_before), 0);
+	CHECK(!same_time(&dir.ctime, &dir_before.ctime));
+	CHECK(same_time(&dir.mtime, &dir_before.mtime));
+	check_dir_times(&f, &dir_before);
+	dv_node_unref(f.s, n);
+	free(text);
+	teardown(&f);
+}
+
 static void test_numbers_and_times_survive_packing_and_reopening(void)
 {
 	struct fix f;
@@ -412,6 +457,8 @@ static void test_numbers_and_times_survive_packing_and_reopening(void)
 	CHECK_EQ(dv_store_getattr(f.s, &call, n, &after), 0);
 	CHECK_EQ(after.ino, before.ino);
 	CHECK(same_time(&after.mtime, &before.mtime) && same_time(&after.ctime, &before.ctime));
+	CHECK_EQ(dv_store_getattr(f.s, &call, f.root, &dir_after), 0);
+	CHECK(same_time(&dir_before.ctime, &dir_after.ctime));
 	dv_node_unref(f.s, n);
 	close_store(&f);
 	open_store(&f);
@@ -856,6 +903,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(test_the_form_follows_from_size_and_gain),
 		CHECK_TEST(test_incompressible_and_sparse_values_stay_raw),
 		CHECK_TEST(test_reads_at_frame_borders_are_exact),
+		CHECK_TEST(test_swaps_do_not_move_the_times_shown_of_a_directory),
 		CHECK_TEST(test_numbers_and_times_survive_packing_and_reopening),
 		CHECK_TEST(test_times_survive_unpacking_on_purpose_and_move_with_changes_after_it),
 		CHECK_TEST(test_xattrs_and_mode_survive_packing_and_the_own_ones_are_hidden),
