@@ -146,9 +146,24 @@ static void make_tables(const struct fs_args *a, char *letters, struct option *l
 	longs[n] = (struct option){NULL, 0, NULL, 0};
 }
 
+/* getopt names a letter, and goes on in its word: what lies before optind is that word only if it was the last. */
+const char *fs_args_wrong(char **argv, char text[64])
+{
+	const char *word = argv[optind - 1];
+	bool is_letter = optopt > 0 && optopt < FIRST_LONG && optopt != 'h' && optopt != 'q';
+
+	if (is_letter)
+		snprintf(text, 64, "unknown option -%c; a key that begins with - comes behind --",
+			 optopt);
+	else
+		snprintf(text, 64, optopt ? "option %.40s takes no value" : "unknown option %.40s",
+			 word);
+	return text;
+}
+
 int fs_args_parse(const struct fs_args *a, int argc, char **argv, char ***operands, int *status)
 {
-	char letters[3 + 2 * FS_ARGS_MAX + 1];
+	char letters[3 + 2 * FS_ARGS_MAX + 1], text[64];
 	struct option longs[FS_ARGS_MAX + 3];
 	int c, n;
 
@@ -163,10 +178,13 @@ int fs_args_parse(const struct fs_args *a, int argc, char **argv, char ***operan
 			*status = 0;
 			return -1;
 		}
-		if (c == '?' || c == ':') {
-			fs_cmd_fail(2,
-				    c == '?' ? "unknown option %s; %s --help lists them all"
-					     : "option %s needs a value; %s --help tells which",
+		if (c == '?') {
+			fs_cmd_fail(2, "%s; %s --help lists them all", fs_args_wrong(argv, text),
+				    argv[0]);
+			return -1;
+		}
+		if (c == ':') {
+			fs_cmd_fail(2, "option %s needs a value; %s --help tells which",
 				    argv[optind - 1], argv[0]);
 			return -1;
 		}

@@ -45,6 +45,9 @@ struct fs_args {
  */
 int fs_args_parse(const struct fs_args *a, int argc, char **argv, char ***operands, int *status);
 
+/* What is wrong where getopt_long() has just said '?': a word of it, in text. */
+const char *fs_args_wrong(char **argv, char text[64]);
+
 /* Was -q given? Of the last command that was parsed. */
 bool fs_args_quiet(void);
 /* Of a command that reads its arguments itself. */

@@ -51,6 +51,8 @@ int fs_cmd_operands(int argc, char **argv, const char *usage, int min, int max,
  * in mount where it is mounted; "": nowhere. -> exit status, what is wrong having been told.
  */
 int fs_cmd_target(const char *operand, char path[PATH_MAX], char mount[PATH_MAX]);
+/* Tells that the operand is a mount that a killed daemon has left. -> status */
+int fs_cmd_stale(int status, const char *operand);
 /* -EINVAL, -ENAMETOOLONG: no key is like that, whatever the transform; a path may be. */
 DV_CHECK dv_err fs_cmd_check_key(const char *key);
 /* Tells so. -> status */

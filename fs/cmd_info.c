@@ -8,6 +8,7 @@
 #include "core/cleanup.h"
 #include "core/info.h"
 #include "core/log.h"
+#include "fs/args.h"
 #include "fs/client.h"
 #include "fs/info_value.h"
 #include "fs/json.h"
@@ -295,6 +296,8 @@ static int info(const char *given, const struct flags *flags)
 		return fs_cmd_fail(2, "%s: %s", given, strerror(-err));
 	memcpy(store, path, sizeof(store));
 	if (fs_client_is_mount(path)) {
+		if (fs_mountpoint_is_stale(path))
+			return fs_cmd_stale(2, given);
 		err = fs_client_store(path, store, sizeof(store));
 		if (err < 0)
 			return fs_cmd_fail(
@@ -339,6 +342,7 @@ int fs_cmd_info(int argc, char **argv)
 		{NULL, 0, NULL, 0},
 	};
 	struct flags flags = {0};
+	char text[64];
 	int c;
 
 	optind = 0;
@@ -350,8 +354,8 @@ int fs_cmd_info(int argc, char **argv)
 		if (c == 'h')
 			return fputs(usage, stdout) < 0;
 		if (c == '?')
-			return fs_cmd_fail(1, "unknown option %s; info --help lists them all",
-					   argv[optind - 1]);
+			return fs_cmd_fail(1, "%s; info --help lists them all",
+					   fs_args_wrong(argv, text));
 	}
 	if (optind == argc) {
 		fputs(usage, stderr);

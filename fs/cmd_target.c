@@ -10,12 +10,22 @@
 #include <signal.h>
 #include <string.h>
 
+int fs_cmd_stale(int status, const char *operand)
+{
+	return fs_cmd_fail(status,
+			   "%s: the daemon of this mount is gone; `diskvfs mount` the store there "
+			   "again, or `diskvfs unmount` it",
+			   operand);
+}
+
 int fs_cmd_target(const char *operand, char path[PATH_MAX], char mount[PATH_MAX])
 {
 	dv_err err = fs_mountpoint_resolve(operand, path);
 	if (err < 0)
 		return fs_cmd_fail(2, "%s: %s", operand, strerror(-err));
 	mount[0] = '\0';
+	if (fs_client_is_mount(path) && fs_mountpoint_is_stale(path))
+		return fs_cmd_stale(2, operand);
 	if (fs_client_is_mount(path))
 		snprintf(mount, PATH_MAX, "%s", path);
 	else if (dv_store_find_mount(dv_backing_posix(), path, mount, PATH_MAX) < 0)

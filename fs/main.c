@@ -90,7 +90,9 @@ int fs_cmd_operands(int argc, char **argv, const char *usage, int min, int max,
 			fputs(usage, stdout);
 			*status = 0;
 		} else {
-			*status = fs_cmd_fail(1, "unknown option %s", argv[optind - 1]);
+			char text[64];
+
+			*status = fs_cmd_fail(1, "%s", fs_args_wrong(argv, text));
 		}
 		return -1;
 	}

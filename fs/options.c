@@ -319,7 +319,8 @@ dv_err fs_options_check(const struct fs_options *o, char *why, size_t why_size)
 		dv_config_release(&config);
 		if (err < 0)
 			snprintf(why, why_size,
-				 "option compress: '%s' is not one of zstd, zstd:LEVEL, none",
+				 "option compress: '%s' is not one of zstd, zstd:LEVEL (-7 to 19), "
+				 "none",
 				 o->compress);
 	}
 	if (err == 0 && o->nopack) {

@@ -61,7 +61,7 @@ refused 2 'adopt|empty|files' "$DISKVFS" init "$T/full"
 refused 2 'director|folder' "$DISKVFS" init "$T/file"
 refused 1 'transform' "$DISKVFS" init "$T/s1" --transform sideways
 refused 1 'compress' "$DISKVFS" init "$T/s1" --compress lzma
-refused 1 'level|compress|range|between' "$DISKVFS" init "$T/s1" --compress zstd:99
+refused 1 'compress: .zstd:99. is not one of .*-7 to 19' "$DISKVFS" init "$T/s1" --compress zstd:99
 refused 1 'frame' "$DISKVFS" init "$T/s1" --frame-size 5
 refused 1 'frame' "$DISKVFS" init "$T/s1" --frame-size 1000000000
 refused 1 'option' "$DISKVFS" init "$T/s1" --sideways
@@ -239,6 +239,22 @@ mnt_up
 ! ls -l "/proc/$dv_pid/fd" | grep -q 'of the caller' || fail "$(ls -l "/proc/$dv_pid/fd")"
 exec 9>&-
 mnt_down
+
+claim "an unknown option is named, not what stands beside it; and how a key is given that begins with a dash"
+echo dash | "$DISKVFS" put "$S" -- -dash
+for c in "put $S -dash" "get $S -dash" "has -dash $S" "rm --quiet -dash $S" "keys -dash $S"; do
+	refused 2 'unknown option -d; a key that begins with - comes behind --; [a-z]* --help' "$DISKVFS" $c
+done
+for c in "unmount -dash $M" "unpack $S -dash" "path $S -dash" "info $S -dash"; do
+	refused 1 'unknown option -d; a key that begins' "$DISKVFS" $c
+done
+refused 2 'unknown option --sideways;' "$DISKVFS" get --sideways "$S" k
+refused 1 'unknown option --sideways' "$DISKVFS" path "$S" k --sideways
+refused 2 'option --sync=1 takes no value;' "$DISKVFS" put "$S" k --sync=1
+refused 2 'option --quiet=1 takes no value;' "$DISKVFS" get --quiet=1 "$S" k
+refused 2 'option --limit needs a value;' "$DISKVFS" keys "$S" --limit
+[ "$("$DISKVFS" get "$S" -- -dash)" = dash ] || fail "-dash is gone"
+"$DISKVFS" rm "$S" -- -dash
 
 claim "-f stays in the foreground and ends with 0"
 mkdir -p "$M"

@@ -26,8 +26,16 @@ mnt_up
 [ "$(mounts_at)" = 1 ] || fail "the stale mount is still there"
 cmp "$M/k" <(text 2000)
 
-claim "unmount takes a stale mount away"
+claim "a command that is given a stale mount says so, and what to do; unmount takes it away"
 stale
+for c in pack unpack info keys gc\ --max-size=1M verify get has rm put import export cas\ put cas\ verify; do
+	status=0
+	case $c in get | has | rm | put) key=k ;; import | export) key=$T ;; *) key= ;; esac
+	"$DISKVFS" $c "$M" $key >"$T/out" 2>"$T/err" </dev/null || status=$?
+	[ "$status" = $([ "$c" = verify ] && echo 8 || echo 2) ] || fail "$c: status $status"
+	[ ! -s "$T/out" ] && [ "$(wc -l <"$T/err")" = 1 ] || fail "$c: $(cat "$T/out" "$T/err")"
+	grep -q "$M: the daemon of this mount is gone; .diskvfs mount" "$T/err" || fail "$c: $(cat "$T/err")"
+done
 "$DISKVFS" unmount "$M" 2>"$T/err" || fail "unmount: $(cat "$T/err")"
 [ "$(mounts_at)" = 0 ] || fail "it is still there"
 mnt_up
