@@ -594,6 +594,6 @@ int fs_cmd_import(int argc, char **argv)
 				   "or \"..\", and the first one is not .diskvfs",
 				   prefix);
 	im->door = door;
-	status = fs_door_open(door, operands[0]);
+	status = fs_door_open_to_write(door, operands[0]);
 	return status ? status : run(im, operands + 1, n - 1, prefix);
 }

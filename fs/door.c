@@ -13,6 +13,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 static void print_line(int severity, const char *line)
@@ -35,11 +36,31 @@ int fs_door_open(struct fs_door *d, const char *operand)
 		return status;
 	if (!fs_client_is_mount(d->mount)) /* of another mount namespace */
 		d->mount[0] = '\0';
-	if (d->mount[0] && !strcmp(d->mount, d->store) &&
-	    fs_client_store(d->mount, d->store, sizeof(d->store)) < 0)
-		return fs_cmd_fail(2, "%s: the store that is mounted there can not be told",
-				   operand);
+	if (d->mount[0] && !strcmp(d->mount, d->store)) {
+		struct statvfs st;
+
+		d->read_only = statvfs(d->mount, &st) == 0 && (st.f_flag & ST_RDONLY);
+		if (fs_client_store(d->mount, d->store, sizeof(d->store)) < 0)
+			return fs_cmd_fail(2, "%s: the store that is mounted there can not be told",
+					   operand);
+	}
 	return 0;
+}
+
+static int may_be_written(const struct fs_door *d)
+{
+	return d->read_only ? fs_cmd_fail(2,
+					  "%s: is mounted read-only; name the store %s to write "
+					  "to it all the same",
+					  d->given, d->store)
+			    : 0;
+}
+
+int fs_door_open_to_write(struct fs_door *d, const char *operand)
+{
+	int status = fs_door_open(d, operand);
+
+	return status ? status : may_be_written(d);
 }
 
 int fs_door_close(struct fs_door *d, int status)
@@ -95,6 +116,8 @@ int fs_door_library(struct fs_door *d, bool write)
 	char why[512] = "";
 	dv_err err;
 
+	if (write && may_be_written(d))
+		return 2;
 	if (d->lib && (d->writable || !write))
 		return 0;
 	err = open_library(d, write, why, sizeof(why));

@@ -29,12 +29,15 @@ struct fs_door {
 	char mount[PATH_MAX]; /* "": it is not mounted */
 	struct dvfs *lib;     /* NULL as long as it was not needed */
 	bool writable;	      /* lib */
+	bool read_only;	      /* the user named a mount that takes no writes */
 	bool looks;	      /* reading moves no time of access: set before lib is there */
 };
 
 /* operand: STORE|MOUNTPOINT. d NULL: there was no memory for it. -> exit status, what is wrong having been
  * told. */
 int fs_door_open(struct fs_door *d, const char *operand);
+/* The same, and no mount that is read only: its store would be written to beside it. */
+int fs_door_open_to_write(struct fs_door *d, const char *operand);
 /* -> status, or what is wrong with the end of the work. d may be NULL. */
 int fs_door_close(struct fs_door *d, int status);
 

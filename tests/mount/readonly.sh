@@ -49,6 +49,14 @@ refused truncate -s 10 "$M/packed"
 refused fallocate -l 10 "$M/packed"
 refused setfattr -n user.a -v b "$M/packed"
 "$DISKVFS" pack "$M" >"$T/out" 2>&1 && fail "pack works: $(cat "$T/out")"
+refused "$DISKVFS" rm "$M" small
+refused "$DISKVFS" unpack "$M"
+for c in "put $M k" "import $M $T/all" "cas put $M $T/all"; do
+	status=0
+	"$DISKVFS" $c </dev/null >"$T/out" 2>"$T/err" || status=$?
+	[ "$status" = 2 ] && [ ! -s "$T/out" ] && grep -q "^diskvfs: $M: is mounted read-only; name the store $S " "$T/err" ||
+		fail "$c: $status $(cat "$T/out" "$T/err")"
+done
 mnt_down
 checksum | diff "$T/before" - || fail "the store was changed"
 
