@@ -53,8 +53,12 @@ static dv_err look_at(struct dv_moving *m, struct found *f, visit_fn *visit)
 	dv_err err = dv_names_parse(m->from.transform, f->stored, S_ISREG(f->st.mode),
 				    m->folders ? "" : f->shard, f->key, &f->form);
 	if (err == -ENOENT || (!err && f->form == DV_FORM_OTHER))
-		return refuse(m, -EINVAL, "", f->shard, f->stored,
-			      "is no value of the store's transform: take it away first");
+		return refuse(
+			m, -EINVAL, "", f->shard, f->stored,
+			S_ISREG(f->st.mode)
+				? "is no value of the store's transform: take it away first"
+				: "is no plain file, and only path and path:SUFFIX hold others: "
+				  "take it away first");
 	return err ? err : visit(m, f);
 }
 

@@ -11,15 +11,26 @@
 #include "fs/plugin.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+/* Once: a damaged file is told of when it is opened, and again when it is read. */
 static void print_line(int severity, const char *line)
 {
-	if (severity < 2)
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	static char last[1024]; /* lock */
+
+	if (severity >= 2)
+		return;
+	pthread_mutex_lock(&lock);
+	if (strncmp(line, last, sizeof(last) - 1) != 0) {
+		snprintf(last, sizeof(last), "%s", line);
 		fs_cmd_fail(0, "%s", line);
+	}
+	pthread_mutex_unlock(&lock);
 }
 
 int fs_door_open(struct fs_door *d, const char *operand)

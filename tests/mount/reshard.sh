@@ -115,6 +115,10 @@ folder=$(stat -c %i "$S/folder/deep")
 rm "$S/link"
 mv "$S/folder/deep/key1" "$S/key1"
 rm -r "$S/folder"
+ln -s key2 "$S/link"
+! "$DISKVFS" reshard "$S" --transform split:2 2>"$T/err" || fail "a link in shards"
+grep -q '^diskvfs: link is no plain file' "$T/err" || fail "$(cat "$T/err")"
+rm "$S/link"
 "$DISKVFS" reshard "$S" --transform flat >>"$T/log"
 same_values "from folders"
 

@@ -138,6 +138,9 @@ run 2 "$DISKVFS" keys "$S" -l --prefix x
 says 'x2b can not be read'
 [ "$(sed 's/.* //' "$T/out" | tr '\n' ' ')" = "x1 x2 x2b x3 " ] || fail "$(cat "$T/out")"
 run 0 "$DISKVFS" keys "$S" --prefix x
+run 2 "$DISKVFS" get "$S" x2b
+grep -q '^diskvfs: x2b: the stored bytes are damaged' "$T/err" || fail "$(cat "$T/err")"
+[ "$(grep -c 'x2b can not be read' "$T/err")" = 1 ] || fail "what is wrong is not told once: $(cat "$T/err")"
 rm "$S/x2b.zst"
 run 0 "$DISKVFS" rm "$S" x1 x2 x3
 
