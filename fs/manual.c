@@ -38,7 +38,7 @@ static const char manual_statuses[] =
 	".TP\n.B 1\n"
 	"Used wrongly. Of\n.BR path :\nno such key; the place where it would lie is printed. "
 	"Of\n.B info\nwith a key:\nno such key.\n"
-	"Of\n.BR keys ,\n.BR get ,\n.BR has ,\n.BR rm ,\n.BR put :\na key that is missing, as of\n"
+	"Of\n.BR get ,\n.BR has ,\n.BR rm :\na key that is missing, as of\n"
 	".BR grep (1).\n"
 	"Of\n.BR \"cas verify\" :\na value that is not what its name says.\n"
 	".TP\n.B 2\n"

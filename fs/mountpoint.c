@@ -152,7 +152,7 @@ dv_err fs_mountpoint_resolve(const char *path, char out[PATH_MAX])
 
 	if (realpath(path, out))
 		return 0;
-	if (errno != ENOTCONN && errno != EACCES)
+	if (errno != ENOTCONN && errno != ECONNABORTED && errno != EACCES)
 		return -errno;
 	for_dir = strdup(path);
 	for_base = strdup(path);

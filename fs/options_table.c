@@ -35,7 +35,7 @@ const struct fs_option fs_option_table[] = {
 	 "where a value lies: path, flat, path:SUFFIX, split:W, split:WxD, hash:ALG:WxD, or a "
 	 "shared "
 	 "object FILE.so[:ARGS], which each mount is to name; "
-	 "fixed when the store is made"},
+	 "another one comes by reshard alone"},
 	{"layout", FS_OPT_STRING, "diskv[:gzip[:LEVEL]|:zlib[:LEVEL]]", 0, 0, NULL, AT(layout),
 	 FS_FOR_INIT,
 	 "diskv's own layout: the file of a value has its name, and is raw, gzip or zlib as a "
