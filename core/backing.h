@@ -158,8 +158,9 @@ struct dv_backing dv_backing_posix(void);
 
 /*
  * Once, before any thread starts: keeps capabilities over act_as (SECBIT_NO_SETUID_FIXUP), clears
- * the umask, ignores SIGIO (a broken lease), raises RLIMIT_NOFILE to its hard limit, gives up the
- * power to write past quotas.
+ * the umask, ignores SIGIO (a broken lease), raises RLIMIT_NOFILE to its hard limit, and RLIMIT_FSIZE
+ * as far as may be (past it writes fail with EFBIG, and SIGXFSZ is ignored), gives up the power to write past
+ * quotas.
  */
 void dv_backing_posix_prepare(void);
 

@@ -79,6 +79,19 @@ static void obey_limits(void)
 	dv_ignore((dv_err)syscall(SYS_capset, &header, data)); /* to have less is always allowed */
 }
 
+/* The limit of who started the process says nothing of the values of others: a write past it fails, at most. */
+static void lift_file_size(void)
+{
+	struct rlimit size;
+	signal(SIGXFSZ, SIG_IGN);
+	if (getrlimit(RLIMIT_FSIZE, &size) || size.rlim_cur == RLIM_INFINITY)
+		return;
+	if (setrlimit(RLIMIT_FSIZE, &(struct rlimit){RLIM_INFINITY, RLIM_INFINITY}) == 0)
+		return;
+	size.rlim_cur = size.rlim_max;
+	dv_ignore(setrlimit(RLIMIT_FSIZE, &size));
+}
+
 void dv_backing_posix_prepare(void)
 {
 	struct rlimit files;
@@ -93,6 +106,7 @@ void dv_backing_posix_prepare(void)
 		files.rlim_cur = files.rlim_max;
 		dv_ignore(setrlimit(RLIMIT_NOFILE, &files));
 	}
+	lift_file_size();
 	obey_limits();
 }
 

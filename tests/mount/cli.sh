@@ -256,6 +256,29 @@ refused 2 'option --limit needs a value;' "$DISKVFS" keys "$S" --limit
 [ "$("$DISKVFS" get "$S" -- -dash)" = dash ] || fail "-dash is gone"
 "$DISKVFS" rm "$S" -- -dash
 
+claim "a limit of its caller on the size of files does not end the daemon, nor does it hold where it may be lifted"
+for limit in -Sf -f; do
+	ulimit_and_mount() { (ulimit "$limit" 100 && mnt_up && echo "$dv_pid" >"$T/pid"); }
+	ulimit_and_mount
+	dv_pid=$(cat "$T/pid") && dv_watch "$dv_pid"
+	noise 300000 >"$M/limited" || fail "ulimit $limit"
+	mnt_down
+	stored limited | cmp - <(noise 300000)
+done
+if command -v setpriv >/dev/null; then
+	mkdir -p "$M"
+	setpriv --bounding-set=-sys_resource bash -c 'ulimit -f 100 && "$@"' - "$DISKVFS" mount "$S" "$M"
+	dv_pid=$(stat_json .pid) && dv_watch "$dv_pid"
+	noise 200000 >"$T/many"
+	! cat "$T/many" 2>"$T/err" >"$M/limited" || fail "200000 bytes fit into 100 KiB"
+	grep -q 'File too large' "$T/err" || fail "$(cat "$T/err")"
+	text 20000 >"$M/small"
+	kill -0 "$dv_pid" || fail "the daemon has ended"
+	mnt_down
+	stored small | cmp - <(text 20000)
+	stored limited | cmp - <(noise 300000) # the replacement lacks bytes: the old value stays
+fi
+
 claim "-f stays in the foreground and ends with 0"
 mkdir -p "$M"
 "$DISKVFS" mount "$S" "$M" -f >>"$T/log" 2>&1 &
