@@ -337,9 +337,15 @@ static dv_err sweep(struct adoption *a, int stagefd, const char *owner)
 		if (n < 0)
 			return (dv_err)n;
 		size_t removed = 0;
-		for (ssize_t i = 0; i < n; i++) /* the log goes last but one, the owner file last */
-			if (strcmp(ents[i].name, "log") != 0 && strcmp(ents[i].name, "owner") != 0)
-				removed += DV_B(s, unlink, a->dirfd, ents[i].name) == 0;
+		for (ssize_t i = 0; i < n;
+		     i++) { /* the log goes last but one, the owner file last */
+			if (!strcmp(ents[i].name, "log") || !strcmp(ents[i].name, "owner"))
+				continue;
+			dv_err err = dv_recover_keep_of_others(a, ents[i].name);
+			if (err)
+				return err;
+			removed += DV_B(s, unlink, a->dirfd, ents[i].name) == 0;
+		}
 		if (!removed)
 			break;
 	}
@@ -354,6 +360,8 @@ static void adopt(struct adoption *a, int stagefd, const char *owner)
 	struct dv_pending p = {0};
 	dv_err err = dv_pending_read(a->s, a->dirfd, &p);
 	a->open = p.open;
+	if (!err)
+		err = dv_recover_exchanged(a);
 	if (!err)
 		for (struct dv_open_record *o = p.open; o; o = o->hh.next)
 			recover_one(a, o);

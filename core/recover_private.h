@@ -73,6 +73,11 @@ DV_CHECK dv_err dv_recover_take_place(struct adoption *a, const char *name, int 
 DV_CHECK dv_err dv_recover_rewrite(struct adoption *a, const struct dv_record *r,
 				   const struct target *t, int from, const char *stored);
 
+/* Files whose names tell with what they were exchanged (exchange.h) get those that their records know. */
+DV_CHECK dv_err dv_recover_exchanged(struct adoption *a);
+/* A file that no record speaks of is about to be unlinked: to lost/ where its name tells that it is not ours. */
+DV_CHECK dv_err dv_recover_keep_of_others(struct adoption *a, const char *name);
+
 /* A raw or aside name with what shows the record's number, or NULL. */
 const char *dv_recover_find_same_value(struct adoption *a, const struct target *t,
 				       const struct dv_record *r);

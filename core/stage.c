@@ -41,6 +41,28 @@ void dv_stage_file_name(const struct dv_stage *st, bool hidden, char out[DV_STAG
 		dv_journal_stage_name(st->id, out);
 	if (hidden)
 		strcat(out, ".failed");
+	if (!st->sealed_id)
+		strcat(out, st->ending);
+}
+
+dv_err dv_stage_unmark(struct dv_store *s, struct dv_stage *st)
+{
+	char from[DV_STAGE_FILE_NAME], to[DV_STAGE_FILE_NAME];
+	int dirfd = dv_journal_dirfd(s->journal);
+	if (!st->ending[0] || st->astray)
+		return 0;
+	if (st->sealed_id) {
+		dv_tail_packed_name(st->id, from);
+		strcat(from, st->ending);
+	} else {
+		dv_stage_file_name(st, st->hidden, from);
+	}
+	snprintf(to, sizeof(to), "%.*s", (int)(strlen(from) - strlen(st->ending)), from);
+	dv_err err = DV_B(s, rename, dirfd, from, dirfd, to, RENAME_NOREPLACE);
+	if (err && err != -ENOENT)
+		return err;
+	st->ending[0] = '\0';
+	return 0;
 }
 
 /*
@@ -53,7 +75,7 @@ void dv_stage_hide_failed(struct dv_store *s, struct dv_stage *st)
 	char from[DV_STAGE_FILE_NAME], to[DV_STAGE_FILE_NAME];
 	bool hidden = st->replacement && st->failed;
 	int dirfd = dv_journal_dirfd(s->journal);
-	if (!st->named || hidden == st->hidden)
+	if (!st->named || hidden == st->hidden || dv_stage_unmark(s, st))
 		return;
 	dv_stage_file_name(st, st->hidden, from);
 	dv_stage_file_name(st, hidden, to);

@@ -292,7 +292,9 @@ static dv_err commit_once(struct dv_store *s, struct dv_node *n, bool settle, bo
 		if (err)
 			return err;
 	}
-	dv_err err = dv_node_name(s, n, 0, &dir, name, &slot);
+	dv_err err = dv_stage_unmark(s, n->stage);
+	if (!err)
+		err = dv_node_name(s, n, 0, &dir, name, &slot);
 	if (err)
 		return err;
 	dv_node_unref(s, dir);

@@ -172,7 +172,8 @@ bool dv_stage_may_copy(const struct dv_store *s, const struct dv_node *n)
 	const struct dv_stage *st = n->stage;
 	if (!s->journal || !s->config.compress || s->options.shared || dv_is_sealed(s))
 		return false;
-	return st ? !st->tail && !st->in_place && !st->failed && !st->hidden && st->replacement
+	return st ? !st->tail && !st->in_place && !st->failed && !st->hidden && !st->ending[0] &&
+			       st->replacement
 		  : n->form == DV_FORM_RAW && !n->loser && !n->job;
 }
 

@@ -13,6 +13,7 @@
 #ifndef DV_STAGE_PRIVATE_H
 #define DV_STAGE_PRIVATE_H
 
+#include "core/exchange.h"
 #include "core/rewrite.h"
 #include "core/rival.h"
 #include "core/stage.h"
@@ -58,7 +59,9 @@ struct dv_stage {
 	struct dv_file *sealed;	      /* the stored form of its bytes, X.z; NULL: none yet */
 	uint64_t sealed_id;	      /* X */
 	uint64_t sealed_writes;	      /* n->writes when its bytes were looked at */
-	uint64_t copy_id;	      /* COPY record of a commit that was cut short, 0: none */
+	/* Of its name in the owner folder, or of ID.z's where it is sealed, while that is exchanged (exchange.h). */
+	char ending[DV_EXCHANGE_MARK];
+	uint64_t copy_id;	     /* COPY record of a commit that was cut short, 0: none */
 	atomic_ullong synced_writes; /* n->writes when the bytes were last made durable; UINT64_MAX:
 					never */
 };
@@ -86,8 +89,11 @@ void dv_stage_write_tag(struct dv_store *s, const struct dv_node *n, const struc
 /* A stage of which a write has failed has a name that no record speaks of. */
 void dv_stage_hide_failed(struct dv_store *s, struct dv_stage *st);
 /* Of the stage's file, or of the packed part of one in two parts. */
-#define DV_STAGE_FILE_NAME (DV_TAIL_NAME + 7)
+#define DV_STAGE_FILE_NAME (DV_EXCHANGE_NAME + 7)
 void dv_stage_file_name(const struct dv_stage *st, bool hidden, char out[DV_STAGE_FILE_NAME]);
+
+/* Where an error has left it with an ending it loses that. Not while others' file may lie there (astray). */
+DV_CHECK dv_err dv_stage_unmark(struct dv_store *s, struct dv_stage *st);
 
 /* Is n's stage in two parts, and may they be looked at? Gate at least shared. */
 static inline struct dv_tail *dv_stage_tail(const struct dv_node *n)

@@ -12,7 +12,7 @@
  *                     that is not the old object any more the raw name is given back
  *
  * Who dies in between: the stage's file is the old object then, which recovery sees by its record and
- * unlinks; another one it puts aside.
+ * unlinks; another one it puts aside. Where the power takes the record, the file's name tells that (exchange.h).
  */
 #include "core/cleanup.h"
 #include "core/journal.h"
@@ -21,6 +21,7 @@
 #include "core/twin.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #define EXCHANGES_MAX 16 /* one for each replacement that comes just then */
 
@@ -39,6 +40,22 @@ struct publishing {
 static dv_err exchange(const struct publishing *x)
 {
 	return DV_B(x->s, rename, x->dirfd, x->name, x->p->dirfd, x->stored, RENAME_EXCHANGE);
+}
+
+/*
+ * From now on the file's name tells what it is and what it is exchanged with. Where that can not be it does without:
+ * then only a record tells.
+ */
+static void mark(struct publishing *x, struct dv_node *n)
+{
+	char plain[DV_STAGE_FILE_NAME];
+	strcpy(plain, x->name);
+	dv_exchange_mark(&x->stage, &n->id, n->stage->ending);
+	strcat(x->name, n->stage->ending);
+	if (DV_B(x->s, rename, x->dirfd, plain, x->dirfd, x->name, RENAME_NOREPLACE)) {
+		strcpy(x->name, plain);
+		n->stage->ending[0] = '\0';
+	}
 }
 
 static bool look(const struct publishing *x, struct dv_ident *out)
@@ -132,6 +149,22 @@ static dv_err take_from_old(const struct publishing *x, struct dv_node *n)
 		return exchange_back(x, n);
 	dv_ignore(DV_B(x->s, unlink, x->dirfd, x->name)); /* swept by the next owner */
 	return 0;
+}
+
+static dv_err go_on(const struct publishing *x, struct dv_node *n);
+
+/* The file takes the old object's name, or an earlier try is brought to its end. */
+static dv_err take(struct publishing *x, struct dv_node *n)
+{
+	bool again = n->stage->astray;
+	if (!again)
+		mark(x, n);
+	dv_err err = again ? go_on(x, n) : take_from_old(x, n);
+	if (!err) /* unlinked, or swept with its mark */
+		n->stage->ending[0] = '\0';
+	else
+		dv_ignore(dv_stage_unmark(x->s, n->stage)); /* else at the next try */
+	return err;
 }
 
 static bool is_later(struct timespec a, struct timespec b)
@@ -263,9 +296,10 @@ dv_err dv_stage_publish(struct dv_store *s, struct dv_node *n, const struct dv_p
 		*slot = DV_SLOT_ASIDE;
 		x.stored = p->names.aside;
 	}
-	err = n->stage->astray ? go_on(&x, n)
-	      : x.beside       ? take_beside_packed(&x, n)
-			       : take_from_old(&x, n);
+	if (x.beside)
+		err = n->stage->astray ? go_on(&x, n) : take_beside_packed(&x, n);
+	else
+		err = take(&x, n);
 	dv_dir_times_restore(s, &times);
 	atomic_fetch_add(&s->swaps, 1);
 	return err;
@@ -279,6 +313,7 @@ static dv_err packed_end(struct dv_store *s, const struct dv_node *n, const stru
 	*x = (struct publishing){
 		.s = s, .p = p, .dirfd = dv_journal_dirfd(s->journal), .stored = stored};
 	dv_tail_packed_name(n->stage->id, x->name);
+	strcat(x->name, n->stage->ending);
 	dv_err err = DV_B(s, stat, fd, "", &st);
 	if (!err)
 		x->stage = dv_ident_of(&st);
@@ -297,7 +332,7 @@ dv_err dv_stage_publish_packed(struct dv_store *s, struct dv_node *n, const stru
 	if (x.hidden && !n->stage->astray && is_raw_there(&x))
 		return -ESTALE;
 	dv_dir_times_keep(s, p, &times);
-	err = n->stage->astray ? go_on(&x, n) : take_from_old(&x, n);
+	err = take(&x, n);
 	dv_dir_times_restore(s, &times);
 	return err;
 }

@@ -25,12 +25,14 @@
 /* X.z is of no use any more. What a commit may have brought there in its place is not ours. */
 void dv_stage_unseal(struct dv_store *s, struct dv_stage *stage)
 {
-	char name[DV_TAIL_NAME];
+	char name[DV_STAGE_FILE_NAME];
 	struct dv_stat own, st;
 	int dirfd = dv_journal_dirfd(s->journal);
 	if (!stage->sealed)
 		return;
 	dv_tail_packed_name(stage->sealed_id, name);
+	strcat(name, stage->ending);
+	stage->ending[0] = '\0';
 	if (DV_B(s, stat, stage->sealed->fd, "", &own) == 0 &&
 	    DV_B(s, stat, dirfd, name, &st) == 0) {
 		struct dv_ident ours = dv_ident_of(&own), there = dv_ident_of(&st);

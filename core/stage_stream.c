@@ -217,7 +217,7 @@ void dv_stage_stream(struct dv_store *s, struct dv_node *n)
 	struct dv_file *f = NULL;
 	DV_AUTO_FREE struct dv_stage *fresh = NULL;
 	struct dv_stage *stage = n->stage;
-	dv_err err = 0;
+	dv_err err = stage ? dv_stage_unmark(s, stage) : 0;
 	if (stage) {
 		f = stage->file;
 		atomic_fetch_add(&f->refs, 1);
@@ -349,7 +349,9 @@ dv_err dv_stage_join(struct dv_store *s, struct dv_node *n, bool empty)
 	bool fresh = empty || !holds_head(t);
 	if (stage->astray)
 		return -EBUSY;
-	dv_err err = note_change(s, n);
+	dv_err err = dv_stage_unmark(s, stage);
+	if (!err)
+		err = note_change(s, n);
 	if (err)
 		return err;
 	err = empty ? make_empty(s, stage, &f) : make_whole(s, stage, &f);
