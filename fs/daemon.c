@@ -155,6 +155,9 @@ void fs_daemon_block_signals(void)
 	memset(&action, 0, sizeof(action));
 	action.sa_handler = wake; /* no SA_RESTART */
 	sigaction(SIGUSR1, &action, NULL);
+	sigemptyset(&set); /* who starts it may have blocked it */
+	sigaddset(&set, SIGUSR1);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 	action.sa_handler = SIG_IGN;
 	sigaction(SIGPIPE, &action, NULL);
 }

@@ -14,6 +14,7 @@
 
 #include <fcntl.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -165,6 +166,8 @@ int main(int argc, char **argv)
 
 	if (argc < 1 || fill_standard_files())
 		return 2;
+	signal(SIGCHLD,
+	       SIG_DFL); /* who starts it may ignore it, and nobody could wait for fusermount3 */
 	status = run(argc, argv);
 	if ((fflush(stdout) || ferror(stdout)) && !status)
 		return fs_cmd_fail(2, "standard output: not all could be written to it");

@@ -279,6 +279,20 @@ if command -v setpriv >/dev/null; then
 	stored limited | cmp - <(noise 300000) # the replacement lacks bytes: the old value stays
 fi
 
+claim "signals that its caller has blocked end it all the same: the second one at once, whatever is open"
+if env --block-signal true 2>/dev/null; then
+	mkdir -p "$M"
+	env --block-signal "$DISKVFS" mount "$S" "$M"
+	dv_pid=$(stat_json .pid) && dv_watch "$dv_pid"
+	not_mounted() { ! is_mounted; }
+	exec 8<"$M/five"
+	kill -TERM "$dv_pid"
+	until_true 30 not_mounted
+	kill -TERM "$dv_pid"
+	dv_wait_end "$dv_pid" 30 || fail "it lives on"
+	exec 8<&-
+fi
+
 claim "-f stays in the foreground and ends with 0"
 mkdir -p "$M"
 "$DISKVFS" mount "$S" "$M" -f >>"$T/log" 2>&1 &
