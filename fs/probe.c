@@ -9,8 +9,8 @@
  *
  * As root the file is opened by handle, which is (node id, generation): no name is looked up, and -ESTALE
  * tells that the kernel has no such inode in memory, so no descriptor and no mapping either (it asks us for
- * one then, and gets none: op_lookup()). Else it is opened by a path of it, and st_ino tells whether that is
- * still the same file.
+ * one then, and gets none: op_lookup()). Else, and as a root without CAP_DAC_READ_SEARCH (in a container), it is
+ * opened by a path of it, and st_ino tells whether that is still the same file.
  */
 #include "fs/probe.h"
 
@@ -103,18 +103,17 @@ static int open_by_path(const struct fs_session *fs, struct dv_node *node)
 static int probe(struct fs_session *fs, struct dv_node *node)
 {
 	uint64_t id;
-	int fd, answer;
+	int fd = -EPERM, answer;
 
 	id = fs_nodes_id_of(fs->nodes, node);
 	if (id == 0)
 		return 0; /* the kernel does not know it */
-	if (geteuid() == 0) {
+	if (geteuid() == 0)
 		fd = open_by_id(fs, id);
-		if (fd == -ESTALE)
-			return 0;
-	} else {
+	if (fd == -ESTALE)
+		return 0;
+	if (fd == -EPERM)
 		fd = open_by_path(fs, node);
-	}
 	if (fd < 0)
 		return fd;
 	if (fcntl(fd, F_SETLEASE, F_RDLCK) == 0) {

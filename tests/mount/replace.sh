@@ -127,3 +127,19 @@ mnt_down
 is_new last || fail "the unmounted store does not hold the new value"
 all_zst_good
 [ -z "$(ls -A "$S/.diskvfs/stage" 2>/dev/null)" ] || fail "left in the stage: $(ls "$S/.diskvfs/stage")"
+
+claim "without CAP_DAC_READ_SEARCH, as root of a container has it, a writer is found by the value's name"
+if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
+	mkdir -p "$M"
+	setpriv --bounding-set=-dac_read_search "$DISKVFS" mount "$S" "$M" -o settle=3600
+	dv_pid=$(stat_json .pid) && dv_watch "$dv_pid"
+	text 50000 >"$M/closed"
+	exec 7>"$M/open"
+	text 50000 >&7
+	"$DISKVFS" pack "$M" >"$T/out"
+	grep -q ', 1 in use' "$T/out" && [ -e "$S/closed.zst" ] && [ ! -e "$S/open.zst" ] || fail "$(cat "$T/out")"
+	exec 7>&-
+	"$DISKVFS" pack "$M" >"$T/out"
+	! grep -q 'in use' "$T/out" && [ -e "$S/open.zst" ] || fail "$(cat "$T/out")"
+	mnt_down
+fi
