@@ -181,15 +181,21 @@ store_path() {
 # store_form KEY: raw or packed.
 store_form() { getfattr --absolute-names --only-values -n user.diskvfs.form "$M/$1"; }
 
-# stored KEY: its bytes as the store has them, without diskvfs' help but for the place.
+# stored KEY: its bytes as the store has them, without diskvfs' help but for the place. It may be packed, or
+# unpacked, when it has been told where that is.
 stored() {
-	local p
-	p=$(store_path "$1"; echo x)
-	p=${p%$'\n'x}
+	local p fd=
+	for _ in 1 2 3 4; do
+		p=$(store_path "$1"; echo x)
+		p=${p%$'\n'x}
+		{ exec {fd}<"$p"; } 2>/dev/null && break
+	done
+	[ -n "$fd" ] || { cat -- "$p"; return; } # which tells the error
 	case $p in
-	*.zst) zstdcat -- "$p" ;;
-	*) cat -- "$p" ;;
+	*.zst) zstd -dc <&"$fd" ;;
+	*) cat <&"$fd" ;;
 	esac
+	exec {fd}<&-
 }
 
 # all_zst_good: every packed file of the store passes zstd -t. Below 14 levels a path may be longer
