@@ -65,6 +65,15 @@ static bool keep_capabilities(void)
 	return prctl(PR_SET_SECUREBITS, (unsigned long)bits | SECBIT_NO_SETUID_FIXUP, 0, 0, 0) == 0;
 }
 
+static bool may_change_ids(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+	const uint32_t both = CAP_TO_MASK(CAP_SETUID) | CAP_TO_MASK(CAP_SETGID);
+	return syscall(SYS_capget, &header, data) != 0 ||
+	       (data[CAP_TO_INDEX(CAP_SETUID)].effective & both) == both;
+}
+
 /*
  * Whoever has CAP_SYS_RESOURCE writes past every quota and into the blocks that are kept for root,
  * and files of users are written by this process.
@@ -99,6 +108,10 @@ void dv_backing_posix_prepare(void)
 		can_act = keep_capabilities();
 		if (!can_act)
 			dv_warn("no CAP_SETPCAP: new files belong to the daemon's user");
+		else if (!may_change_ids())
+			dv_warn("no CAP_SETUID or CAP_SETGID: new files belong to the daemon's "
+				"user or "
+				"group");
 	}
 	umask(0);
 	signal(SIGIO, SIG_IGN);

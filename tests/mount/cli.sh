@@ -256,8 +256,19 @@ refused 2 'option --limit needs a value;' "$DISKVFS" keys "$S" --limit
 [ "$("$DISKVFS" get "$S" -- -dash)" = dash ] || fail "-dash is gone"
 "$DISKVFS" rm "$S" -- -dash
 
+claim "where it can not give new files to who makes them it says so"
+as_root() { [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; }
+if as_root; then
+	for cap in setuid setgid setpcap; do
+		rm -rf "$T/s4"
+		setpriv --bounding-set=-$cap "$DISKVFS" init "$T/s4" 2>"$T/err"
+		grep -q '^diskvfs: no CAP_.*: new files belong to' "$T/err" || fail "-$cap: $(cat "$T/err")"
+	done
+fi
+
 claim "a limit of its caller on the size of files does not end the daemon, nor does it hold where it may be lifted"
 for limit in -Sf -f; do
+	[ "$limit" = -Sf ] || as_root || continue
 	ulimit_and_mount() { (ulimit "$limit" 100 && mnt_up && echo "$dv_pid" >"$T/pid"); }
 	ulimit_and_mount
 	dv_pid=$(cat "$T/pid") && dv_watch "$dv_pid"
@@ -265,7 +276,7 @@ for limit in -Sf -f; do
 	mnt_down
 	stored limited | cmp - <(noise 300000)
 done
-if command -v setpriv >/dev/null; then
+if as_root; then
 	mkdir -p "$M"
 	setpriv --bounding-set=-sys_resource bash -c 'ulimit -f 100 && "$@"' - "$DISKVFS" mount "$S" "$M"
 	dv_pid=$(stat_json .pid) && dv_watch "$dv_pid"
