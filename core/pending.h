@@ -12,6 +12,7 @@
 struct dv_open_record {
 	struct dv_record r;	       /* its path points into the log */
 	struct dv_open_record *before; /* as it was written before, with another path */
+	int64_t changed_ns; /* ctime of its file before recovery renamed that; 0: it did not */
 	UT_hash_handle hh;
 };
 

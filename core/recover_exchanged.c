@@ -31,10 +31,11 @@ static dv_err sync_log(struct adoption *a)
 static dv_err keep_of_others(struct adoption *a, const char *name, const struct dv_exchanged *x,
 			     const char *key, const char *why)
 {
+	struct dv_store *s = a->s;
 	struct dv_stat st;
 	char of[4096 + 8];
-	bool packed = strchr(x->plain, '.') && !dv_is_sealed(a->s);
-	dv_err err = DV_B(a->s, stat, a->dirfd, name, &st);
+	bool packed = strchr(x->plain, '.') && !dv_is_sealed(s);
+	dv_err err = DV_B(s, stat, a->dirfd, name, &st);
 	if (err)
 		return err == -ENOENT ? 0 : err;
 	struct dv_ident id = dv_ident_of(&st);
@@ -42,13 +43,14 @@ static dv_err keep_of_others(struct adoption *a, const char *name, const struct 
 	if (is == x->own || is == x->old)
 		return 0;
 	snprintf(of, sizeof(of), "%.4000s%s", key, packed ? ".zst" : "");
-	return dv_put_aside(a->s, a->dirfd, name, of, why);
+	return dv_put_aside(s, a->dirfd, name, of, why);
 }
 
 static dv_err take_up(struct adoption *a, const char *name)
 {
 	struct dv_exchanged x;
-	const struct dv_open_record *o;
+	struct dv_open_record *o;
+	struct dv_stat st;
 	if (!dv_exchange_parse(name, &x))
 		return 0;
 	HASH_FIND(hh, a->open, &x.id, sizeof(x.id), o);
@@ -58,7 +60,11 @@ static dv_err take_up(struct adoption *a, const char *name)
 	dv_err err = keep_of_others(a, name, &x, key ? key : "",
 				    "it came while the value was replaced here too");
 	if (!err)
+		err = DV_B(a->s, stat, a->dirfd, name, &st);
+	if (!err)
 		err = DV_B(a->s, rename, a->dirfd, name, a->dirfd, x.plain, RENAME_NOREPLACE);
+	if (!err) /* which is now, and says nothing of when its bytes came */
+		o->changed_ns = dv_time_ns(st.ctime);
 	/* Put aside; or judged with what no record speaks of. */
 	return err == -ENOENT || err == -EEXIST ? 0 : err;
 }

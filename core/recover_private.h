@@ -11,10 +11,10 @@ struct dv_open_record;
 
 struct adoption {
 	struct dv_store *s;
-	int dirfd;			   /* of the dead owner's folder */
-	bool same_boot;			   /* what was written is in the files, synced or not */
-	dv_err err;			   /* first */
-	const struct dv_open_record *open; /* of its log */
+	int dirfd;		     /* of the dead owner's folder */
+	bool same_boot;		     /* what was written is in the files, synced or not */
+	dv_err err;		     /* first */
+	struct dv_open_record *open; /* of its log */
 	dv_err unsure; /* first stat of this record's work that failed: what is there is not known */
 };
 

@@ -4,6 +4,7 @@
 
 #include "core/cleanup.h"
 #include "core/meta.h"
+#include "core/pending.h"
 #include "core/rewrite.h"
 #include "core/swap.h"
 
@@ -190,12 +191,13 @@ bool dv_recover_is_as_begun(const struct dv_record *r, const struct dv_stat *raw
 static bool written_since(struct adoption *a, const struct dv_record *r, int stage_fd,
 			  const struct dv_stat *old)
 {
+	const struct dv_open_record *o;
 	struct dv_stat st;
-	if (dv_recover_is_as_begun(r, old))
+	if (dv_recover_is_as_begun(r, old) || dv_recover_stat(a, stage_fd, "", &st))
 		return false;
-	return dv_recover_stat(a, stage_fd, "", &st) == 0 &&
-	       dv_time_ns(old->ctime) > dv_time_ns(st.ctime) &&
-	       dv_time_ns(old->mtime) > dv_time_ns(st.mtime);
+	HASH_FIND(hh, a->open, &r->id, sizeof(r->id), o);
+	int64_t ctime = o && o->changed_ns ? o->changed_ns : dv_time_ns(st.ctime);
+	return dv_time_ns(old->ctime) > ctime && dv_time_ns(old->mtime) > dv_time_ns(st.mtime);
 }
 
 dv_err dv_recover_stage(struct adoption *a, const struct dv_record *r, const struct target *t,

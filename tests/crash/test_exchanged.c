@@ -107,22 +107,27 @@ static unsigned count_in(struct simfs *fs, const char *folder, bool *old)
 	return found;
 }
 
+static void check_found(struct simfs *disk, const char *when, uint64_t seed)
+{
+	bool old;
+	unsigned found = count_in(disk, ".", &old) + count_in(disk, ".diskvfs/lost", &old);
+	if (found == 1 && !old)
+		return;
+	fprintf(stderr, "%s, %sdisk %u: found %u times%s\n", world_context_text(), when,
+		(unsigned)seed, found, old ? ", and what was superseded is in lost/" : "");
+	simfs_dump(disk, stderr);
+	exit(1);
+}
+
 static void check_disk(struct world *w, uint64_t seed)
 {
 	struct simfs *disk = simfs_after_cut(play.fs, seed);
 	struct dv_store *dead = w->s;
-	bool old;
 	w->s = NULL;
 	CHECK_EQ(world_open(w, disk, WORLD_OTHER_BOOT), 0);
 	CHECK_EQ(dv_store_close(&w->s, NULL), 0);
 	w->s = dead;
-	unsigned found = count_in(disk, ".", &old) + count_in(disk, ".diskvfs/lost", &old);
-	if (found != 1 || old) {
-		fprintf(stderr, "%s, disk %u: found %u times%s\n", world_context_text(),
-			(unsigned)seed, found, old ? ", and what was superseded is in lost/" : "");
-		simfs_dump(disk, stderr);
-		exit(1);
-	}
+	check_found(disk, "", seed);
 	simfs_free(disk);
 }
 
@@ -202,12 +207,72 @@ static void test_what_a_program_puts_under_a_name_at_a_recovery_outlives_a_power
 	come_at_each_renaming(3);
 }
 
+/* A program opens the value of a store without a mount, and writes to it. */
+static void write_as_program(struct simfs *fs, const char *stored)
+{
+	struct dv_backing b = simfs_backing(fs);
+	int root = open_in(&b, ".");
+	int fd = b.ops->open(b.self, root, stored, O_RDWR, 0);
+	CHECK_EQ(b.ops->pwrite(b.self, fd, PROGRAM, sizeof(PROGRAM), 0), sizeof(PROGRAM));
+	b.ops->close(b.self, fd);
+	b.ops->close(b.self, root);
+}
+
+static void check_is_program_s(struct simfs *fs, const char *stored)
+{
+	char bytes[sizeof(PROGRAM)];
+	struct dv_backing b = simfs_backing(fs);
+	int root = open_in(&b, ".");
+	int fd = b.ops->open(b.self, root, stored, O_RDONLY, 0);
+	CHECK_EQ(b.ops->pread(b.self, fd, bytes, sizeof(bytes), 0), sizeof(bytes));
+	if (memcmp(bytes, PROGRAM, sizeof(bytes)) != 0) {
+		fprintf(stderr, "%s: it is not\n", world_context_text());
+		simfs_dump(fs, stderr);
+		exit(1);
+	}
+	b.ops->close(b.self, fd);
+	b.ops->close(b.self, root);
+}
+
+/* -> was it killed? */
+static bool killed_at(unsigned long change)
+{
+	const struct kind *k = &kinds[0];
+	struct world w;
+	struct dv_store *dead;
+	world_context("%s, killed at change %lu of its commit", k->replace, change);
+	world_init(&w, WORLD_PROCESS, k->transform);
+	CHECK(world_run(&w, k->before));
+	CHECK(world_run(&w, k->replace));
+	simfs_power_cut_at(w.fs, change);
+	(void)dv_store_run(w.s, true);
+	bool killed = simfs_is_cut(w.fs);
+	struct simfs *disk = world_kill(&w, &dead);
+	write_as_program(disk, k->stored);
+	CHECK_EQ(world_open(&w, disk, WORLD_BOOT), 0);
+	CHECK_EQ(dv_store_close(&w.s, NULL), 0);
+	check_is_program_s(disk, k->stored);
+	w.s = dead;
+	simfs_free(disk);
+	world_release(&w);
+	return killed;
+}
+
+static void test_what_a_program_writes_after_a_kill_in_a_commit_is_the_value(void)
+{
+	unsigned long change = 1;
+	while (killed_at(change))
+		change++;
+	CHECK(change > 3);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check_test tests[] = {
 		CHECK_TEST(test_what_a_program_puts_under_a_name_at_a_commit_outlives_a_power_cut),
 		CHECK_TEST(
 			test_what_a_program_puts_under_a_name_at_a_recovery_outlives_a_power_cut),
+		CHECK_TEST(test_what_a_program_writes_after_a_kill_in_a_commit_is_the_value),
 	};
 	dv_log_set_sink(no_log);
 	return check_main(argc, argv, tests, DV_ARRAY_LEN(tests));
