@@ -43,7 +43,10 @@ static dv_err keep_of_others(struct adoption *a, const char *name, const struct 
 	if (is == x->own || is == x->old)
 		return 0;
 	snprintf(of, sizeof(of), "%.4000s%s", key, packed ? ".zst" : "");
-	return dv_put_aside(s, a->dirfd, name, of, why);
+	err = dv_put_aside(s, a->dirfd, name, of, why);
+	return err ? err
+		   : DV_B(s, fsync,
+			  a->dirfd); /* before the folder goes, with the name that it had */
 }
 
 static dv_err take_up(struct adoption *a, const char *name)

@@ -95,6 +95,18 @@ dv_err dv_copy_over(struct dv_store *s, int from, int to)
 	return err ? err : DV_B(s, fsync, to);
 }
 
+/* What is moved there does not outlive the power without it. */
+static void make_lost(struct dv_store *s)
+{
+	if (DV_B(s, mkdir, s->rootfd, DV_LOST_DIR, 0700))
+		return; /* it is there mostly; else the rename tells */
+	int fd = DV_B(s, open, s->rootfd, DV_CONTROL_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (fd < 0)
+		return;
+	dv_ignore(DV_B(s, fsync, fd));
+	DV_B(s, close, fd);
+}
+
 dv_err dv_put_aside(struct dv_store *s, int dirfd, const char *stage_name, const char *key,
 		    const char *why)
 {
@@ -109,8 +121,7 @@ dv_err dv_put_aside(struct dv_store *s, int dirfd, const char *stage_name, const
 	for (const char *c = base; *c && n < sizeof(tail) - 1; c++)
 		tail[n++] = (*c < ' ' || *c == 0x7f) ? '?' : *c;
 	tail[n] = '\0';
-	dv_ignore(DV_B(s, mkdir, s->rootfd, DV_LOST_DIR,
-		       0700)); /* it is there mostly; else the rename tells */
+	make_lost(s);
 	snprintf(to, sizeof(to), DV_LOST_DIR "/%" PRIu64 ".%ld.%s", st.ino, (long)st.mtime.tv_sec,
 		 tail);
 	err = DV_B(s, rename, dirfd, stage_name, s->rootfd, to, RENAME_NOREPLACE);

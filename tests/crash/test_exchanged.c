@@ -128,6 +128,16 @@ static void check_disk(struct world *w, uint64_t seed)
 	CHECK_EQ(dv_store_close(&w->s, NULL), 0);
 	w->s = dead;
 	check_found(disk, "", seed);
+	for (uint64_t other = 0; other < 4;
+	     other++) { /* and once more, as soon as it has recovered */
+		struct simfs *again = simfs_after_cut(disk, other);
+		w->s = NULL;
+		CHECK_EQ(world_open(w, again, WORLD_OTHER_BOOT), 0);
+		CHECK_EQ(dv_store_close(&w->s, NULL), 0);
+		w->s = dead;
+		check_found(again, "then ", other);
+		simfs_free(again);
+	}
 	simfs_free(disk);
 }
 
