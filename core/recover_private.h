@@ -64,7 +64,8 @@ DV_CHECK dv_err dv_recover_unlink_form(struct adoption *a, const struct dv_place
 
 /*
  * `name` of the owner folder gets the name `stored` in dirfd, in place of the object `old`, which is unlinked.
- * -EEXIST: another one came there meanwhile, or none is there any more; nothing has changed.
+ * -EEXIST: another one came there meanwhile, or none is there any more; nothing has changed. After another error
+ * `name` may have a mark (exchange.h).
  */
 DV_CHECK dv_err dv_recover_take_place(struct adoption *a, const char *name, int dirfd,
 				      const char *stored, const struct dv_ident *old);

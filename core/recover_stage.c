@@ -3,12 +3,14 @@
 #include "core/recover_private.h"
 
 #include "core/cleanup.h"
+#include "core/exchange.h"
 #include "core/meta.h"
 #include "core/pending.h"
 #include "core/rewrite.h"
 #include "core/swap.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /* Is that raw file a stage that was made for the record? Its tag says so. */
 static bool was_stage(struct adoption *a, const struct target *t, const char *raw,
@@ -48,8 +50,28 @@ static bool is_object(struct adoption *a, int dirfd, const char *name,
 	return dv_ident_same_file(&id, object);
 }
 
-dv_err dv_recover_take_place(struct adoption *a, const char *name, int dirfd, const char *stored,
-			     const struct dv_ident *old)
+/*
+ * Other mounts' replacements have the record's number in their tags too, and where there are no tags nothing tells
+ * them from the stage: a recovery that the power cuts short leaves word as a commit does (exchange.h). Where that can
+ * not be it does without.
+ */
+static void mark(struct adoption *a, const char *name, const struct dv_ident *old,
+		 char marked[DV_EXCHANGE_NAME])
+{
+	char ending[DV_EXCHANGE_MARK];
+	struct dv_stat st;
+	snprintf(marked, DV_EXCHANGE_NAME, "%s", name);
+	if (dv_recover_stat(a, a->dirfd, name, &st))
+		return;
+	struct dv_ident own = dv_ident_of(&st);
+	dv_exchange_mark(&own, old, ending);
+	snprintf(marked, DV_EXCHANGE_NAME, "%.39s%s", name, ending);
+	if (dv_recover_rename(a, a->dirfd, name, a->dirfd, marked, RENAME_NOREPLACE))
+		snprintf(marked, DV_EXCHANGE_NAME, "%s", name);
+}
+
+static dv_err exchange(struct adoption *a, const char *name, int dirfd, const char *stored,
+		       const struct dv_ident *old)
 {
 	dv_err err = dv_recover_rename(a, a->dirfd, name, dirfd, stored, RENAME_EXCHANGE);
 	if (err == -EINVAL || err == -ENOSYS || err == -EOPNOTSUPP) /* NFS and others */
@@ -59,6 +81,18 @@ dv_err dv_recover_take_place(struct adoption *a, const char *name, int dirfd, co
 	if (is_object(a, a->dirfd, name, old))
 		return dv_recover_unlink(a, a->dirfd, name);
 	err = dv_recover_rename(a, a->dirfd, name, dirfd, stored, RENAME_EXCHANGE);
+	return err ? err : -EEXIST;
+}
+
+dv_err dv_recover_take_place(struct adoption *a, const char *name, int dirfd, const char *stored,
+			     const struct dv_ident *old)
+{
+	char marked[DV_EXCHANGE_NAME];
+	mark(a, name, old, marked);
+	dv_err err = exchange(a, marked, dirfd, stored, old);
+	if (err != -EEXIST || strcmp(marked, name) == 0)
+		return err; /* after another error the next recovery takes the name back */
+	err = dv_recover_rename(a, a->dirfd, marked, a->dirfd, name, RENAME_NOREPLACE);
 	return err ? err : -EEXIST;
 }
 
