@@ -152,7 +152,9 @@ const char *fs_args_wrong(char **argv, char text[64])
 	const char *word = argv[optind - 1];
 	bool is_letter = optopt > 0 && optopt < FIRST_LONG && optopt != 'h' && optopt != 'q';
 
-	if (is_letter)
+	if (optopt < 0 || (is_letter && !isgraph(optopt))) /* of a longer character, say */
+		snprintf(text, 64, "unknown option; a key that begins with - comes behind --");
+	else if (is_letter)
 		snprintf(text, 64, "unknown option -%c; a key that begins with - comes behind --",
 			 optopt);
 	else

@@ -248,6 +248,7 @@ done
 for c in "unmount -dash $M" "unpack $S -dash" "path $S -dash" "info $S -dash"; do
 	refused 1 'unknown option -d; a key that begins' "$DISKVFS" $c
 done
+refused 2 'unknown option; a key that begins with - comes behind --;' "$DISKVFS" get "$S" $'-\303\251'
 refused 2 'unknown option --sideways;' "$DISKVFS" get --sideways "$S" k
 refused 1 'unknown option --sideways' "$DISKVFS" path "$S" k --sideways
 refused 2 'option --sync=1 takes no value;' "$DISKVFS" put "$S" k --sync=1
