@@ -337,8 +337,8 @@ static dv_err sweep(struct adoption *a, int stagefd, const char *owner)
 		if (n < 0)
 			return (dv_err)n;
 		size_t removed = 0;
-		for (ssize_t i = 0; i < n;
-		     i++) { /* the log goes last but one, the owner file last */
+		for (ssize_t i = 0; i < n; i++) {
+			/* the log goes last but one, the owner file last */
 			if (!strcmp(ents[i].name, "log") || !strcmp(ents[i].name, "owner"))
 				continue;
 			dv_err err = dv_recover_keep_of_others(a, ents[i].name);

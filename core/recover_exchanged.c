@@ -44,9 +44,9 @@ static dv_err keep_of_others(struct adoption *a, const char *name, const struct 
 		return 0;
 	snprintf(of, sizeof(of), "%.4000s%s", key, packed ? ".zst" : "");
 	err = dv_put_aside(s, a->dirfd, name, of, why);
-	return err ? err
-		   : DV_B(s, fsync,
-			  a->dirfd); /* before the folder goes, with the name that it had */
+	if (!err) /* before the folder goes, with the name that it had */
+		err = DV_B(s, fsync, a->dirfd);
+	return err;
 }
 
 static dv_err take_up(struct adoption *a, const char *name)

@@ -166,8 +166,8 @@ int main(int argc, char **argv)
 
 	if (argc < 1 || fill_standard_files())
 		return 2;
-	signal(SIGCHLD,
-	       SIG_DFL); /* who starts it may ignore it, and nobody could wait for fusermount3 */
+	/* Who starts it may ignore it, and nobody could wait for fusermount3. */
+	signal(SIGCHLD, SIG_DFL);
 	status = run(argc, argv);
 	if ((fflush(stdout) || ferror(stdout)) && !status)
 		return fs_cmd_fail(2, "standard output: not all could be written to it");

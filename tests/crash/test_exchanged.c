@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_exchanged.c - a commit exchanges its stage with the value's file, and a program in the store puts another
- * file under the name just then (stage_publish.c): before each renaming of the commit, or of a recovery that makes it
- * after a kill. Then the power goes, at each change from there on. What the program put there is durable and came last, so that it is under the name, or in lost/,
- * whatever of names and records the power has taken; and of what was superseded nothing is in lost/.
+ * test_exchanged.c - a commit exchanges its stage with the value's file, and a program in the store
+ * puts another file under the name just then (stage_publish.c): before each renaming of the commit, or
+ * of a recovery that makes it after a kill. Then the power goes, at each change from there on. What the
+ * program put there is durable and came last, so that it is under the name, or in lost/, whatever of
+ * names and records the power has taken; and of what was superseded nothing is in lost/.
  */
 #include "core/cleanup.h"
 #include "core/log.h"
@@ -33,8 +34,8 @@ static const struct kind kinds[] = {
 static struct {
 	struct simfs *fs;
 	const struct kind *kind;
-	unsigned long at, calls,
-		cut; /* the program comes at this renaming; the power goes at that change */
+	unsigned long at, calls; /* the program comes at this renaming */
+	unsigned long cut;	 /* the power goes at this change from there on */
 	bool came;
 	struct dv_stat old; /* of the value's object at first */
 } play;

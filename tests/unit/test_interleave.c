@@ -37,8 +37,8 @@ static struct {
 	enum turn turn;	     /* the outsider's; lock */
 	unsigned long at;    /* at this call of the subject */
 	unsigned long calls; /* of the subject so far */
-	const char
-		*behind; /* counted are those that come right behind one of this name; NULL: all */
+	/* Counted are those that come right behind one of this name; NULL: all. */
+	const char *behind;
 	bool is_behind;
 	pthread_t subject, outsider;
 	const struct doing *doing;
