@@ -23,12 +23,14 @@ int fs_cmd_target(const char *operand, char path[PATH_MAX], char mount[PATH_MAX]
 	dv_err err = fs_mountpoint_resolve(operand, path);
 	if (err < 0)
 		return fs_cmd_fail(2, "%s: %s", operand, strerror(-err));
-	mount[0] = '\0';
-	if (fs_client_is_mount(path) && fs_mountpoint_is_stale(path))
-		return fs_cmd_stale(2, operand);
-	if (fs_client_is_mount(path))
+	if (fs_client_is_mount(path)) {
+		if (fs_mountpoint_is_stale(path))
+			return fs_cmd_stale(2, operand);
 		snprintf(mount, PATH_MAX, "%s", path);
-	else if (dv_store_find_mount(dv_backing_posix(), path, mount, PATH_MAX) < 0)
+		return 0;
+	}
+	mount[0] = '\0';
+	if (dv_store_find_mount(dv_backing_posix(), path, mount, PATH_MAX) < 0)
 		mount[0] = '\0'; /* opening it tells what is wrong */
 	return 0;
 }

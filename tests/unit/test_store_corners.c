@@ -255,16 +255,23 @@ static void test_trees_deeper_than_the_stack_are_synced_reached_and_forgotten(vo
 
 /* ---- descriptors ---- */
 
-/* `for f in *; do echo > $f; done` is faster than any disk. */
-static void test_stages_do_not_use_up_the_descriptors(void)
+/* Of 64: the store looks at the limit when it is opened. */
+static struct world make_world_of_few_descriptors(void)
 {
-	enum { KEYS = 200 };
 	struct rlimit was, few;
 	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &was), 0);
 	few = (struct rlimit){.rlim_cur = 64, .rlim_max = was.rlim_max};
 	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
 	struct world w = make_world("path", 0);
 	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &was), 0);
+	return w;
+}
+
+/* `for f in *; do echo > $f; done` is faster than any disk. */
+static void test_stages_do_not_use_up_the_descriptors(void)
+{
+	enum { KEYS = 200 };
+	struct world w = make_world_of_few_descriptors();
 	for (unsigned i = 0; i < KEYS; i++) {
 		char name[16];
 		snprintf(name, sizeof(name), "k%u", i);
@@ -316,12 +323,7 @@ static void test_one_caller_at_a_time_waits_for_what_the_kernel_knows_of_writers
 	enum { KEYS = 20 };
 	struct asked a = {.times = 0};
 	struct dv_node *nodes[KEYS];
-	struct rlimit was, few;
-	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &was), 0);
-	few = (struct rlimit){.rlim_cur = 64, .rlim_max = was.rlim_max};
-	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
-	a.w = make_world("path", 0);
-	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &was), 0);
+	a.w = make_world_of_few_descriptors();
 	for (unsigned i = 0; i < KEYS; i++) {
 		char name[16];
 		snprintf(name, sizeof(name), "k%u", i);
@@ -423,12 +425,7 @@ static void test_truncating_what_has_no_bytes_makes_good_what_failed_before(void
 static void test_directories_that_can_not_be_removed_are_not_kept_open(void)
 {
 	enum { DIRS = 100 };
-	struct rlimit was, few;
-	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &was), 0);
-	few = (struct rlimit){.rlim_cur = 64, .rlim_max = was.rlim_max};
-	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
-	struct world w = make_world("path", 0);
-	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &was), 0);
+	struct world w = make_world_of_few_descriptors();
 	struct dv_node *dirs[DIRS];
 	struct dv_stat st;
 	for (unsigned i = 0; i < DIRS; i++) {
